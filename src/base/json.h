@@ -1,0 +1,95 @@
+/*
+ * json: jsmn's tokens with bounds and Go's habits. AWS's programs are written in Go and match keys without
+ * regard to case, so member look-up does too (an exact match wins over a folded one, the first over later
+ * ones).
+ *
+ * The document's text and tokens are the caller's and must outlive it. jsmn is lenient; json_parse also
+ * refuses what it lets pass: trailing bytes, unquoted strings, missing colons and commas, control characters
+ * in strings, nesting beyond JSON_DEPTH_MAX.
+ *
+ * A value is an index into the tokens; JSON_ABSENT is "not there" and is accepted everywhere, giving absence
+ * again, so that look-ups chain without checks in between.
+ */
+#ifndef FUMIDAI_BASE_JSON_H
+#define FUMIDAI_BASE_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/str.h"
+
+enum { JSON_ABSENT = -1, JSON_DEPTH_MAX = 32 };
+
+enum json_type { JSON_NONE, JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+
+/* Has the layout of jsmntok_t (checked in json.c), so that only json.c sees jsmn.h. */
+struct json_token {
+    int type;
+    int start;
+    int end;
+    int size;
+};
+
+struct json {
+    struct str text;
+    const struct json_token *tokens;
+    int token_count;
+};
+
+/* ERROR_INVALID with the offset when malformed, ERROR_TOO_LARGE when there are more tokens than `capacity`.
+ */
+int json_parse(struct json *doc, struct str text, struct json_token *tokens, size_t capacity,
+               struct error *err);
+
+static inline int json_root(const struct json *doc)
+{
+    return doc->token_count > 0 ? 0 : JSON_ABSENT;
+}
+enum json_type json_type(const struct json *doc, int value);
+int json_member(const struct json *doc, int object, const char *name);
+int json_element(const struct json *doc, int array, size_t index);
+size_t json_count(const struct json *doc, int value); /* members or elements; 0 for everything else */
+/* Walks an object: *position starts at 0; false at the end. The key is a string value. */
+bool json_next_member(const struct json *doc, int object, int *position, int *key, int *value);
+
+struct str json_raw(const struct json *doc,
+                    int value); /* the bytes as they stand; a string without its quotes, still escaped */
+/* Unescapes (\u pairs to UTF-8, lone surrogates to U+FFFD) into out and terminates. False when value is not a
+ * string, does not fit, or holds a NUL. *view, when wanted, shows it without the terminator. */
+bool json_string(const struct json *doc, int value, char *out, size_t capacity, struct str *view);
+bool json_string_equal(const struct json *doc, int value, const char *terminated); /* after unescaping */
+bool json_i64(const struct json *doc, int value, int64_t *number); /* integers only, also in quotes */
+bool json_bool(const struct json *doc, int value, bool *flag);
+
+/* Writing: commas and colons are put where they belong. A document deeper than JSON_DEPTH_MAX fails the
+ * writer. */
+struct json_writer {
+    struct writer *out;
+    uint32_t has_items; /* bit n: something was written at depth n */
+    unsigned depth;
+    bool after_key;
+};
+
+struct json_writer json_writer_of(struct writer *out);
+void json_begin_object(struct json_writer *j);
+void json_end_object(struct json_writer *j);
+void json_begin_array(struct json_writer *j);
+void json_end_array(struct json_writer *j);
+void json_key(struct json_writer *j, const char *name);
+/* Escapes ", \, control characters, U+2028/9; invalid UTF-8 becomes U+FFFD. */
+void json_put_string(struct json_writer *j, struct str text);
+void json_put_text(struct json_writer *j, const char *terminated);
+void json_put_i64(struct json_writer *j, int64_t number);
+void json_put_bool(struct json_writer *j, bool flag);
+void json_put_null(struct json_writer *j);
+void json_put_raw(struct json_writer *j, struct str json); /* a value that is JSON already */
+/* key and value in one line, the common case */
+void json_member_string(struct json_writer *j, const char *name, struct str text);
+void json_member_text(struct json_writer *j, const char *name, const char *terminated);
+void json_member_i64(struct json_writer *j, const char *name, int64_t number);
+void json_member_bool(struct json_writer *j, const char *name, bool flag);
+
+#endif
