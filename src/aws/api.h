@@ -1,0 +1,106 @@
+/*
+ * api: what every request to AWS and every answer have in common.
+ *
+ * A request is described here, not serialised: method, path, query, headers, body. A request's makers (ecs.h,
+ * ssmmessages.h, credentials.h, metadata.h) fill one in, sigv4_sign adds its headers, the HTTP layer writes
+ * it, adding what is its own (Content-Length, Connection, Upgrade, Sec-WebSocket-*, User-Agent). Everything
+ * in `headers` is signed, so what must not be signed is added after signing.
+ *
+ * An answer is judged here: api_judge says what the caller does next, and puts the reason in words for a
+ * person: "UpdateService: 403 AccessDeniedException: the task role lacks ecs:UpdateService (User: ...)".
+ *
+ *     API_OK         go on
+ *     API_REPEAT     may pass: ask again after the back-off (retry.h); ERROR_UNAVAILABLE, or ERROR_THROTTLED
+ *                    with a higher floor
+ *     API_RENEW      the credentials have expired or are not known any more: fetch new ones, repeat at once
+ *                    (once; then treat it as API_REPEAT, for the endpoint may still hand out the old ones)
+ *     API_CLOCK      our clock is off: the server's time is in server_unix_ms; sign again with it, once
+ *     API_FAILED     asking again does not help; the code says why (DENIED, NOT_FOUND, INVALID, UNSUPPORTED)
+ *
+ * The errors of AWS's protocols carry their name in different places, looked at in this order: the header
+ * x-amzn-ErrorType (REST), members __type or code of a JSON body (awsJson; `__type` may have a namespace and
+ * '#' before the name, the header a ':' and a URL after it), elements <Code> and <Message> of an XML body.
+ * The message is the member `message` in any case, or <Message>.
+ */
+#ifndef FUMIDAI_AWS_API_H
+#define FUMIDAI_AWS_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "aws/endpoint.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/str.h"
+
+enum {
+    API_HEADERS_MAX = 8, /* content-type, x-amz-target, accept, authorization or the three of SigV4; spare */
+    API_PATH_SIZE = 768, /* the endpoint's prefix and "/v1/control-channel/" with a target id (400) */
+    API_TYPE_SIZE = 96,  /* AWS's longest error name has 50 */
+    API_MESSAGE_SIZE = 288 /* leaves room in ERROR_TEXT_SIZE for what we put around it */
+};
+
+struct api_header {
+    const char *name; /* lower case */
+    struct str value;
+};
+
+struct api_request {
+    const char *method;
+    char path[API_PATH_SIZE]; /* as sent */
+    struct str query;         /* without '?': sorted, escaped; may be empty */
+    struct str host;          /* the Host header's value */
+    struct api_header
+        headers[API_HEADERS_MAX]; /* values are views: what they show must outlive the request */
+    size_t header_count;
+    struct str body;
+};
+
+/* Begins a request to endpoint->path + path; without a path, to the endpoint's own or else "/". `endpoint`
+ * must outlive the request. ERROR_TOO_LARGE when the path does not fit, ERROR_INVALID when it holds a byte
+ * that may not stand in one. */
+int api_request_start(struct api_request *request, const char *method, const struct endpoint *endpoint,
+                      struct str path, struct error *err);
+/* ERROR_TOO_LARGE when all places are taken, ERROR_INVALID when the value holds a control character. */
+int api_request_add(struct api_request *request, const char *name, struct str value, struct error *err);
+/* An awsJson1.1 call: POST, content type, x-amz-target ("AmazonSSM.StartSession"), body. */
+int api_request_json(struct api_request *request, const struct endpoint *endpoint, const char *target,
+                     struct str body, struct error *err);
+
+/* What came back, as views into the caller's buffers; a header that did not come is empty. */
+struct api_answer {
+    int status;
+    struct str error_type; /* x-amzn-ErrorType */
+    struct str date;       /* Date */
+    struct str body;
+};
+
+enum api_outcome { API_OK, API_REPEAT, API_RENEW, API_CLOCK, API_FAILED };
+
+struct api_failure {
+    char type[API_TYPE_SIZE];       /* "AccessDeniedException"; empty when the answer named none */
+    char message[API_MESSAGE_SIZE]; /* the service's words, cut to fit, on one line */
+    int64_t server_unix_ms;         /* from the Date header; -1 when there was none */
+};
+
+struct api_call {
+    enum endpoint_service service;
+    const char *action;  /* "UpdateService" */
+    int expected_status; /* 200; 201 for ssmmessages' tokens */
+};
+
+/* Judges an answer. `failure` may be null; it is filled in for every outcome but API_OK. */
+enum api_outcome api_judge(const struct api_call *call, const struct api_answer *answer,
+                           struct api_failure *failure, struct error *err);
+
+/* The text of the first element called <name>, entities decoded, whatever its namespace prefix; a strict
+ * enough scan for AWS's flat answers. False when there is none, it is cut off, holds other elements, or does
+ * not fit. */
+bool api_xml_text(struct str body, const char *name, char *out, size_t capacity);
+
+/* Room for the tokens of the answers that are parsed here. A DescribeServices answer with its 100 events has
+ * about 1,500; a task with ten containers about 1,200. */
+enum { API_JSON_TOKENS = 4096 };
+
+#endif

@@ -1,0 +1,99 @@
+/*
+ * ecs: the four calls of Amazon ECS that a task needs to end itself, and task scale-in protection.
+ *
+ * Each call is a body (ecs_write_*), sent with api_request_json under its target (ECS_TARGET_*), and an
+ * answer (ecs_judge_* or ecs_read_*). Cluster is a name or ARN, task an id or ARN, as metadata gives them.
+ *
+ * "Already so" is success, because the caller's wish is fulfilled; *already says so for the log:
+ * - StopTask, InvalidParameterException "The referenced task was not found.": ECS forgets stopped tasks after
+ *   about an hour. A task that stopped recently answers 200.
+ * - UpdateService to 0, ServiceNotActiveException: the service is being deleted or was; it starts no tasks.
+ * - UpdateService to 0, ServiceNotFoundException, only if the name came from AWS (name_is_certain): the
+ * service is gone. If a person configured the name, a service that does not exist is a mistake and the real
+ * one would start the next task: ERROR_NOT_FOUND. A desired count that is 0 already answers 200.
+ */
+#ifndef FUMIDAI_AWS_ECS_H
+#define FUMIDAI_AWS_ECS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "aws/api.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/str.h"
+
+#define ECS_TARGET_PREFIX            "AmazonEC2ContainerServiceV20141113."
+#define ECS_TARGET_UPDATE_SERVICE    ECS_TARGET_PREFIX "UpdateService"
+#define ECS_TARGET_STOP_TASK         ECS_TARGET_PREFIX "StopTask"
+#define ECS_TARGET_DESCRIBE_TASKS    ECS_TARGET_PREFIX "DescribeTasks"
+#define ECS_TARGET_DESCRIBE_SERVICES ECS_TARGET_PREFIX "DescribeServices"
+
+enum {
+    ECS_REASON_MAX = 1024, /* StopTask: characters of `reason`; ours is cut there */
+    ECS_NAME_SIZE = 256,   /* names have up to 255 characters */
+    ECS_GROUP_SIZE = 265,  /* "service:" and a name, or whatever RunTask was given */
+    ECS_STATUS_SIZE = 32,  /* "DEPROVISIONING" */
+    ECS_BODY_SIZE =
+        9216 /* holds every body written here: a reason of 1,024 characters, each escaped in six */
+};
+
+/* A body that does not fit fails the writer. */
+void ecs_write_update_service(struct writer *body, struct str cluster, struct str service,
+                              uint32_t desired_count);
+void ecs_write_stop_task(struct writer *body, struct str cluster, struct str task, struct str reason);
+void ecs_write_describe_tasks(struct writer *body, struct str cluster, struct str task);
+void ecs_write_describe_services(struct writer *body, struct str cluster, struct str service);
+
+enum api_outcome ecs_judge_update_service(const struct api_answer *answer, uint32_t desired_count,
+                                          bool name_is_certain, bool *already, struct api_failure *failure,
+                                          struct error *err);
+enum api_outcome ecs_judge_stop_task(const struct api_answer *answer, bool *already,
+                                     struct api_failure *failure, struct error *err);
+
+struct ecs_task {
+    char group[ECS_GROUP_SIZE];
+    char
+        service_name[ECS_NAME_SIZE]; /* from group "service:NAME"; empty for a task that no service started */
+    char last_status[ECS_STATUS_SIZE];
+    char desired_status[ECS_STATUS_SIZE];
+};
+
+struct ecs_service {
+    char status[ECS_STATUS_SIZE]; /* ACTIVE, DRAINING, INACTIVE */
+    uint32_t desired_count;
+    uint32_t running_count;
+    uint32_t pending_count;
+};
+
+/* API_FAILED with ERROR_NOT_FOUND when ECS answers with a failure ("MISSING") instead of the thing, with
+ * ERROR_INVALID when it is no answer of this API, with ERROR_TOO_LARGE beyond `capacity` tokens. */
+enum api_outcome ecs_read_describe_tasks(struct ecs_task *task, const struct api_answer *answer,
+                                         struct json_token *tokens, size_t capacity,
+                                         struct api_failure *failure, struct error *err);
+enum api_outcome ecs_read_describe_services(struct ecs_service *service, const struct api_answer *answer,
+                                            struct json_token *tokens, size_t capacity,
+                                            struct api_failure *failure, struct error *err);
+
+/*
+ * Task scale-in protection, through the ECS agent at $ECS_AGENT_URI (no signature): while it is on, neither
+ * scale-in nor a deployment stops this task. GET and PUT of /task-protection/v1/state.
+ */
+enum { ECS_PROTECTION_MINUTES_MAX = 2880 };
+
+struct ecs_protection {
+    bool enabled;
+    int64_t expires_unix_ms; /* INT64_MAX when not enabled or not said */
+};
+
+/* minutes: 1 to ECS_PROTECTION_MINUTES_MAX, 0 for the service's default of 120; not sent when disabling. */
+void ecs_write_protection(struct writer *body, bool enabled, uint32_t minutes);
+/* `endpoint` is endpoint_from_url of $ECS_AGENT_URI. An empty body asks (GET), another one sets (PUT). */
+int ecs_make_protection_request(struct api_request *request, const struct endpoint *endpoint, struct str body,
+                                struct error *err);
+enum api_outcome ecs_read_protection(struct ecs_protection *protection, const struct api_answer *answer,
+                                     struct error *err);
+
+#endif

@@ -1,0 +1,72 @@
+/*
+ * endpoint: where a service answers. A host is put together from service, region and partition by the rules
+ * of AWS's SDKs (their endpoint rule sets, September 2026), unless the environment names a URL.
+ *
+ * Precedence, as in the SDKs: AWS_ENDPOINT_URL_<SERVICE>, then AWS_ENDPOINT_URL, neither of them if
+ * AWS_IGNORE_CONFIGURED_ENDPOINT_URLS is true; then the host name, whose form AWS_USE_FIPS_ENDPOINT and
+ * AWS_USE_DUALSTACK_ENDPOINT choose:
+ *
+ *     neither      <service>.<region>.<suffix>             ecs.eu-west-1.amazonaws.com
+ *     FIPS         <service>-fips.<region>.<suffix>        ecs-fips.us-east-1.amazonaws.com
+ *     dual-stack   <service>.<region>.<dual suffix>        ecs.eu-west-1.api.aws
+ *     both         <service>-fips.<region>.<dual suffix>   ecs-fips.us-east-1.api.aws
+ *
+ * In us-gov-* the plain names of ssm and redshift are the FIPS ones. A configured URL together with the FIPS
+ * or dual-stack switch is an error, as in the SDKs: a URL can't be made FIPS by a switch, so it must not look
+ * as though it had been. ssmmessages has no public SDK; AWS's documentation and ECS's own agent name its
+ * hosts by the same pattern.
+ *
+ * Region: AWS_REGION, AWS_DEFAULT_REGION, else the fourth field of the task's ARN.
+ */
+#ifndef FUMIDAI_AWS_ENDPOINT_H
+#define FUMIDAI_AWS_ENDPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/str.h"
+
+enum endpoint_service {
+    ENDPOINT_ECS,
+    ENDPOINT_SSM,
+    ENDPOINT_SSMMESSAGES,
+    ENDPOINT_REDSHIFT,
+    ENDPOINT_REDSHIFT_SERVERLESS,
+    ENDPOINT_SERVICES /* how many there are */
+};
+
+enum {
+    ENDPOINT_HOST_SIZE = 254,  /* DNS: 253 characters; the terminator */
+    ENDPOINT_PATH_SIZE = 257,  /* a metadata URI has about 50, a proxy's prefix little more */
+    ENDPOINT_REGION_SIZE = 33, /* AWS's longest has 15 ("ap-northeast-1" and the like); what grows, doubles */
+    ENDPOINT_AUTHORITY_SIZE = ENDPOINT_HOST_SIZE + 2 + 6 /* brackets of an IPv6 address, ":65535" */
+};
+
+struct endpoint {
+    bool tls;
+    uint16_t port;
+    char host[ENDPOINT_HOST_SIZE]; /* a name in lower case, an IPv4 address, or an IPv6 address without
+                                      brackets */
+    char authority[ENDPOINT_AUTHORITY_SIZE]; /* for the Host header: brackets, and the port unless the
+                                                scheme's own */
+    char path[ENDPOINT_PATH_SIZE]; /* "" or "/prefix", never ending in '/': API paths are appended */
+};
+
+/* The name that requests are signed for and that IAM actions begin with: "ecs", "redshift-serverless". */
+const char *endpoint_service_name(enum endpoint_service service);
+
+/* http:// and https:// with host, optional port, optional path. ERROR_INVALID, saying what is wrong, for any
+ * other scheme, user info, query, fragment, or a byte that doesn't belong into a URL. */
+int endpoint_from_url(struct endpoint *endpoint, struct str url, struct error *err);
+
+/* ERROR_INVALID when the region is none or a setting is wrong. */
+int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service service, struct str region,
+                         char *const *env, struct error *err);
+
+/* task_arn may be empty. ERROR_NOT_FOUND when neither variable nor ARN says, ERROR_INVALID when what they say
+ * is no region (letters, digits and hyphens: it becomes part of a host name). */
+int endpoint_find_region(char region[ENDPOINT_REGION_SIZE], char *const *env, struct str task_arn,
+                         struct error *err);
+
+#endif
