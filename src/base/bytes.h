@@ -50,6 +50,7 @@ void writer_char(struct writer *w, char c);
 void writer_u64_decimal(struct writer *w, uint64_t value);
 void writer_i64_decimal(struct writer *w, int64_t value);
 void writer_hex(struct writer *w, const void *data, size_t len); /* lower case */
+/* printf wants room for a terminator, so one byte more than the text must be free. */
 void writer_format(struct writer *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 struct str writer_view(const struct writer *w); /* what was written so far */
 /* Terminates in place (the terminator is not counted in len); the empty string when failed or full. */
@@ -58,7 +59,7 @@ const char *writer_terminate(struct writer *w);
 /* Overwrites secrets in a way the compiler may not remove. */
 void bytes_wipe(void *memory, size_t len);
 
-/* Base64 of RFC 4648, with padding.. */
+/* Base64 of RFC 4648, with padding. */
 void writer_base64(struct writer *w, const void *data, size_t len);
 
 #endif

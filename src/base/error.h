@@ -43,7 +43,9 @@ struct error {
 int error_set(struct error *err, enum error_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts words in front of the reason, as in "DescribeTasks: <reason>". Returns the error's code, unchanged. */
+/* Puts words in front of the reason, as in "DescribeTasks: <reason>". Returns the error's code, unchanged.
+ * With a null pointer the code is not known: then ERROR_INVALID, so that a failure never turns into success;
+ * callers to whom the code matters return their own. */
 int error_prefix(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Whether trying again later may succeed: ERROR_TIMEOUT, ERROR_CLOSED, ERROR_SYSTEM, ERROR_THROTTLED,

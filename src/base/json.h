@@ -5,7 +5,13 @@
  *
  * The document's text and tokens are the caller's and must outlive it. jsmn is lenient; json_parse also
  * refuses what it lets pass: trailing bytes, unquoted strings, missing colons and commas, control characters
- * in strings, nesting beyond JSON_DEPTH_MAX.
+ * in strings, nesting beyond JSON_DEPTH_MAX. The root must be an object or an array, as it is in everything
+ * that we read.
+ *
+ * Cost, for documents from hostile peers: parsing is linear in the text's length. A look-up reads each key of
+ * that one object once and steps over the values, so it is linear in the object's members (at most half of
+ * the `capacity` of tokens that the caller granted) and never looks inside values. Whoever looks up k names
+ * in an object of n members pays k * n; a member's name and the token capacity are ours, so both are bounded.
  *
  * A value is an index into the tokens; JSON_ABSENT is "not there" and is accepted everywhere, giving absence
  * again, so that look-ups chain without checks in between.
@@ -25,12 +31,15 @@ enum { JSON_ABSENT = -1, JSON_DEPTH_MAX = 32 };
 
 enum json_type { JSON_NONE, JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
-/* Has the layout of jsmntok_t (checked in json.c), so that only json.c sees jsmn.h. */
-struct json_token {
+/* Has the layout of jsmntok_t (checked in json.c), so that only json.c sees jsmn.h; may_alias, because jsmn
+ * writes it by its own name. `next` is jsmn's parent while parsing; afterwards the index behind the value and
+ * everything in it, so that stepping over a value costs the same whatever it holds. */
+struct __attribute__((may_alias)) json_token {
     int type;
     int start;
     int end;
     int size;
+    int next;
 };
 
 struct json {
@@ -57,8 +66,9 @@ bool json_next_member(const struct json *doc, int object, int *position, int *ke
 
 struct str json_raw(const struct json *doc,
                     int value); /* the bytes as they stand; a string without its quotes, still escaped */
-/* Unescapes (\u pairs to UTF-8, lone surrogates to U+FFFD) into out and terminates. False when value is not a
- * string, does not fit, or holds a NUL. *view, when wanted, shows it without the terminator. */
+/* Unescapes (\u pairs to UTF-8, lone surrogates and bytes that are not UTF-8 to U+FFFD) into out and
+ * terminates. False, and out an empty string, when value is not a string, does not fit, or holds a NUL.
+ * *view, when wanted, shows it without the terminator. */
 bool json_string(const struct json *doc, int value, char *out, size_t capacity, struct str *view);
 bool json_string_equal(const struct json *doc, int value, const char *terminated); /* after unescaping */
 bool json_i64(const struct json *doc, int value, int64_t *number); /* integers only, also in quotes */
@@ -68,7 +78,7 @@ bool json_bool(const struct json *doc, int value, bool *flag);
  * writer. */
 struct json_writer {
     struct writer *out;
-    uint32_t has_items; /* bit n: something was written at depth n */
+    uint32_t has_items; /* bit n: something was written at depth n + 1; the root is depth 0 */
     unsigned depth;
     bool after_key;
 };

@@ -1,0 +1,109 @@
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char CUT_MARK[] = "...";
+
+/* A cut may fall into a UTF-8 sequence: the mark goes where that sequence began. */
+static void mark_cut(char text[ERROR_TEXT_SIZE])
+{
+    size_t at = ERROR_TEXT_SIZE - sizeof CUT_MARK;
+    while (at > 0 && ((unsigned char) text[at] & 0xC0) == 0x80) {
+        at--;
+    }
+    memcpy(text + at, CUT_MARK, sizeof CUT_MARK);
+}
+
+/* What peers send ends up in messages, so nothing in them may start a new log line or drive a terminal. */
+static void keep_to_one_line(char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char) *text;
+        if (c < 0x20 || c == 0x7F) {
+            *text = '?';
+        }
+    }
+}
+
+/* Formats into `text`; gives the length without terminator. */
+static size_t format_text(char text[ERROR_TEXT_SIZE], const char *format, va_list args)
+{
+    text[0] = '\0';
+    int needed = vsnprintf(text, ERROR_TEXT_SIZE, format, args);
+    if (needed >= ERROR_TEXT_SIZE) {
+        mark_cut(text);
+    }
+    keep_to_one_line(text);
+    return strlen(text);
+}
+
+int error_set(struct error *err, enum error_code code, const char *format, ...)
+{
+    if (err == NULL) {
+        return code;
+    }
+    if (code == ERROR_NONE) {
+        *err = (struct error) ERROR_INIT;
+        return code;
+    }
+    /* By way of a copy, because the old text may be among the arguments. */
+    char text[ERROR_TEXT_SIZE];
+    va_list args;
+    va_start(args, format);
+    size_t len = format_text(text, format, args);
+    va_end(args);
+    err->code = code;
+    memcpy(err->text, text, len + 1);
+    return code;
+}
+
+int error_prefix(struct error *err, const char *format, ...)
+{
+    if (err == NULL) {
+        return ERROR_INVALID;
+    }
+    if (err->code == ERROR_NONE) {
+        return ERROR_NONE;
+    }
+    char text[ERROR_TEXT_SIZE];
+    va_list args;
+    va_start(args, format);
+    size_t len = format_text(text, format, args);
+    va_end(args);
+    size_t reason_len = strlen(err->text);
+    size_t room = ERROR_TEXT_SIZE - 1 - len;
+    bool cut = reason_len > room;
+    memcpy(text + len, err->text, cut ? room : reason_len);
+    text[len + (cut ? room : reason_len)] = '\0';
+    if (cut) {
+        mark_cut(text);
+    }
+    memcpy(err->text, text, strlen(text) + 1);
+    return err->code;
+}
+
+int error_may_pass(const struct error *err)
+{
+    if (err == NULL) {
+        return 0;
+    }
+    switch (err->code) {
+    case ERROR_TIMEOUT:
+    case ERROR_CLOSED:
+    case ERROR_SYSTEM:
+    case ERROR_THROTTLED:
+    case ERROR_UNAVAILABLE:
+        return 1;
+    case ERROR_NONE:
+    case ERROR_INVALID:
+    case ERROR_TOO_LARGE:
+    case ERROR_UNSUPPORTED:
+    case ERROR_DENIED:
+    case ERROR_NOT_FOUND:
+        break;
+    }
+    return 0;
+}

@@ -1,0 +1,214 @@
+#include "base/str.h"
+
+#include <string.h>
+
+static char ascii_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
+}
+
+static bool equal_bytes_nocase(const char *a, const char *b, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (ascii_lower(a[i]) != ascii_lower(b[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+struct str str_from(const char *terminated)
+{
+    return (struct str){terminated, terminated == NULL ? 0 : strlen(terminated)};
+}
+
+bool str_equal(struct str a, struct str b)
+{
+    /* memcmp wants real pointers even for no bytes. */
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+bool str_equal_text(struct str a, const char *terminated)
+{
+    return str_equal(a, str_from(terminated));
+}
+
+bool str_equal_nocase(struct str a, const char *terminated)
+{
+    struct str b = str_from(terminated);
+    return a.len == b.len && equal_bytes_nocase(a.ptr, b.ptr, a.len);
+}
+
+bool str_starts_with(struct str view, const char *prefix)
+{
+    size_t len = str_from(prefix).len;
+    return view.len >= len && str_equal_text(str_slice(view, 0, len), prefix);
+}
+
+bool str_ends_with(struct str view, const char *suffix)
+{
+    size_t len = str_from(suffix).len;
+    return view.len >= len && str_equal_text(str_slice(view, view.len - len, view.len), suffix);
+}
+
+struct str str_slice(struct str view, size_t from, size_t to)
+{
+    if (to > view.len) {
+        to = view.len;
+    }
+    if (from > to) {
+        from = to;
+    }
+    /* Adding even nothing to a null pointer is undefined. */
+    return (struct str){from == 0 ? view.ptr : view.ptr + from, to - from};
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+struct str str_trim(struct str view)
+{
+    size_t from = 0;
+    size_t to = view.len;
+    while (from < to && is_blank(view.ptr[from])) {
+        from++;
+    }
+    while (to > from && is_blank(view.ptr[to - 1])) {
+        to--;
+    }
+    return str_slice(view, from, to);
+}
+
+static void cut_at(struct str view, const char *separator, struct str *head, struct str *tail)
+{
+    size_t at = separator == NULL ? view.len : (size_t) (separator - view.ptr);
+    *head = str_slice(view, 0, at);
+    *tail = str_slice(view, separator == NULL ? at : at + 1, view.len);
+}
+
+bool str_cut(struct str view, char separator, struct str *head, struct str *tail)
+{
+    const char *at = view.len == 0 ? NULL : memchr(view.ptr, separator, view.len);
+    cut_at(view, at, head, tail);
+    return at != NULL;
+}
+
+bool str_cut_last(struct str view, char separator, struct str *head, struct str *tail)
+{
+    const char *at = view.len == 0 ? NULL : memrchr(view.ptr, separator, view.len);
+    cut_at(view, at, head, tail);
+    return at != NULL;
+}
+
+bool str_find(struct str view, const char *needle, size_t *at)
+{
+    size_t len = str_from(needle).len;
+    if (len > view.len) {
+        return false;
+    }
+    if (len == 0) {
+        *at = 0;
+        return true;
+    }
+    const char *found = memmem(view.ptr, view.len, needle, len);
+    if (found == NULL) {
+        return false;
+    }
+    *at = (size_t) (found - view.ptr);
+    return true;
+}
+
+bool str_find_nocase(struct str view, const char *needle, size_t *at)
+{
+    size_t len = str_from(needle).len;
+    for (size_t i = 0; i + len <= view.len; i++) {
+        if (len == 0 || equal_bytes_nocase(view.ptr + i, needle, len)) {
+            *at = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool str_parse_u64(struct str view, uint64_t *value)
+{
+    if (view.len == 0) {
+        return false;
+    }
+    uint64_t sum = 0;
+    for (size_t i = 0; i < view.len; i++) {
+        if (view.ptr[i] < '0' || view.ptr[i] > '9') {
+            return false;
+        }
+        uint64_t digit = (uint64_t) (view.ptr[i] - '0');
+        if (sum > (UINT64_MAX - digit) / 10) {
+            return false;
+        }
+        sum = sum * 10 + digit;
+    }
+    *value = sum;
+    return true;
+}
+
+bool str_parse_u32(struct str view, uint32_t *value)
+{
+    uint64_t wide;
+    if (!str_parse_u64(view, &wide) || wide > UINT32_MAX) {
+        return false;
+    }
+    *value = (uint32_t) wide;
+    return true;
+}
+
+bool str_parse_port(struct str view, uint16_t *port)
+{
+    uint64_t wide;
+    if (!str_parse_u64(view, &wide) || wide == 0 || wide > UINT16_MAX) {
+        return false;
+    }
+    *port = (uint16_t) wide;
+    return true;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    c = ascii_lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool str_parse_hex_u64(struct str view, uint64_t *value)
+{
+    if (view.len == 0) {
+        return false;
+    }
+    uint64_t sum = 0;
+    for (size_t i = 0; i < view.len; i++) {
+        int digit = hex_digit(view.ptr[i]);
+        if (digit < 0 || sum >> 60 != 0) {
+            return false;
+        }
+        sum = sum << 4 | (uint64_t) digit;
+    }
+    *value = sum;
+    return true;
+}
+
+bool str_copy(struct str view, char *out, size_t capacity)
+{
+    if (view.len >= capacity) {
+        if (capacity > 0) {
+            out[0] = '\0';
+        }
+        return false;
+    }
+    if (view.len > 0) {
+        memcpy(out, view.ptr, view.len);
+    }
+    out[view.len] = '\0';
+    return true;
+}
