@@ -1,43 +1,45 @@
 /*
- * ip: addresses as bytes, read, written and compared without the C library's resolver types, so that policy
- * and proxy rules stay pure. An IPv4 address mapped into IPv6 (::ffff:a.b.c.d) is the IPv4 address: whoever
- * checks addresses must not be fooled by its spelling.
+ * ip: internet addresses and blocks of them as values. An IPv4 address that arrives in IPv6 clothes
+ * (::ffff:0:0/96) is the IPv4 address: a rule about 169.254.0.0/16 must hold however the address was written.
  */
 #ifndef FUMIDAI_BASE_IP_H
 #define FUMIDAI_BASE_IP_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
 #include "base/str.h"
 
-enum { IP_TEXT_SIZE = 64 /* the longest IPv6 form, a zone, brackets, a port, the terminator */ };
-
-struct ip {
-    uint8_t version;   /* 4 or 6; 0 is no address */
-    uint8_t bytes[16]; /* network order; an IPv4 address uses the first four, the others are 0 */
-    uint32_t zone;     /* the interface index of a link-local IPv6 address, else 0 */
+enum {
+    IP_V4 = 4,
+    IP_V6 = 6,
+    IP_TEXT_SIZE = 46 /* INET6_ADDRSTRLEN */
 };
 
-struct ip_network {
-    struct ip base;
+struct ip {
+    uint8_t version;   /* IP_V4 or IP_V6 */
+    uint8_t bytes[16]; /* network order; the first four count for IPv4, the others are 0 */
+};
+
+struct ip_block {
+    struct ip base; /* bits beyond the prefix are 0 */
     uint8_t prefix_bits;
 };
 
-struct ip ip_from_v4(const uint8_t bytes[4]);
-struct ip ip_from_v6(const uint8_t bytes[16], uint32_t zone); /* a mapped one becomes IPv4 */
+struct ip ip_v4(const uint8_t bytes[4]);
+struct ip ip_v6(const uint8_t bytes[16]); /* unwraps ::ffff:0:0/96 */
+/* "10.0.0.1" (four decimal parts, no leading zeroes) or RFC 4291 text without a zone. */
+bool ip_parse(struct str text, struct ip *address);
+/* RFC 5952 text for IPv6: lower case, the longest run of two or more zero groups as "::". */
+void writer_ip(struct writer *w, struct ip address);
+bool ip_equal(struct ip a, struct ip b);
 
-/* "10.0.0.1" (four decimal fields, no leading zeroes), "fd00::1", "[fd00::1]"; no zones. */
-bool ip_parse(struct str text, struct ip *ip);
-/* "10.0.0.0/8"; a plain address is a network of one. Bits below the prefix are ignored. */
-bool ip_network_parse(struct str text, struct ip_network *network);
-
-bool ip_equal(const struct ip *a, const struct ip *b); /* zones aside */
-bool ip_in_network(const struct ip *ip, const struct ip_network *network);
-
-void writer_ip(struct writer *w, const struct ip *ip);                     /* RFC 5952 */
-void writer_ip_port(struct writer *w, const struct ip *ip, uint16_t port); /* "10.0.0.1:80", "[fd00::1]:80" */
+/* "10.0.0.0/8", "fd00::/8", or a bare address, which is a block of one. Host bits must be zero. */
+bool ip_block_parse(struct str text, struct ip_block *block);
+bool ip_block_contains(struct ip_block block, struct ip address);
+/* Whether the address is among the block's first `count`, or its last. Both false for addresses outside. */
+bool ip_block_among_first(struct ip_block block, struct ip address, unsigned count);
+bool ip_block_is_last(struct ip_block block, struct ip address);
 
 #endif
