@@ -1,0 +1,124 @@
+#include "engine/handshake.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct {
+    const char *a;
+    const char *b;
+    int order;
+} versions[] = {
+    {"1.1.70", "1.1.70", 0},
+    {"1.1.70.0", "1.1.70", 0},
+    {"1.1.9", "1.1.70", -1},
+    {"1.2.0.0", "1.1.70", 1},
+    {"1.2.331.0", "1.2.331", 0},
+    {"10.0", "9.9.9.9", 1},
+    {"", "0.0", 0},
+    {"", "1", -1},
+    {"1.2.3-beta", "1.2.3", 0},
+    {"4294967296.0", "1.0.0", 1},
+    {"x.y", "0.0", 0},
+};
+
+static void compares_versions_field_by_field(void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++) {
+        if (handshake_version_compare(str_from(versions[i].a), str_from(versions[i].b)) !=
+                versions[i].order ||
+            handshake_version_compare(str_from(versions[i].b), str_from(versions[i].a)) != -versions[i].order)
+            fail_msg("%s against %s", versions[i].a, versions[i].b);
+    }
+    assert_false(handshake_client_multiplexes(STR_LITERAL("1.1.69.9")));
+    assert_true(handshake_client_multiplexes(STR_LITERAL("1.1.70.0")));
+    assert_true(handshake_client_multiplexes(STR_LITERAL("1.2.0.0")));
+}
+
+static void writes_the_request(void **state)
+{
+    char memory[HANDSHAKE_PAYLOAD_MAX];
+    struct writer out = writer_of(memory, sizeof memory);
+    (void) state;
+    handshake_write_request(&out, STR_LITERAL("{\"portNumber\":\"22\"}"));
+    assert_string_equal(
+        writer_terminate(&out),
+        "{\"AgentVersion\":\"3.3.987.0\",\"RequestedClientActions\":[{\"ActionType\":\"SessionType\","
+        "\"ActionParameters\":{\"SessionType\":\"Port\",\"Properties\":{\"portNumber\":\"22\"}}}]}");
+}
+
+#define ACTION(status, rest)                                                                                 \
+    "{\"ClientVersion\":\"1.2.0.0\",\"ProcessedClientActions\":[{\"ActionType\":\"SessionType\","            \
+    "\"ActionStatus\":" status ",\"ActionResult\":null,\"Error\":\"no such type\"}],\"Errors\":null" rest    \
+    "}"
+
+static const struct {
+    const char *payload;
+    int code;
+    const char *words;
+    bool half_close;
+} responses[] = {
+    {ACTION("1", ""), 0, "", false},
+    {ACTION("1", ",\"HalfClose\":true"), 0, "", true},
+    {ACTION("2", ""), ERROR_UNSUPPORTED, "failed to start session type Port: no such type", false},
+    {ACTION("3", ""), ERROR_UNSUPPORTED, "does not support session type Port: no such type", false},
+    {ACTION("\"x\"", ""), ERROR_INVALID, "no ActionStatus", false},
+    {"{\"ClientVersion\":\"1.2.0.0\"}", ERROR_INVALID, "does not answer", false},
+    {"{\"ProcessedClientActions\":[]}", ERROR_INVALID, "no ClientVersion", false},
+    {"{", ERROR_INVALID, "HandshakeResponse", false},
+    {"", ERROR_INVALID, "HandshakeResponse", false},
+};
+
+static void reads_every_kind_of_response(void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < sizeof responses / sizeof responses[0]; i++) {
+        struct handshake_response response;
+        struct error err = ERROR_INIT;
+        int result = handshake_read_response(str_from(responses[i].payload), &response, &err);
+        if (result != responses[i].code || strstr(err.text, responses[i].words) == NULL)
+            fail_msg("case %zu: %d \"%s\"", i, result, err.text);
+        if (result == 0) {
+            assert_string_equal(response.client_version, "1.2.0.0");
+            assert_int_equal(response.half_close, responses[i].half_close);
+        }
+    }
+}
+
+static void completes_with_a_message_that_always_fits(void **state)
+{
+    char memory[HANDSHAKE_PAYLOAD_MAX + 1];
+    char message[4 * HANDSHAKE_PAYLOAD_MAX];
+    struct writer out = writer_of(memory, sizeof memory);
+    (void) state;
+    handshake_write_complete(&out, 12, STR_LITERAL("reached \"db\""));
+    assert_string_equal(writer_terminate(&out),
+                        "{\"HandshakeTimeToComplete\":12000000,\"CustomerMessage\":\"reached \\\"db\\\"\"}");
+    /* the two worst: all escapes, and a two-byte character that a cut could tear */
+    memset(message, '\n', sizeof message);
+    out = writer_of(memory, sizeof memory);
+    handshake_write_complete(&out, 12, (struct str){message, sizeof message});
+    assert_false(out.failed);
+    assert_true(out.len > 100 && out.len <= HANDSHAKE_PAYLOAD_MAX);
+    for (size_t i = 0; i < sizeof message; i++)
+        message[i] = i % 2 == 0 ? '\xc3' : '\xa9';
+    out = writer_of(memory, sizeof memory);
+    handshake_write_complete(&out, 12, (struct str){message + 1, sizeof message - 1});
+    assert_false(out.failed);
+    assert_true(out.len > 100 && out.len <= HANDSHAKE_PAYLOAD_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(compares_versions_field_by_field),
+        cmocka_unit_test(writes_the_request),
+        cmocka_unit_test(reads_every_kind_of_response),
+        cmocka_unit_test(completes_with_a_message_that_always_fits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
