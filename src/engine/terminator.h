@@ -1,0 +1,233 @@
+/*
+ * terminator: decides when this task has to end and carries the end through, in the right order, whatever
+ * fails on the way. It knows no API, no process and no clock: facts and the time go in, actions come out one
+ * by one, and the caller reports what became of each.
+ *
+ *                 somebody                    nobody                    last activity older
+ *     WAITING ───────────────► ACTIVE ◄────────────────► IDLE ──────── than the idle timeout ─┐
+ *        │ initial wait over                                                                  │
+ *        ▼                                                                                    ▼
+ *      ┌──────────────────────────────────── ending ────────────────────────────────────────────┐
+ *      │ LOOKING ── nobody ──► ACTING ── done ──► ACTING (next step) ── done ──► LEAVING ──► GONE │
+ *      │    ▲  └─ somebody: back, door open       │ failed                          ▲             │
+ *      │    └────────── PAUSING (back-off) ◄──────┘            SIGTERM, any state ──┘             │
+ *      └────────────────────────────────────────────────────────────────────────────────────────┘
+ *
+ * When it ends
+ *   - nobody ever came and more than `initial_wait_ms` passed since the start;
+ *   - nobody is busy and more than `idle_timeout_ms` passed since the last activity;
+ *   - more than `max_life_ms` passed since the start, busy or not (0: no maximum);
+ *   - the wrapped command ended by itself (unless `keep_alive_task`), busy or not;
+ *   - SIGINT: a person wants the end, busy or not;
+ *   - SIGTERM: ECS is stopping this task already. No API is called, only LEAVING remains.
+ * All but the first two are "forced": nobody coming can hold them up.
+ *
+ * How it ends
+ *   1. TERMINATOR_LAST_LOOK: the caller closes the door (new sessions are refused) unless somebody is there,
+ *      in one atomic step: the relay answers "closed" or "busy". Somebody there calls the end off, unless it
+ *      is forced. AWS's own agent has no door; there it is a fresh look at its log and its processes.
+ *   2. TERMINATOR_SCALE_IN, if asked for, always before 3: a task that stops itself first can be killed
+ * before it has scaled in, and the service starts the next one.
+ *   3. TERMINATOR_STOP_TASK with a reason, if asked for. Also when 2 failed for good.
+ *   4. TERMINATOR_STOP_COMMAND, TERMINATOR_END_SESSIONS, after the grace TERMINATOR_KILL_COMMAND.
+ *   5. TERMINATOR_EXIT with the status.
+ * Each attempt of 2 and 3 comes right after a last look of its own until one has succeeded; from then on
+ * there is no way back. After an attempt that failed, the door is open again while the back-off lasts: in an
+ * outage of the API the task goes on serving instead of turning people away for minutes.
+ *
+ * Attempts repeat with exponential back-off and jitter until `end_deadline_ms` after the end began; each step
+ * gets at least one attempt, even beyond. An attempt that is not reported within TERMINATOR_ATTEMPT_MS counts
+ * as failed, a look after TERMINATOR_LOOK_MS. What is refused TERMINATOR_REFUSALS_MAX times running is given
+ * up early. The exit status says when a step was given up. So the end always comes: at the latest
+ * `end_deadline_ms` + 2 × (TERMINATOR_ATTEMPT_MS + TERMINATOR_LOOK_MS) + `stop_grace_ms` +
+ * TERMINATOR_LINGER_MS after it began.
+ *
+ * More than one task. How far to scale in is the caller's decision, made anew from DescribeServices in each
+ * TERMINATOR_SCALE_IN: 0 for a service of one; one less when there are other tasks. In the latter case ECS
+ * chooses which task to stop, so the caller calls StopTask on itself and UpdateService in one go, within this
+ * one action; SIGTERM, which that StopTask brings about, lets an attempt under way come to its report before
+ * TERMINATOR_EXIT (no new one is started). If the caller finds that somebody has just asked for this service
+ * (the desired count was set since the last look), it reports TERMINATOR_SOMEBODY, which starts the wait
+ * anew.
+ *
+ * The clock is monotonic milliseconds; one that steps back is held still. A jump forward (a suspended
+ * machine) may end a wait, but the last look still finds whoever is there. A report or snapshot is taken in
+ * before the timers are looked at, so that what is known wins over what has run out.
+ *
+ * Memory is the caller's and of fixed size; there is nothing to release.
+ */
+#ifndef FUMIDAI_ENGINE_TERMINATOR_H
+#define FUMIDAI_ENGINE_TERMINATOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    TERMINATOR_LOOK_MS = 10000,        /* a relay that can't answer in that time is being restarted anyway */
+    TERMINATOR_LOOKS_MAX = 3,          /* looks in a row that nobody answered, then the end goes on without */
+    TERMINATOR_ATTEMPT_MS = 30000,     /* resolve, connect, TLS, answer, with credentials fetched before */
+    TERMINATOR_REFUSALS_MAX = 3,       /* a refusal may be a role that is not there yet; three are not */
+    TERMINATOR_BACKOFF_MIN_MS = 500,   /* first pause, doubled for each further one ... */
+    TERMINATOR_BACKOFF_MAX_MS = 20000, /* ... up to this; each shortened at random by up to a half */
+    TERMINATOR_LINGER_MS = 2000,       /* for sessions to be told, and a killed command to be reaped */
+    TERMINATOR_REASON_SIZE = 200       /* StopTask takes 255 characters */
+};
+
+/* timeout(1) and env(1) exit so when they fail themselves, as opposed to the command they run. */
+enum { TERMINATOR_EXIT_UNFINISHED = 125 };
+
+enum terminator_state {
+    TERMINATOR_WAITING, /* nobody came yet */
+    TERMINATOR_ACTIVE,
+    TERMINATOR_IDLE,    /* somebody came, nobody is there now */
+    TERMINATOR_LOOKING, /* a last look is under way */
+    TERMINATOR_ACTING,  /* an attempt to scale in or to stop the task is under way */
+    TERMINATOR_PAUSING, /* between attempts */
+    TERMINATOR_LEAVING, /* command and sessions are given their grace */
+    TERMINATOR_GONE,    /* TERMINATOR_EXIT was given out, or waits to be */
+    TERMINATOR_STATE_COUNT
+};
+
+enum terminator_cause {
+    TERMINATOR_CAUSE_NONE,
+    TERMINATOR_CAUSE_NOBODY_CAME,
+    TERMINATOR_CAUSE_IDLE,
+    TERMINATOR_CAUSE_MAX_LIFE,
+    TERMINATOR_CAUSE_COMMAND_ENDED,
+    TERMINATOR_CAUSE_SIGINT,
+    TERMINATOR_CAUSE_SIGTERM
+};
+
+/* Everything in milliseconds and not negative. */
+struct terminator_options {
+    int64_t initial_wait_ms;
+    int64_t idle_timeout_ms;
+    int64_t max_life_ms; /* 0: none */
+    int64_t end_deadline_ms;
+    int64_t stop_grace_ms; /* SIGTERM to SIGKILL for the wrapped command */
+    int64_t drain_ms;      /* on SIGTERM: how long running sessions may go on; the task's stop timeout less a
+                              reserve */
+    bool scale_in;         /* desired count to zero was asked for, and there is an ECS service to ask it of */
+    bool stop_task;
+    bool keep_alive_task; /* the wrapped command's own end is no reason to end */
+    bool has_command;     /* a wrapped command was started */
+};
+
+/* What the watchers see, at least once a second or so. Counts never include pings and the like. */
+struct terminator_activity {
+    uint32_t open_sessions;
+    uint64_t total_sessions;  /* ever, closed ones included */
+    bool busy;                /* somebody is there, as FUMIDAI_IDLE_BY counts it: holds up the end */
+    int64_t last_activity_ms; /* monotonic: end of the last session, last log line; INT64_MIN: never */
+};
+
+enum terminator_action_kind {
+    TERMINATOR_LAST_LOOK,    /* report DONE (nobody, door closed), SOMEBODY, or FAILED (can't tell) */
+    TERMINATOR_SCALE_IN,     /* report DONE, ALREADY_SO, FAILED, REFUSED, SOMEBODY */
+    TERMINATOR_STOP_TASK,    /* report DONE, ALREADY_SO, FAILED, REFUSED; `text` is the reason to give */
+    TERMINATOR_STOP_COMMAND, /* SIGTERM to its process group; terminator_command_ended() tells the rest */
+    TERMINATOR_KILL_COMMAND, /* SIGKILL to its process group */
+    TERMINATOR_END_SESSIONS, /* tell whoever is connected `text` and close; report DONE when all are closed */
+    TERMINATOR_EXIT,         /* leave with `status` now; nothing comes after it */
+    TERMINATOR_ACTION_COUNT
+};
+
+struct terminator_action {
+    enum terminator_action_kind kind;
+    uint32_t ticket;     /* for terminator_report(); 0 for what is not reported */
+    bool forced;         /* LAST_LOOK: close the door whoever is there */
+    int64_t deadline_ms; /* LAST_LOOK, SCALE_IN, STOP_TASK: a report after this moment is ignored */
+    int status;          /* EXIT */
+    const char *text;    /* why the task ends; lives as long as the terminator */
+};
+
+enum terminator_result {
+    TERMINATOR_DONE,
+    TERMINATOR_ALREADY_SO, /* the service is at that count, the task is stopping: success */
+    TERMINATOR_SOMEBODY,
+    TERMINATOR_FAILED, /* may pass: network, throttling, 5xx, credentials */
+    TERMINATOR_REFUSED /* would fail again: access denied, not found */
+};
+
+enum terminator_outcome {
+    TERMINATOR_NOT_ASKED,
+    TERMINATOR_NOT_TRIED, /* asked for, but the end came another way (SIGTERM), or not yet */
+    TERMINATOR_SUCCEEDED,
+    TERMINATOR_GIVEN_UP
+};
+
+struct terminator_summary {
+    enum terminator_cause cause;
+    const char *reason; /* the empty string while nothing ends */
+    uint64_t total_sessions;
+    uint32_t open_sessions;
+    int64_t alive_ms;
+    enum terminator_outcome scale_in;
+    enum terminator_outcome stop_task;
+    uint32_t attempts; /* of both together */
+    int status;
+};
+
+struct terminator {
+    struct terminator_options options;
+    struct terminator_activity activity;
+    enum terminator_state state;
+    enum terminator_cause cause;
+    bool forced;                /* nobody coming can hold this end up */
+    bool committed;             /* a step has succeeded: no way back */
+    bool door_closed;           /* the last look said so, or it was forced */
+    bool command_alive;         /* the wrapped command runs */
+    bool command_status_counts; /* it ended by itself, or on SIGTERM: the exit status is its status */
+    bool sessions_ended;        /* END_SESSIONS was reported done */
+    int command_status;
+    int status;    /* of EXIT, once GONE */
+    unsigned step; /* which of the two API steps is next or under way */
+    enum terminator_outcome outcomes[2];
+    int64_t now_ms; /* the latest time seen; never goes back */
+    int64_t started_ms;
+    int64_t
+        waiting_since_ms; /* start, or the moment SCALE_IN found that somebody has asked for the service */
+    int64_t end_by_ms;    /* the overall deadline, once ending */
+    int64_t timer_ms;     /* of the present state: attempt, pause, or the next thing to do in LEAVING */
+    int64_t sessions_until_ms, command_until_ms, leave_by_ms; /* LEAVING */
+    int64_t attempt_until_ms; /* LEAVING: an attempt from before is still under way until then */
+    uint32_t ticket;          /* of the look or attempt under way; 0: none */
+    uint32_t next_ticket;
+    uint32_t sessions_ticket; /* of END_SESSIONS */
+    uint32_t attempts;
+    uint32_t failures; /* of the present step, for the back-off */
+    uint32_t refusals; /* in a row */
+    uint32_t looks_failed;
+    uint32_t pending; /* actions not yet pulled, one bit a kind */
+    uint64_t random;
+    char reason[TERMINATOR_REASON_SIZE];
+};
+
+/* `seed`: any random number; spreads the back-off of many tasks that lost the API at the same moment. */
+void terminator_init(struct terminator *t, const struct terminator_options *options, int64_t now_ms,
+                     uint64_t seed);
+
+void terminator_activity(struct terminator *t, const struct terminator_activity *activity, int64_t now_ms);
+/* The wrapped command is gone: its exit status, or 128 + n for signal n. */
+void terminator_command_ended(struct terminator *t, int status, int64_t now_ms);
+void terminator_sigterm(struct terminator *t, int64_t now_ms);
+void terminator_sigint(struct terminator *t, int64_t now_ms);
+/* What became of an action; stale tickets are ignored. */
+void terminator_report(struct terminator *t, uint32_t ticket, enum terminator_result result, int64_t now_ms);
+void terminator_tick(struct terminator *t, int64_t now_ms);
+
+/* The next thing to do; false when there is none for now. */
+bool terminator_next(struct terminator *t, struct terminator_action *action);
+/* When to call terminator_tick() at the latest; INT64_MAX: no need. */
+int64_t terminator_deadline(const struct terminator *t);
+
+/* Whether new sessions may be taken: false from a closing last look on, until the end is called off or
+ * pauses. */
+bool terminator_accepting(const struct terminator *t);
+/* When the task ends if nobody comes or goes any more; INT64_MAX: not by time. For banners and the start's
+ * log. */
+int64_t terminator_ends_at(const struct terminator *t);
+void terminator_summary(const struct terminator *t, struct terminator_summary *summary);
+const char *terminator_state_name(enum terminator_state state);
+
+#endif

@@ -1,0 +1,19 @@
+/*
+ * random: the kernel's randomness, fetched a page at a time, because message ids and masking keys want a few
+ * bytes thousands of times a second. Bytes are wiped from the pool as they are handed out. One thread only
+ * (the loop's). A process that forks without exec would share what is left in the pool: nothing here does.
+ */
+#ifndef FUMIDAI_HOST_RANDOM_H
+#define FUMIDAI_HOST_RANDOM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Never fails: getrandom() has no failure on Linux that leaves anything to do but abort. */
+void random_bytes(void *out, size_t len);
+
+uint64_t random_u64(void);
+/* Uniform in [0, bound); 0 when bound is 0. For jitter. */
+uint64_t random_below(uint64_t bound);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * proxy: HTTPS_PROXY and NO_PROXY as the programs around us read them (Go's net/http, curl), and the CONNECT
+ * request (RFC 9110 section 9.3.6). Pure: the stream sends it.
+ *
+ * HTTPS_PROXY: "http://[user:password@]host[:port]" or "host[:port]"; port 80 where none is given. A proxy
+ * that is itself spoken to over TLS (https://) or SOCKS is refused. NO_PROXY: comma-separated; "*"
+ * (everything), "name" (it and what is below it), ".name" (only what is below it), an address, a network in
+ * CIDR form, each of them optionally with ":port". Loopback addresses and "localhost" never go through a
+ * proxy.
+ */
+#ifndef FUMIDAI_WIRE_PROXY_H
+#define FUMIDAI_WIRE_PROXY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/str.h"
+
+enum { PROXY_HOST_SIZE = 254, PROXY_AUTHORIZATION_SIZE = 512, PROXY_EXCEPTIONS_SIZE = 2048 };
+
+struct proxy {
+    char host[PROXY_HOST_SIZE]; /* empty: no proxy */
+    uint16_t port;
+    char authorization[PROXY_AUTHORIZATION_SIZE]; /* "Basic …", or empty; a secret */
+    char exceptions[PROXY_EXCEPTIONS_SIZE];       /* NO_PROXY as it was given */
+};
+
+/* Either may be empty. ERROR_INVALID or ERROR_UNSUPPORTED naming the variable (never its password). */
+int proxy_parse(struct proxy *proxy, struct str https_proxy, struct str no_proxy, struct error *err);
+bool proxy_applies(const struct proxy *proxy, struct str host, uint16_t port);
+/* The whole CONNECT request for host:port. */
+void proxy_write_connect(const struct proxy *proxy, struct str host, uint16_t port, struct writer *w);
+
+#endif
