@@ -1,94 +1,120 @@
 # fumidai: `make` builds build/fumidai, `make check` runs everything, `make help` lists the rest.
 #
-# Each variant (product, unit, asan, fuzz) compiles the same sources with its own compiler and flags into
-# build/<variant>/. Sources, tests and fuzz targets are found by wildcard: adding one needs no edit here.
+# Each variant (amd64, arm64: what ships; unit, asan, fuzz: for tests) compiles the same sources with its own compiler
+# and flags into build/<variant>/. Sources, tests and fuzz targets are found by wildcard: adding one needs no edit here.
 
 VERSION := 0.1.0
+NATIVE  := $(shell dpkg --print-architecture)
+ARCH    := $(NATIVE)
 CACHE   := .cache
 Q       := $(if $(V),,@)
 
-SHELL         := /bin/sh
-MAKEFLAGS     += --no-builtin-rules
+MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
+
+# Packages are looked at once, and again when the list changes. $(call deps,GROUP...) is an order-only prerequisite.
+deps = $(1:%=$(CACHE)/deps/%)
+$(CACHE)/deps/%: third_party/packages third_party/deps
+	@mkdir -p $(@D)
+	$(Q)third_party/deps $*
+	@touch $@
 
 # Goals that must work before anything was fetched.
 GOALS_WITHOUT_SOURCES := help clean distclean deps
 
 include third_party/bearssl.mk
 include third_party/jsmn.mk
+include third_party/musl.mk
 
 SOURCES := $(sort $(wildcard src/*.c src/*/*.c))
-LIBRARY := $(filter-out src/main.c,$(SOURCES))
 TESTLIB := $(sort $(wildcard tests/lib/*.c))
 
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Werror
-CPPFLAGS := -D_GNU_SOURCE -DFUMIDAI_VERSION='"$(VERSION)"' -Isrc -Itests -I$(BEARSSL)/inc -isystem $(JSMN)
+CPPFLAGS := -D_GNU_SOURCE -DFUMIDAI_VERSION='"$(VERSION)"' -Isrc -Itests -isystem $(BEARSSL)/inc -isystem $(JSMN)
 CFLAGS   := -std=c11 $(WARNINGS) -MMD -MP
 
-# --- variants ---------------------------------------------------------------------------------------------------
+# --- variants: <name>_CC, _FLAGS for our sources, _BEARSSL for BearSSL's, _FAST on top for its inner loops --------------
 
-# product: what ships. Static position-independent code, hardened, no unused sections.
-HARDENING        := -fPIE -fstack-protector-strong -fno-plt -fcf-protection=none
-product_CC       := musl-gcc
-product_FLAGS    := -O2 $(HARDENING) -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=.
-product_BEARSSL  := -Os $(HARDENING) -ffunction-sections -fdata-sections
-product_FAST     := -O2
+# No unwind tables: nothing here unwinds, and they are a tenth of the size.
+HARDENING := -fPIE -fstack-protector-strong -fno-asynchronous-unwind-tables -fno-unwind-tables
+SECTIONS  := -ffunction-sections -fdata-sections
 
-unit_CC          := gcc
-unit_FLAGS       := -O1 -g
-unit_BEARSSL     := -O1 -g
+define product
+$1_CC       = $$($1_GCC) $$($1_MUSL_INCLUDES) -ffile-prefix-map=$$(CURDIR)=.
+$1_FLAGS   := -O2 $(HARDENING) $(SECTIONS)
+$1_BEARSSL := -Os $(HARDENING) $(SECTIONS)
+$1_FAST    := -O2
+$1_NEEDS   := $$($1_MUSL)/unpacked
+endef
+$(foreach a,amd64 arm64,$(eval $(call product,$a)))
 
-# Misaligned loads are BearSSL's, on purpose, where the machine allows them; so it gets only the address sanitizer.
-asan_CC          := gcc
-asan_FLAGS       := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-asan_BEARSSL     := -O1 -g -fno-omit-frame-pointer -fsanitize=address
+unit_CC      := gcc
+unit_FLAGS   := -O1 -g
+unit_BEARSSL := -O1 -g
+unit_NEEDS   := $(call deps,unit)
 
-fuzz_CC          := clang
-fuzz_FLAGS       := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-fuzz_BEARSSL     := -O1 -g -fsanitize=address
+# Misaligned loads are BearSSL's, on purpose, where the machine allows them: it gets only the address sanitizer.
+asan_CC      := gcc
+asan_FLAGS   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+asan_BEARSSL := -O1 -g -fno-omit-frame-pointer -fsanitize=address
+asan_NEEDS   := $(call deps,unit)
+
+fuzz_CC      := clang
+fuzz_FLAGS   := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+fuzz_BEARSSL := -O1 -g -fsanitize=address
+fuzz_NEEDS   := $(call deps,fuzz)
+
+include third_party/trust_anchors.mk
 
 define variant
-build/$1/obj/%.o: %.c Makefile | $(JSMN)/jsmn.h
+build/$1/obj/%.o: %.c Makefile | $(JSMN)/jsmn.h $$($1_NEEDS)
 	@mkdir -p $$(@D)
 	$$(Q)$$($1_CC) $$(CPPFLAGS) $$(CFLAGS) $$($1_FLAGS) -c $$< -o $$@
 
-build/$1/bearssl/%.o: $(BEARSSL)/src/%.c Makefile third_party/bearssl.mk
+build/$1/bearssl/%.o: $(BEARSSL)/src/%.c Makefile third_party/bearssl.mk | $$($1_NEEDS)
 	@mkdir -p $$(@D)
 	$$(Q)$$($1_CC) $$(BEARSSL_FLAGS) $$($1_BEARSSL) $$(if $$(filter $$(BEARSSL_FAST),$$*),$$($1_FAST)) -c $$< -o $$@
 
-build/$1/libfumidai.a: $(LIBRARY:%.c=build/$1/obj/%.o)
-build/$1/libtest.a:    $(TESTLIB:%.c=build/$1/obj/%.o)
+# Everything but main, so that tests can link it.
+build/$1/libfumidai.a: $(patsubst %.c,build/$1/obj/%.o,$(filter-out src/main.c,$(SOURCES)) $(TRUST_ANCHORS))
 build/$1/libbearssl.a: $(BEARSSL_SOURCES:$(BEARSSL)/src/%.c=build/$1/bearssl/%.o)
-
+build/$1/libtest.a:    $(TESTLIB:%.c=build/$1/obj/%.o)
 $1_LIBS := build/$1/libfumidai.a build/$1/libbearssl.a
+
 -include $(shell find build/$1/obj -name '*.d' 2>/dev/null)
 endef
-$(foreach v,product unit asan fuzz,$(eval $(call variant,$v)))
+$(foreach v,amd64 arm64 unit asan fuzz,$(eval $(call variant,$v)))
 
-# Made anew each time, so that an object whose source is gone does not stay. D: no timestamps.
+# Made anew each time, so that an object whose source is gone does not stay. D: without times and users.
 build/%.a:
 	@mkdir -p $(@D)
 	$(Q)rm -f $@ && ar rcsD $@ $^
 
-# --- the product --------------------------------------------------------------------------------------------------
+# --- the product --------------------------------------------------------------------------------------------------------
 
-# musl-gcc knows static and position-independent programs but not both at once. musl itself does: rcrt1.o relocates
-# the program before main. So the start files are named here, and no interpreter is.
-MUSL_LIB := /usr/lib/$(shell uname -m)-linux-musl
-STATIC_PIE := -static-pie -nostartfiles $(addprefix $(MUSL_LIB)/,rcrt1.o crti.o)
-STATIC_PIE_END := $(MUSL_LIB)/crtn.o
-LINK_FLAGS := -Wl,-static,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack,--gc-sections,--build-id=none
+# A symbol is bound before main and read-only after it, no page is both writable and executable, what nothing calls is
+# left out. No build id: it would hash what `strip` throws away.
+LINK_FLAGS := -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--gc-sections,--build-id=none,--hash-style=gnu
+
+# $(call link_product,ARCHITECTURE,OBJECTS,OUTPUT)
+link_product = $($1_GCC) $(LINK_FLAGS) $($1_MUSL_LINK) $2 $($1_MUSL_LINK_END) -o $3
+
+define product_program
+build/$1/fumidai.full: build/$1/obj/src/main.o $$($1_LIBS)
+	$$(Q)$$(call link_product,$1,$$^,$$@)
+
+build/$1/fumidai: build/$1/fumidai.full
+	$$(Q)$$($1_TRIPLE)-gnu-strip --strip-all --remove-section=.comment -o $$@ $$<
+endef
+$(foreach a,amd64 arm64,$(eval $(call product_program,$a)))
+
+build/fumidai: build/$(NATIVE)/fumidai
+	$(Q)cp $< $@
 
 .PHONY: all
-all: build/fumidai
-
-build/product/fumidai: build/product/obj/src/main.o $(product_LIBS)
-	$(Q)$(product_CC) $(HARDENING) $(LINK_FLAGS) $(STATIC_PIE) $^ $(STATIC_PIE_END) -o $@
-
-build/fumidai: build/product/fumidai
-	$(Q)strip -s -R .comment -o $@ $<
+all: $(if $(filter $(NATIVE),$(ARCH)),build/fumidai,build/$(ARCH)/fumidai)
 
 include tests/tests.mk
 
