@@ -1,0 +1,179 @@
+package edge
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+)
+
+// This file is about connections: telling TLS from plain HTTP, CONNECT, and resetting on purpose.
+
+const tlsHandshakeRecord = 0x16
+
+// welcome looks at the first byte of a connection and hands it to the HTTP server, through TLS if it begins so.
+func (e *Edge) welcome(conn net.Conn, fallbackName string) {
+	e.mu.Lock()
+	e.conns[conn] = struct{}{}
+	e.mu.Unlock()
+	peeked := &peekedConn{Conn: conn, reader: bufio.NewReader(conn), onClose: func() {
+		e.mu.Lock()
+		delete(e.conns, conn)
+		e.mu.Unlock()
+	}}
+	first, err := peeked.reader.Peek(1)
+	if err != nil {
+		peeked.Close()
+		return
+	}
+	if first[0] == tlsHandshakeRecord {
+		e.proxied.hand(tls.Server(peeked, e.CA.tlsConfig(fallbackName)))
+		return
+	}
+	e.proxied.hand(peeked)
+}
+
+// serveConnect plays the proxy: whatever host the client wants, it gets us, with a leaf for that host.
+func (e *Edge) serveConnect(w http.ResponseWriter, r *http.Request) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if _, err := conn.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err != nil {
+		conn.Close()
+		return
+	}
+	e.Log.Debug("proxy", "host", r.Host)
+	ahead, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	inner := &peekedConn{Conn: conn, reader: bufio.NewReader(io.MultiReader(bytes.NewReader(ahead), conn))}
+	go e.welcome(inner, hostname(r.Host))
+}
+
+// peekedConn is a connection some bytes of which have been read ahead.
+type peekedConn struct {
+	net.Conn
+	reader  *bufio.Reader
+	onClose func()
+	once    sync.Once
+}
+
+func (c *peekedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
+
+func (c *peekedConn) Close() error {
+	if c.onClose != nil {
+		c.once.Do(c.onClose)
+	}
+	return c.Conn.Close()
+}
+
+// connListener is a net.Listener fed by hand.
+type connListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newConnListener() *connListener {
+	return &connListener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+func (l *connListener) hand(conn net.Conn) {
+	select {
+	case l.conns <- conn:
+	case <-l.done:
+		conn.Close()
+	}
+}
+
+func (l *connListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *connListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *connListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// ResetConn cuts a connection so that the peer sees a reset rather than an orderly end, whatever wraps the socket.
+func ResetConn(conn net.Conn) {
+	for inner := conn; ; {
+		switch c := inner.(type) {
+		case *tls.Conn:
+			inner = c.NetConn()
+		case *peekedConn:
+			inner = c.Conn
+		case *net.TCPConn:
+			c.SetLinger(0) //nolint:errcheck // the connection is gone either way
+			c.Close()
+			conn.Close()
+			return
+		default:
+			conn.Close()
+			return
+		}
+	}
+}
+
+// reset cuts the connection under an HTTP answer.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	ResetConn(conn)
+}
+
+// answerWriter remembers the status for the recorder.
+type answerWriter struct {
+	http.ResponseWriter
+	status int
+	taken  func()
+}
+
+func (w *answerWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *answerWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Hijack lets a websocket library take the connection over.
+func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if h, ok := w.ResponseWriter.(http.Hijacker); ok {
+		conn, rw, err := h.Hijack()
+		if err == nil {
+			w.status = http.StatusSwitchingProtocols
+			w.taken()
+		}
+		return conn, rw, err
+	}
+	return nil, nil, errors.New("the connection can't be taken over")
+}
+
+func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// discard takes an answer that nobody is to see.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}
