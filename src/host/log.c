@@ -240,7 +240,8 @@ size_t log_render(char out[LOG_LINE_MAX], const struct log_settings *settings, i
                   const char *message, const struct log_attribute *attributes, size_t count)
 {
     struct line_parts parts = {
-        .fixed = {LOG_TEXT("msg", message), LOG_TEXT("app", settings->app), LOG_TEXT("version", settings->version)},
+        .fixed = {LOG_TEXT("msg", message), LOG_TEXT("app", settings->app),
+                  LOG_TEXT("version", settings->version)},
         .own = attributes,
         .own_count = count < LOG_ATTRIBUTES_MAX ? count : LOG_ATTRIBUTES_MAX,
     };
@@ -301,7 +302,8 @@ static void open_own_stderr(void)
         return;
     }
     if (S_ISREG(status.st_mode)) {
-        the_log.way = WRITE_NONBLOCKING; /* never blocks, and the position is shared with whoever else writes */
+        the_log.way =
+            WRITE_NONBLOCKING; /* never blocks, and the position is shared with whoever else writes */
         return;
     }
     int fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
