@@ -14,24 +14,26 @@
  *                    with a higher floor
  *     API_RENEW      the credentials have expired or are not known any more: fetch new ones, repeat at once
  *                    (once; then treat it as API_REPEAT, for the endpoint may still hand out the old ones)
- *     API_CLOCK      our clock is off: the server's time is in server_unix_ms; sign again with it, once
+ *     API_CLOCK      our clock is off: the server's time is in server_unix_ms (an answer without a Date is
+ *                    API_FAILED); sign again with it, once
  *     API_FAILED     asking again does not help; the code says why (DENIED, NOT_FOUND, INVALID, UNSUPPORTED)
  *
  * The errors of AWS's protocols carry their name in different places, looked at in this order: the header
  * x-amzn-ErrorType (REST), members __type or code of a JSON body (awsJson; `__type` may have a namespace and
- * '#' before the name, the header a ':' and a URL after it), elements <Code> and <Message> of an XML body.
- * The message is the member `message` in any case, or <Message>.
+ * '#' before the name, the header a ':' and a URL after it), element <Code> of an XML body, else the name of
+ * its root element, which is the message gateway's way. The message is the member or element `message` in any
+ * case.
  */
 #ifndef FUMIDAI_AWS_API_H
 #define FUMIDAI_AWS_API_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "aws/endpoint.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/str.h"
 
 enum {
@@ -90,14 +92,17 @@ struct api_call {
     int expected_status; /* 200; 201 for ssmmessages' tokens */
 };
 
+/* What an answer says of its failure, whatever its status. */
+void api_read_failure(struct api_failure *failure, const struct api_answer *answer);
+
 /* Judges an answer. `failure` may be null; it is filled in for every outcome but API_OK. */
 enum api_outcome api_judge(const struct api_call *call, const struct api_answer *answer,
                            struct api_failure *failure, struct error *err);
 
-/* The text of the first element called <name>, entities decoded, whatever its namespace prefix; a strict
- * enough scan for AWS's flat answers. False when there is none, it is cut off, holds other elements, or does
- * not fit. */
-bool api_xml_text(struct str body, const char *name, char *out, size_t capacity);
+/* A text member that may be missing or null: out is then empty. ERROR_INVALID when it is no string,
+ * ERROR_TOO_LARGE when it does not fit; the error names the member, never its value. */
+int api_json_text(const struct json *doc, int object, const char *name, char *out, size_t capacity,
+                  struct error *err);
 
 /* Room for the tokens of the answers that are parsed here. A DescribeServices answer with its 100 events has
  * about 1,500; a task with ten containers about 1,200. */

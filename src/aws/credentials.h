@@ -81,8 +81,9 @@ enum api_outcome credentials_read_answer(struct credentials *credentials, const 
                                          int64_t now_unix_ms, struct error *err);
 
 /* When to fetch the next ones: a quarter of their life before they expire, but 15 minutes at most and 1
- * minute at least (never earlier than now), less up to a fifth of that by `random` so that tasks that started
- * together do not ask together. INT64_MAX when they never expire. A point in Unix time, as the expiry is. */
+ * minute at least, and up to a fifth of that earlier by `random`, so that tasks that started together do not
+ * ask together; never before they were obtained. INT64_MAX when they never expire. A point in Unix time, as
+ * the expiry is. */
 int64_t credentials_refresh_at(const struct credentials *credentials, uint32_t random);
 
 /* Whether they must not be used any more: less than 10 s of life left, about what a request can take. */

@@ -93,7 +93,9 @@ void ecs_write_protection(struct writer *body, bool enabled, uint32_t minutes);
 /* `endpoint` is endpoint_from_url of $ECS_AGENT_URI. An empty body asks (GET), another one sets (PUT). */
 int ecs_make_protection_request(struct api_request *request, const struct endpoint *endpoint, struct str body,
                                 struct error *err);
-enum api_outcome ecs_read_protection(struct ecs_protection *protection, const struct api_answer *answer,
-                                     struct error *err);
+/* is_update: whether it was the PUT (for the name of the action in an error). A refusal of ECS's ("failure"
+ * with DEPLOYMENT_BLOCKED, TASK_NOT_VALID) is API_FAILED with ERROR_DENIED. */
+enum api_outcome ecs_read_protection(struct ecs_protection *protection, bool is_update,
+                                     const struct api_answer *answer, struct error *err);
 
 #endif

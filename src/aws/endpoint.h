@@ -56,11 +56,15 @@ struct endpoint {
 /* The name that requests are signed for and that IAM actions begin with: "ecs", "redshift-serverless". */
 const char *endpoint_service_name(enum endpoint_service service);
 
-/* http:// and https:// with host, optional port, optional path. ERROR_INVALID, saying what is wrong, for any
- * other scheme, user info, query, fragment, or a byte that doesn't belong into a URL. */
-int endpoint_from_url(struct endpoint *endpoint, struct str url, struct error *err);
+/* http:// and https:// with host, optional port, optional path (url.h), but neither user nor query:
+ * ERROR_INVALID, ERROR_UNSUPPORTED or ERROR_TOO_LARGE, saying what is wrong without quoting it. */
+int endpoint_from_url(struct endpoint *endpoint, struct str text, struct error *err);
 
-/* ERROR_INVALID when the region is none or a setting is wrong. */
+/* Whether every byte may stand in the path of a request line as it is: no blanks, controls, '?' or '#'. */
+bool endpoint_path_is_valid(struct str path);
+
+/* ERROR_INVALID when the region is none or a switch is neither true nor false; endpoint_from_url's errors, with the
+ * variable's name in front. */
 int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service service, struct str region,
                          char *const *env, struct error *err);
 

@@ -29,8 +29,7 @@ static void keep_to_one_line(char *text)
 }
 
 /* Formats into `text`; gives the length without terminator. */
-__attribute__((format(printf, 2, 0))) static size_t format_text(char text[ERROR_TEXT_SIZE],
-                                                                const char *format, va_list args)
+static size_t format_text(char text[ERROR_TEXT_SIZE], const char *format, va_list args)
 {
     text[0] = '\0';
     int needed = vsnprintf(text, ERROR_TEXT_SIZE, format, args);

@@ -81,6 +81,15 @@ struct str str_trim(struct str view)
     return str_slice(view, from, to);
 }
 
+struct str str_limit_utf8(struct str view, size_t max)
+{
+    size_t len = view.len < max ? view.len : max;
+    while (len > 0 && len < view.len && ((unsigned char) view.ptr[len] & 0xC0) == 0x80) {
+        len--;
+    }
+    return str_slice(view, 0, len);
+}
+
 static void cut_at(struct str view, const char *separator, struct str *head, struct str *tail)
 {
     size_t at = separator == NULL ? view.len : (size_t) (separator - view.ptr);

@@ -26,6 +26,9 @@ bool str_starts_with(struct str view, const char *prefix);
 bool str_ends_with(struct str view, const char *suffix);
 struct str str_slice(struct str view, size_t from, size_t to); /* clamped to the view */
 struct str str_trim(struct str view);                          /* spaces, tabs, CR, LF at both ends */
+/* The first max bytes at most, not ending inside a UTF-8 sequence: for texts that are cut where they must be
+ * short. */
+struct str str_limit_utf8(struct str view, size_t max);
 /* Splits at the first / last `separator`; false (and *head = view, *tail empty) when there is none. */
 bool str_cut(struct str view, char separator, struct str *head, struct str *tail);
 bool str_cut_last(struct str view, char separator, struct str *head, struct str *tail);

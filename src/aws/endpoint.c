@@ -1,0 +1,254 @@
+#include "aws/endpoint.h"
+
+#include <string.h>
+
+#include "aws/environment.h"
+#include "base/bytes.h"
+#include "wire/url.h"
+
+enum { PORT_HTTP = 80, PORT_HTTPS = 443 };
+
+_Static_assert(ENDPOINT_HOST_SIZE == URL_HOST_MAX + 1, "whatever url_split lets pass fits");
+
+static const struct service {
+    const char *name;
+    const char *url_variable;
+    bool gov_name_is_fips; /* in us-gov-* the plain name answers with FIPS, and "-fips" does not exist */
+} SERVICES[ENDPOINT_SERVICES] = {
+    [ENDPOINT_ECS] = {"ecs", "AWS_ENDPOINT_URL_ECS", false},
+    [ENDPOINT_SSM] = {"ssm", "AWS_ENDPOINT_URL_SSM", true},
+    [ENDPOINT_SSMMESSAGES] = {"ssmmessages", "AWS_ENDPOINT_URL_SSMMESSAGES", false},
+    [ENDPOINT_REDSHIFT] = {"redshift", "AWS_ENDPOINT_URL_REDSHIFT", true},
+    [ENDPOINT_REDSHIFT_SERVERLESS] = {"redshift-serverless", "AWS_ENDPOINT_URL_REDSHIFT_SERVERLESS", false},
+};
+
+/* The partitions whose names differ; aws and aws-us-gov are the rule's last line. */
+static const struct partition {
+    const char *region_prefix;
+    const char *suffix;
+    const char *dual_stack_suffix;
+} PARTITIONS[] = {
+    {"cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
+    {"us-iso-", "c2s.ic.gov", "api.aws.ic.gov"},
+    {"us-isob-", "sc2s.sgov.gov", "api.aws.scloud"},
+    {"us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov"},
+    {"eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"},
+    {"eusc-de-", "amazonaws.eu", "api.amazonwebservices.eu"},
+    {"", "amazonaws.com", "api.aws"},
+};
+
+const char *endpoint_service_name(enum endpoint_service service)
+{
+    return SERVICES[service].name;
+}
+
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+bool endpoint_path_is_valid(struct str path)
+{
+    for (size_t i = 0; i < path.len; i++) {
+        char c = path.ptr[i];
+        if (!is_letter(c) && !is_digit(c) && (c == '\0' || strchr("-._~!$&'()*+,;=:@/%", c) == NULL)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- URLs --- */
+
+static void copy_lower(struct str text, char *out)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        out[i] = c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
+    }
+    out[text.len] = '\0';
+}
+
+static void write_authority(struct endpoint *endpoint)
+{
+    struct writer w = writer_of(endpoint->authority, sizeof endpoint->authority);
+    struct url url = {.host = str_from(endpoint->host),
+                      .host_is_ipv6 = strchr(endpoint->host, ':') != NULL,
+                      .port = endpoint->port,
+                      .port_is_default = endpoint->port == (endpoint->tls ? PORT_HTTPS : PORT_HTTP)};
+    url_write_authority(&w, &url);
+    writer_terminate(&w);
+}
+
+int endpoint_from_url(struct endpoint *endpoint, struct str text, struct error *err)
+{
+    struct url url;
+    memset(endpoint, 0, sizeof *endpoint);
+    int result = url_split(&url, text, err);
+    if (result != 0) {
+        return result;
+    }
+    if (url.scheme != URL_HTTP && url.scheme != URL_HTTPS) {
+        return error_set(err, ERROR_UNSUPPORTED, "the URL must begin with http:// or https://");
+    }
+    if (url.has_userinfo || url.target.len != url.path.len) {
+        return error_set(err, ERROR_INVALID, "the URL must not have a %s",
+                         url.has_userinfo ? "user or password" : "query");
+    }
+    struct str path = url.path;
+    while (str_ends_with(path, "/")) {
+        path.len--;
+    }
+    if (!str_copy(path, endpoint->path, sizeof endpoint->path)) {
+        return error_set(err, ERROR_TOO_LARGE, "the URL's path is longer than %d bytes",
+                         ENDPOINT_PATH_SIZE - 1);
+    }
+    endpoint->tls = url.tls;
+    endpoint->port = url.port;
+    copy_lower(url.host, endpoint->host); /* URL_HOST_MAX fits */
+    write_authority(endpoint);
+    return 0;
+}
+
+/* --- hosts --- */
+
+static bool region_is_valid(struct str region)
+{
+    if (region.len == 0 || region.len >= ENDPOINT_REGION_SIZE) {
+        return false;
+    }
+    for (size_t i = 0; i < region.len; i++) {
+        char c = region.ptr[i];
+        if (!(c >= 'a' && c <= 'z') && !is_digit(c) && c != '-') {
+            return false;
+        }
+    }
+    return region.ptr[0] != '-' && region.ptr[region.len - 1] != '-';
+}
+
+static const struct partition *partition_of(struct str region)
+{
+    const struct partition *p = PARTITIONS;
+    while (!str_starts_with(region, p->region_prefix)) {
+        p++; /* the last prefix is empty */
+    }
+    return p;
+}
+
+static void build_host(struct endpoint *endpoint, const struct service *service, struct str region, bool fips,
+                       bool dual_stack)
+{
+    const struct partition *partition = partition_of(region);
+    bool plain_is_fips = service->gov_name_is_fips && !dual_stack && str_starts_with(region, "us-gov-");
+    struct writer w = writer_of(endpoint->host, sizeof endpoint->host);
+    writer_text(&w, service->name);
+    writer_text(&w, fips && !plain_is_fips ? "-fips." : ".");
+    writer_str(&w, region);
+    writer_char(&w, '.');
+    writer_text(&w, dual_stack ? partition->dual_stack_suffix : partition->suffix);
+    writer_terminate(&w);
+    endpoint->tls = true;
+    endpoint->port = PORT_HTTPS;
+    write_authority(endpoint);
+}
+
+/* The URL that the environment names for this service, and the variable that named it; empty when none does.
+ */
+static int find_url(const struct service *service, char *const *env, const char **variable, struct str *url,
+                    struct error *err)
+{
+    bool ignore;
+    *url = str_from(NULL);
+    *variable = "";
+    if (environment_get_bool(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", &ignore, err) != 0) {
+        return ERROR_INVALID;
+    }
+    if (ignore) {
+        return 0;
+    }
+    *variable = service->url_variable;
+    *url = environment_get(env, *variable);
+    if (url->len == 0) {
+        *variable = "AWS_ENDPOINT_URL";
+        *url = environment_get(env, *variable);
+    }
+    return 0;
+}
+
+int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service service, struct str region,
+                         char *const *env, struct error *err)
+{
+    bool fips, dual_stack;
+    const char *variable;
+    struct str url;
+    memset(endpoint, 0, sizeof *endpoint);
+    if (environment_get_bool(env, "AWS_USE_FIPS_ENDPOINT", &fips, err) != 0 ||
+        environment_get_bool(env, "AWS_USE_DUALSTACK_ENDPOINT", &dual_stack, err) != 0 ||
+        find_url(&SERVICES[service], env, &variable, &url, err) != 0) {
+        return ERROR_INVALID;
+    }
+
+    if (url.len > 0) {
+        if (fips || dual_stack) {
+            return error_set(err, ERROR_INVALID,
+                             "%s and %s are both set: let the URL name the endpoint you want, and unset the "
+                             "switch",
+                             variable, fips ? "AWS_USE_FIPS_ENDPOINT" : "AWS_USE_DUALSTACK_ENDPOINT");
+        }
+        int result = endpoint_from_url(endpoint, url, err);
+        if (result != 0) {
+            error_prefix(err, "%s: ", variable);
+        }
+        return result;
+    }
+    if (!region_is_valid(region)) {
+        return error_set(err, ERROR_INVALID, "\"%.*s\" is no region", STR_ARG(region));
+    }
+    build_host(endpoint, &SERVICES[service], region, fips, dual_stack);
+    return 0;
+}
+
+/* arn:partition:service:region:account:resource */
+static struct str region_of_arn(struct str arn)
+{
+    struct str field = {NULL, 0};
+    for (int i = 0; i < 4; i++) {
+        struct str rest;
+        if (!str_cut(arn, ':', &field, &rest) || (i == 0 && !str_equal_text(field, "arn"))) {
+            return str_from(NULL);
+        }
+        arn = rest;
+    }
+    return field;
+}
+
+int endpoint_find_region(char region[ENDPOINT_REGION_SIZE], char *const *env, struct str task_arn,
+                         struct error *err)
+{
+    const char *from = "AWS_REGION";
+    struct str found = environment_get(env, from);
+    if (found.len == 0) {
+        from = "AWS_DEFAULT_REGION";
+        found = environment_get(env, from);
+    }
+    if (found.len == 0) {
+        from = "the task's ARN";
+        found = region_of_arn(task_arn);
+    }
+    region[0] = '\0';
+    if (found.len == 0) {
+        return error_set(err, ERROR_NOT_FOUND,
+                         "no region: AWS_REGION and AWS_DEFAULT_REGION are not set, and there is no task ARN "
+                         "to take it from");
+    }
+    if (!region_is_valid(found)) {
+        return error_set(err, ERROR_INVALID, "%s: \"%.*s\" is no region", from, STR_ARG(found));
+    }
+    str_copy(found, region, ENDPOINT_REGION_SIZE);
+    return 0;
+}
