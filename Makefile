@@ -51,13 +51,15 @@ endef
 $(foreach a,amd64 arm64,$(eval $(call product,$a)))
 
 unit_CC      := gcc
-unit_FLAGS   := -O1 -g
-unit_BEARSSL := -O1 -g
+unit_FLAGS   := -O2 -g
+unit_BEARSSL := -O2 -g
 unit_NEEDS   := $(call deps,unit)
 
 # Misaligned loads are BearSSL's, on purpose, where the machine allows them: it gets only the address sanitizer.
+# -Wno-conversion: gcc warns of the sanitizer's own conversions around a shift; every other variant has that warning.
 asan_CC      := gcc
-asan_FLAGS   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+asan_FLAGS   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
+                -Wno-conversion -Wno-sign-conversion
 asan_BEARSSL := -O1 -g -fno-omit-frame-pointer -fsanitize=address
 asan_NEEDS   := $(call deps,unit)
 
@@ -123,3 +125,25 @@ clean:
 	rm -rf build
 distclean: clean
 	rm -rf .cache dist
+
+.PHONY: deps build help
+deps:
+	$(Q)third_party/deps build native unit lint fuzz e2e go
+
+build: all
+
+help:
+	@echo "make            build/fumidai: the program, static, stripped"
+	@echo "make ARCH=arm64 build/arm64/fumidai, from any machine (amd64 likewise)"
+	@echo "make unit       unit tests; T=json runs those of one module and shows each"
+	@echo "make sim        the whole stack over a simulated network and clock"
+	@echo "make e2e        the program against the emulator (some need root); e2e-asan with sanitizers"
+	@echo "make asan       unit and sim with address and undefined-behaviour sanitizers"
+	@echo "make fuzz       every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) each; T=json runs one"
+	@echo "make lint       warnings of gcc and clang, clang-tidy, cppcheck, clang-format, the floor rules"
+	@echo "make size       size, largest symbols, and whether the program is hardened"
+	@echo "make repro      two builds in two directories, the same bytes"
+	@echo "make bench      measurements"
+	@echo "make check      all of these; this is what CI runs"
+	@echo "make deps       install what is missing (every target does so for itself)"
+	@echo "make clean      remove build/; distclean removes the downloads too. V=1 shows commands"

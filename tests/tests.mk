@@ -1,17 +1,112 @@
-# The test steps. Each ends its output with a line "N passed, N failed, N skipped".
+# The test steps. Each ends its output with a line "N passed, N failed, N skipped", and fails when something failed.
 
-TESTS_RUN := tests/lib/run-programs
+# --- unit, sim: cmocka programs, one per file; T=name picks one -----------------------------------------------------------
+#
+# unit: tests/unit/test_<name>.c. sim: tests/sim/<name>.c, with what they share in tests/sim/lib/. Every program is linked
+# with what it needs of src/ (all but main.c) and tests/lib/.
 
-# --- unit: a program per module, all of them or `make unit T=json` -----------------------------------------------
+UNIT_SOURCES := $(sort $(wildcard tests/unit/test_$(or $(T),*).c))
+SIM_SOURCES  := $(sort $(wildcard tests/sim/$(or $(T),*).c))
+SIM_LIBRARY  := $(sort $(wildcard tests/sim/lib/*.c))
 
-UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(sort $(wildcard $(if $(T),tests/unit/test_$(T).c,tests/unit/test_*.c))))
+define test_programs
+$1_UNIT := $(UNIT_SOURCES:%.c=build/$1/%)
+$1_SIM  := $(SIM_SOURCES:%.c=build/$1/%)
 
-define unit_programs
-build/$1/test_%: build/$1/obj/tests/unit/test_%.o build/$1/libtest.a $$($1_LIBS)
+build/$1/libsim.a: $(SIM_LIBRARY:%.c=build/$1/obj/%.o)
+build/$1/tests/unit/%: build/$1/obj/tests/unit/%.o build/$1/libtest.a $$($1_LIBS)
+	@mkdir -p $$(@D)
 	$$(Q)$$($1_CC) $$($1_FLAGS) $$^ -lcmocka -o $$@
+build/$1/tests/sim/%: build/$1/obj/tests/sim/%.o build/$1/libsim.a build/$1/libtest.a $$($1_LIBS)
+	@mkdir -p $$(@D)
+	$$(Q)$$($1_CC) $$($1_FLAGS) $$^ -lcmocka -lm -o $$@
 endef
-$(foreach v,unit asan,$(eval $(call unit_programs,$v)))
+$(foreach v,unit asan,$(eval $(call test_programs,$v)))
 
-.PHONY: unit
-unit: $(UNIT_TESTS:%=build/unit/%)
-	$(Q)$(TESTS_RUN) $(if $(T),--verbose) $^
+.PHONY: unit sim asan
+unit: $(unit_UNIT)
+	$(Q)tests/lib/run-programs $(if $(T),--verbose) $^
+
+sim: $(unit_SIM)
+	$(Q)tests/lib/run-programs $(if $(T),--verbose) $^
+
+# The same programs with address and undefined-behaviour sanitizers, and the program itself for the end-to-end tests
+# (`make e2e-asan`).
+asan: $(asan_UNIT) $(asan_SIM) build/asan/fumidai
+	$(Q)tests/lib/run-programs $(if $(T),--verbose) $(filter-out build/asan/fumidai,$^)
+
+build/asan/fumidai: build/asan/obj/src/main.o $(asan_LIBS)
+	$(Q)$(asan_CC) $(asan_FLAGS) $^ -o $@
+
+# --- fuzz: libFuzzer targets tests/fuzz/fuzz_<name>.c, each for FUZZ_SECONDS; T=name picks one -----------------------------
+
+FUZZ_SECONDS := 5
+FUZZ_TARGETS := $(patsubst %.c,build/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_$(or $(T),*).c)))
+
+build/fuzz/tests/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/libtest.a $(fuzz_LIBS)
+	@mkdir -p $(@D)
+	$(Q)$(fuzz_CC) $(subst fuzzer-no-link,fuzzer,$(fuzz_FLAGS)) $^ -o $@
+
+.PHONY: fuzz
+fuzz: $(FUZZ_TARGETS)
+	$(Q)tests/fuzz/run $(FUZZ_SECONDS) $^
+
+# --- e2e: Go, the real binary against the emulator ------------------------------------------------------------------------
+
+E2E_BINARY := build/fumidai
+
+.PHONY: e2e e2e-asan
+e2e: $(E2E_BINARY) | $(call deps,go e2e)
+	$(Q)tests/lib/run-go-tests $(abspath $(E2E_BINARY))
+e2e-asan:
+	$(Q)$(MAKE) --no-print-directory e2e E2E_BINARY=build/asan/fumidai
+
+# --- size, repro, lint ----------------------------------------------------------------------------------------------------
+
+SIZE_MAX := 262144
+
+.PHONY: size repro lint
+size: build/$(ARCH)/fumidai
+	$(Q)tests/lint/size $< $(SIZE_MAX) $($(ARCH)_TRIPLE)-gnu-
+
+repro: $(CACHE)/bearssl.mk $(JSMN)/jsmn.h $($(NATIVE)_MUSL)/unpacked
+	$(Q)tests/lint/repro $(CACHE)
+
+# Everything in C that is ours. An object of the unit variant stands for "this file or a header of it changed", and
+# carries gcc's warnings; the checks below leave a stamp each.
+LINT_SOURCES := $(SOURCES) third_party/trust_anchors/generate.c $(sort $(wildcard tests/*/*.c tests/*/*/*.c))
+LINT_HEADERS := $(sort $(wildcard src/*.h src/*/*.h tests/*/*.h tests/*/*/*.h))
+LINT_FLAGS    = $(CPPFLAGS) $(filter-out -MMD -MP,$(CFLAGS))
+
+build/lint/%.clang: build/unit/obj/%.o | $(call deps,lint)
+	@mkdir -p $(@D)
+	$(Q)clang $(LINT_FLAGS) -fsyntax-only $*.c && touch $@
+build/lint/%.tidy: build/unit/obj/%.o .clang-tidy | $(call deps,lint)
+	@mkdir -p $(@D)
+	$(Q)clang-tidy --quiet $*.c -- $(LINT_FLAGS) 2>build/lint/$*.log || { cat build/lint/$*.log; false; }
+	@touch $@
+
+.PHONY: lint lint-gcc lint-clang lint-tidy lint-cppcheck lint-format
+lint-gcc: $(LINT_SOURCES:%.c=build/unit/obj/%.o)
+lint-clang: $(LINT_SOURCES:%.c=build/lint/%.clang)
+lint-tidy: $(LINT_SOURCES:%.c=build/lint/%.tidy)
+lint-cppcheck: | $(call deps,lint)
+	@mkdir -p build/lint/cppcheck
+	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 --inline-suppr \
+		--cppcheck-build-dir=build/lint/cppcheck -Isrc -Itests -D_GNU_SOURCE -DFUMIDAI_VERSION='""' $(LINT_SOURCES)
+lint-format: | $(call deps,lint)
+	$(Q)tests/lint/format $(LINT_SOURCES) $(LINT_HEADERS)
+
+lint: build/$(NATIVE)/fumidai $(SOURCES:%.c=build/$(NATIVE)/obj/%.o) | $(call deps,lint)
+	$(Q)MAKE="$(MAKE)" tests/lint/run build/$(NATIVE)
+
+# --- bench, check ---------------------------------------------------------------------------------------------------------
+
+.PHONY: bench check
+bench: build/fumidai
+	$(Q)if [ -x bench/run ]; then bench/run; else echo "bench/run is not there yet"; fi
+
+CHECKS := deps build size lint unit sim fuzz asan repro e2e
+
+check:
+	$(Q)MAKE="$(MAKE)" tests/check $(CHECKS)

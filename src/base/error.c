@@ -29,7 +29,8 @@ static void keep_to_one_line(char *text)
 }
 
 /* Formats into `text`; gives the length without terminator. */
-static size_t format_text(char text[ERROR_TEXT_SIZE], const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static size_t format_text(char text[ERROR_TEXT_SIZE],
+                                                                const char *format, va_list args)
 {
     text[0] = '\0';
     int needed = vsnprintf(text, ERROR_TEXT_SIZE, format, args);

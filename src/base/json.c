@@ -252,12 +252,11 @@ static bool take_value(struct check *c)
     }
     int index = c->taken;
     struct json_token *token = &c->tokens[index];
-    if (token->type == JSMN_STRING) {
-        c->at++; /* jsmn's strings start behind the quote */
-    }
-    if ((size_t) token->start != c->at) {
+    size_t quote = token->type == JSMN_STRING ? 1 : 0; /* jsmn's strings start behind it */
+    if ((size_t) token->start != c->at + quote) {
         return false;
     }
+    c->at += quote;
     c->taken++;
     token->next = c->taken;
     token->size = 0;

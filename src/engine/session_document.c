@@ -225,7 +225,7 @@ static int open_content(struct source *src, struct str payload, struct session_d
 int session_document_parse(struct session_document *document, struct str payload,
                            struct session_document_scratch *scratch, struct error *err)
 {
-    struct source src;
+    struct source src = {0};
     memset(document, 0, sizeof *document);
     int result = open_content(&src, payload, scratch, err);
     if (result < 0)

@@ -45,7 +45,7 @@ static void pieces_add_up_to_the_input(void **state)
 /* How many ways have `pieces` pieces, the last way included. */
 static unsigned count_ways(size_t input_len, unsigned wanted_pieces)
 {
-    uint8_t input[INPUT_MAX];
+    uint8_t input[INPUT_MAX] = {0};
     unsigned ways = 0;
     fill(input, input_len);
     struct splits s = splits_of(input, input_len);

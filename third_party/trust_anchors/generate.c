@@ -93,7 +93,8 @@ static void check_sum(const char *path, const struct bytes *der, const char *exp
     for (size_t i = 0; i < sizeof sum; i++)
         snprintf(hex + 2 * i, 3, "%02x", sum[i]);
     if (strcmp(hex, expected) != 0)
-        fail("%s has the SHA-256 %s, pinned is %s: this is not the certificate we trust", path, hex, expected);
+        fail("%s has the SHA-256 %s, pinned is %s: this is not the certificate we trust", path, hex,
+             expected);
 }
 
 static void print_array(unsigned number, const char *what, const uint8_t *data, size_t len)

@@ -1,0 +1,242 @@
+#include "base/str.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/guard.h"
+
+static const struct str nothing = {NULL, 0};
+
+/* A view of a copy that ends at an unmapped page. */
+static struct str guarded(const char *text)
+{
+    size_t len = strlen(text);
+    return (struct str){guard_copy(text, len), len};
+}
+
+static void release(struct str view)
+{
+    guard_free((void *) (uintptr_t) view.ptr, view.len);
+}
+
+static void compares(void **state)
+{
+    struct str abc = guarded("aBc");
+
+    (void) state;
+    assert_int_equal(str_from(NULL).len, 0);
+    assert_int_equal(str_from("abc").len, 3);
+    assert_true(str_equal(abc, STR_LITERAL("aBc")));
+    assert_false(str_equal(abc, STR_LITERAL("aBcd")));
+    assert_false(str_equal(abc, STR_LITERAL("aBd")));
+    assert_true(str_equal(nothing, STR_LITERAL("")));
+    assert_true(str_equal_text(abc, "aBc"));
+    assert_false(str_equal_text(abc, "aBcd"));
+    assert_false(str_equal_text(abc, NULL));
+    assert_true(str_equal_text(nothing, NULL));
+    assert_true(str_equal_nocase(abc, "AbC"));
+    assert_false(str_equal_nocase(abc, "AbCd"));
+    assert_false(str_equal_nocase(STR_LITERAL("@["), "`{")); /* the neighbours of the letters */
+    assert_false(str_equal_nocase(STR_LITERAL("\xC3\x84"), "\xC3\xA4"));
+    release(abc);
+}
+
+static void knows_ends(void **state)
+{
+    struct str text = guarded("bastion");
+
+    (void) state;
+    assert_true(str_starts_with(text, "bast"));
+    assert_true(str_starts_with(text, ""));
+    assert_true(str_starts_with(text, "bastion"));
+    assert_false(str_starts_with(text, "bastions"));
+    assert_false(str_starts_with(text, "ast"));
+    assert_true(str_ends_with(text, "ion"));
+    assert_true(str_ends_with(text, ""));
+    assert_false(str_ends_with(text, "a bastion"));
+    assert_false(str_ends_with(text, "io"));
+    assert_true(str_starts_with(nothing, ""));
+    assert_false(str_ends_with(nothing, "x"));
+    release(text);
+}
+
+static const struct {
+    size_t from, to;
+    const char *expected;
+} slices[] = {
+    {0, 4, "text"}, {1, 3, "ex"}, {0, 99, "text"},          {4, 4, ""},
+    {5, 9, ""},     {3, 1, ""},   {SIZE_MAX, SIZE_MAX, ""},
+};
+
+static void slices_within_the_view(void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < sizeof slices / sizeof slices[0]; i++) {
+        struct str slice = str_slice(STR_LITERAL("text"), slices[i].from, slices[i].to);
+        assert_true(str_equal_text(slice, slices[i].expected));
+    }
+    assert_null(str_slice(nothing, 0, 5).ptr);
+}
+
+static const struct {
+    const char *text;
+    const char *expected;
+} trims[] = {
+    {"", ""}, {"a", "a"}, {" \t\r\na b\n", "a b"}, {"   ", ""}, {"\va\v", "\va\v"}, {"a ", "a"}, {" a", "a"},
+};
+
+static void trims_blanks(void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < sizeof trims / sizeof trims[0]; i++) {
+        struct str text = guarded(trims[i].text);
+        assert_true(str_equal_text(str_trim(text), trims[i].expected));
+        release(text);
+    }
+    assert_int_equal(str_trim(nothing).len, 0);
+}
+
+static const struct {
+    const char *text;
+    bool found;
+    const char *head, *tail;           /* cut at the first */
+    const char *last_head, *last_tail; /* cut at the last */
+} cuts[] = {
+    {"", false, "", "", "", ""},
+    {"abc", false, "abc", "", "abc", ""},
+    {":", true, "", "", "", ""},
+    {"a:b", true, "a", "b", "a", "b"},
+    {"a:b:c", true, "a", "b:c", "a:b", "c"},
+    {":a", true, "", "a", "", "a"},
+    {"a:", true, "a", "", "a", ""},
+};
+
+static void cuts_at_separators(void **state)
+{
+    struct str head;
+    struct str tail;
+
+    (void) state;
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        struct str text = guarded(cuts[i].text);
+        assert_int_equal(str_cut(text, ':', &head, &tail), cuts[i].found);
+        assert_true(str_equal_text(head, cuts[i].head) && str_equal_text(tail, cuts[i].tail));
+        assert_int_equal(str_cut_last(text, ':', &head, &tail), cuts[i].found);
+        assert_true(str_equal_text(head, cuts[i].last_head) && str_equal_text(tail, cuts[i].last_tail));
+        release(text);
+    }
+    assert_false(str_cut(nothing, ':', &head, &tail));
+    /* head or tail may be the view that is cut */
+    struct str rest = STR_LITERAL("x,y");
+    assert_true(str_cut(rest, ',', &head, &rest));
+    assert_true(str_equal_text(head, "x") && str_equal_text(rest, "y"));
+}
+
+static const struct {
+    const char *text, *needle;
+    int at; /* -1: not there */
+    int at_nocase;
+} finds[] = {
+    {"", "", 0, 0},       {"", "a", -1, -1},      {"abc", "", 0, 0},     {"abc", "c", 2, 2},
+    {"abc", "bc", 1, 1},  {"abc", "bcd", -1, -1}, {"abc", "BC", -1, 1},  {"aab", "ab", 1, 1},
+    {"aAaB", "aB", 2, 2}, {"aABab", "ab", 3, 1},  {"ab", "abc", -1, -1},
+};
+
+static void finds_needles(void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < sizeof finds / sizeof finds[0]; i++) {
+        struct str text = guarded(finds[i].text);
+        size_t at = 77;
+        assert_int_equal(str_find(text, finds[i].needle, &at), finds[i].at >= 0);
+        assert_int_equal(at, finds[i].at >= 0 ? finds[i].at : 77);
+        at = 77;
+        assert_int_equal(str_find_nocase(text, finds[i].needle, &at), finds[i].at_nocase >= 0);
+        assert_int_equal(at, finds[i].at_nocase >= 0 ? finds[i].at_nocase : 77);
+        release(text);
+    }
+}
+
+static const struct {
+    const char *text;
+    bool u64, u32, port, hex; /* which of the parsers take it */
+    uint64_t decimal, hexadecimal;
+} numbers[] = {
+    {"", false, false, false, false, 0, 0},
+    {"0", true, true, false, true, 0, 0},
+    {"1", true, true, true, true, 1, 1},
+    {"00080", true, true, true, true, 80, 0x80},
+    {"65535", true, true, true, true, 65535, 0x65535},
+    {"65536", true, true, false, true, 65536, 0x65536},
+    {"4294967295", true, true, false, true, UINT32_MAX, 0x4294967295},
+    {"4294967296", true, false, false, true, 4294967296, 0x4294967296},
+    {"18446744073709551615", true, false, false, false, UINT64_MAX, 0},
+    {"18446744073709551616", false, false, false, false, 0, 0},
+    {"18446744073709551620", false, false, false, false, 0, 0},
+    {"99999999999999999999", false, false, false, false, 0, 0},
+    {"ffffffffffffffff", false, false, false, true, 0, UINT64_MAX},
+    {"0FfFfFfFfFfFfFfFf", false, false, false, true, 0, UINT64_MAX},
+    {"10000000000000000", true, false, false, false, 10000000000000000, 0},
+    {"aF9", false, false, false, true, 0, 0xAF9},
+    {"g", false, false, false, false, 0, 0},
+    {"-1", false, false, false, false, 0, 0},
+    {"+1", false, false, false, false, 0, 0},
+    {" 1", false, false, false, false, 0, 0},
+    {"1 ", false, false, false, false, 0, 0},
+    {"1.0", false, false, false, false, 0, 0},
+    {"0x1", false, false, false, false, 0, 0},
+};
+
+static void parses_numbers(void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        struct str text = guarded(numbers[i].text);
+        uint64_t wide = 7;
+        uint32_t narrow = 7;
+        uint16_t port = 7;
+        uint64_t hex = 7;
+        assert_int_equal(str_parse_u64(text, &wide), numbers[i].u64);
+        assert_true(wide == (numbers[i].u64 ? numbers[i].decimal : 7));
+        assert_int_equal(str_parse_u32(text, &narrow), numbers[i].u32);
+        assert_true(narrow == (numbers[i].u32 ? numbers[i].decimal : 7));
+        assert_int_equal(str_parse_port(text, &port), numbers[i].port);
+        assert_true(port == (numbers[i].port ? numbers[i].decimal : 7));
+        assert_int_equal(str_parse_hex_u64(text, &hex), numbers[i].hex);
+        assert_true(hex == (numbers[i].hex ? numbers[i].hexadecimal : 7));
+        release(text);
+    }
+}
+
+static void copies_whole_or_not_at_all(void **state)
+{
+    char out[4] = "zzz";
+
+    (void) state;
+    assert_true(str_copy(STR_LITERAL("abc"), out, sizeof out));
+    assert_string_equal(out, "abc");
+    assert_false(str_copy(STR_LITERAL("abcd"), out, sizeof out));
+    assert_string_equal(out, "");
+    assert_true(str_copy(nothing, out, 1));
+    assert_false(str_copy(nothing, NULL, 0));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(compares),
+        cmocka_unit_test(knows_ends),
+        cmocka_unit_test(slices_within_the_view),
+        cmocka_unit_test(trims_blanks),
+        cmocka_unit_test(cuts_at_separators),
+        cmocka_unit_test(finds_needles),
+        cmocka_unit_test(parses_numbers),
+        cmocka_unit_test(copies_whole_or_not_at_all),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
