@@ -23,6 +23,18 @@ build/$1/tests/sim/%: build/$1/obj/tests/sim/%.o build/$1/libsim.a build/$1/libt
 endef
 $(foreach v,unit asan,$(eval $(call test_programs,$v)))
 
+# The unit tests once more as the product is built (compiler, flags, musl), for ARCH: under qemu when that is not this
+# machine's. What differs from the glibc build is found here.
+UNIT_PRODUCT := $(UNIT_SOURCES:%.c=build/$(ARCH)/%)
+
+build/$(ARCH)/tests/unit/%: build/$(ARCH)/obj/tests/unit/%.o build/$(ARCH)/libtest.a $($(ARCH)_LIBS) build/$(ARCH)/cmocka.o
+	@mkdir -p $(@D)
+	$(Q)$(call link_product,$(ARCH),$^,$@)
+
+.PHONY: unit-product
+unit-product: $(UNIT_PRODUCT) | $(if $(filter $(NATIVE),$(ARCH)),,$(call deps,qemu))
+	$(Q)tests/lib/emulated $(ARCH) tests/lib/run-programs $(if $(T),--verbose) $^
+
 .PHONY: unit sim asan
 unit: $(unit_UNIT)
 	$(Q)tests/lib/run-programs $(if $(T),--verbose) $^

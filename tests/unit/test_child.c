@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -79,10 +80,10 @@ static void a_command_that_cannot_run_is_an_error_at_once(void **state)
 static void a_command_finds_signals_as_programs_expect_them(void **state)
 {
     (void) state;
-    /* /proc/self/status of a program that touches no signals: nothing blocked, nothing ignored. Signals 32 and 33
-     * are glibc's own; it lets nobody change what somebody else (make, for one) has done to them. */
+    /* /proc/self/status of a program that touches no signals: nothing blocked, nothing ignored. Signals 32 to 35
+     * are the C library's own, or qemu's; they let nobody change what somebody else (make, for one) has done to them. */
     assert_int_equal(run_shell("exec grep -qE '^SigBlk:\t0+$' /proc/self/status"), 0);
-    assert_int_equal(run_shell("exec grep -qE '^SigIgn:\t0+(18)?0+$' /proc/self/status"), 0);
+    assert_int_equal(run_shell("exec grep -qE '^SigIgn:\t0{7}[0-7][08]0{7}$' /proc/self/status"), 0);
 }
 
 static void a_signal_reaches_the_whole_group_and_not_us(void **state)
@@ -305,7 +306,7 @@ static void signals_have_names(void **state)
     (void) state;
     assert_string_equal(signals_name(SIGTERM), "SIGTERM");
     assert_string_equal(signals_name(SIGWINCH), "SIGWINCH");
-    assert_string_equal(signals_name(SIGRTMIN + 3), "signal 37");
+    assert_string_equal(signals_name(40), "signal 40");
     assert_string_equal(signals_name(-1), "signal -1");
 }
 
@@ -314,7 +315,7 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "role-echo") == 0) {
         return role_echo();
     }
-    close_range(3, ~0U, 0); /* whatever the one who runs the tests left open */
+    syscall(SYS_close_range, 3U, ~0U, 0U); /* whatever the one who runs the tests left open */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_exit_status_is_the_commands),
         cmocka_unit_test(a_command_that_cannot_run_is_an_error_at_once),
