@@ -37,10 +37,10 @@
  *
  * Attempts repeat with exponential back-off and jitter until `end_deadline_ms` after the end began; each step
  * gets at least one attempt, even beyond. An attempt that is not reported within TERMINATOR_ATTEMPT_MS counts
- * as failed, a look after TERMINATOR_LOOK_MS. What is refused TERMINATOR_REFUSALS_MAX times running is given
- * up early. The exit status says when a step was given up. So the end always comes: at the latest
- * `end_deadline_ms` + 2 × (TERMINATOR_ATTEMPT_MS + TERMINATOR_LOOK_MS) + `stop_grace_ms` +
- * TERMINATOR_LINGER_MS after it began.
+ * as failed, a look after TERMINATOR_LOOK_MS; a look that can't tell is tried again until the deadline, and
+ * then done without. What is refused TERMINATOR_REFUSALS_MAX times running is given up early. The exit status
+ * says when a step was given up. So the end always comes: at the latest `end_deadline_ms` + 4 ×
+ * TERMINATOR_LOOK_MS + 2 × TERMINATOR_ATTEMPT_MS + `stop_grace_ms` + TERMINATOR_LINGER_MS after it began.
  *
  * More than one task. How far to scale in is the caller's decision, made anew from DescribeServices in each
  * TERMINATOR_SCALE_IN: 0 for a service of one; one less when there are other tasks. In the latter case ECS
@@ -50,9 +50,10 @@
  * (the desired count was set since the last look), it reports TERMINATOR_SOMEBODY, which starts the wait
  * anew.
  *
- * The clock is monotonic milliseconds; one that steps back is held still. A jump forward (a suspended
- * machine) may end a wait, but the last look still finds whoever is there. A report or snapshot is taken in
- * before the timers are looked at, so that what is known wins over what has run out.
+ * The clock is monotonic milliseconds; one that steps back is held still. A jump forward (a stopped process)
+ * may end a wait, but the last look still finds whoever is there; time the caller slept through does not
+ * count against `end_deadline_ms`. A report or snapshot is taken in before the timers are looked at, so that
+ * what is known wins over what has run out.
  *
  * Memory is the caller's and of fixed size; there is nothing to release.
  */
@@ -64,7 +65,6 @@
 
 enum {
     TERMINATOR_LOOK_MS = 10000,        /* a relay that can't answer in that time is being restarted anyway */
-    TERMINATOR_LOOKS_MAX = 3,          /* looks in a row that nobody answered, then the end goes on without */
     TERMINATOR_ATTEMPT_MS = 30000,     /* resolve, connect, TLS, answer, with credentials fetched before */
     TERMINATOR_REFUSALS_MAX = 3,       /* a refusal may be a role that is not there yet; three are not */
     TERMINATOR_BACKOFF_MIN_MS = 500,   /* first pause, doubled for each further one ... */
@@ -118,7 +118,7 @@ struct terminator_activity {
     uint32_t open_sessions;
     uint64_t total_sessions;  /* ever, closed ones included */
     bool busy;                /* somebody is there, as FUMIDAI_IDLE_BY counts it: holds up the end */
-    int64_t last_activity_ms; /* monotonic: end of the last session, last log line; INT64_MIN: never */
+    int64_t last_activity_ms; /* monotonic: the last session's end, log line, byte; INT64_MIN: never */
 };
 
 enum terminator_action_kind {
@@ -149,6 +149,8 @@ enum terminator_result {
     TERMINATOR_REFUSED /* would fail again: access denied, not found */
 };
 
+enum terminator_step { TERMINATOR_STEP_SCALE_IN, TERMINATOR_STEP_STOP_TASK, TERMINATOR_STEP_COUNT };
+
 enum terminator_outcome {
     TERMINATOR_NOT_ASKED,
     TERMINATOR_NOT_TRIED, /* asked for, but the end came another way (SIGTERM), or not yet */
@@ -162,9 +164,8 @@ struct terminator_summary {
     uint64_t total_sessions;
     uint32_t open_sessions;
     int64_t alive_ms;
-    enum terminator_outcome scale_in;
-    enum terminator_outcome stop_task;
-    uint32_t attempts; /* of both together */
+    enum terminator_outcome outcomes[TERMINATOR_STEP_COUNT];
+    uint32_t attempts; /* at both steps together */
     int status;
 };
 
@@ -174,31 +175,34 @@ struct terminator {
     enum terminator_state state;
     enum terminator_cause cause;
     bool forced;                /* nobody coming can hold this end up */
+    bool look_forced;           /* the look that was given out last */
     bool committed;             /* a step has succeeded: no way back */
     bool door_closed;           /* the last look said so, or it was forced */
     bool command_alive;         /* the wrapped command runs */
-    bool command_status_counts; /* it ended by itself, or on SIGTERM: the exit status is its status */
-    bool sessions_ended;        /* END_SESSIONS was reported done */
+    bool command_status_counts; /* it ended by itself, or on SIGTERM: its status becomes ours */
+    bool command_killed;
+    bool sessions_told; /* END_SESSIONS was given out ... */
+    bool sessions_over; /* ... and reported done */
     int command_status;
     int status;    /* of EXIT, once GONE */
     unsigned step; /* which of the two API steps is next or under way */
-    enum terminator_outcome outcomes[2];
+    enum terminator_outcome outcomes[TERMINATOR_STEP_COUNT];
     int64_t now_ms; /* the latest time seen; never goes back */
     int64_t started_ms;
-    int64_t
-        waiting_since_ms; /* start, or the moment SCALE_IN found that somebody has asked for the service */
-    int64_t end_by_ms;    /* the overall deadline, once ending */
-    int64_t timer_ms;     /* of the present state: attempt, pause, or the next thing to do in LEAVING */
-    int64_t sessions_until_ms, command_until_ms, leave_by_ms; /* LEAVING */
-    int64_t attempt_until_ms; /* LEAVING: an attempt from before is still under way until then */
-    uint32_t ticket;          /* of the look or attempt under way; 0: none */
-    uint32_t next_ticket;
-    uint32_t sessions_ticket; /* of END_SESSIONS */
+    int64_t waiting_since_ms;  /* start, or when SCALE_IN found that somebody has asked for the service */
+    int64_t busy_ms;           /* when somebody was last seen to be there */
+    int64_t end_by_ms;         /* the overall deadline, once ending */
+    int64_t timer_ms;          /* of a look, an attempt, a pause */
+    int64_t sessions_until_ms; /* LEAVING: until when each of the three may take its time */
+    int64_t command_until_ms;
+    int64_t attempt_until_ms;
+    uint32_t ticket; /* of the look or attempt under way; 0: none */
+    uint32_t sessions_ticket;
+    uint32_t last_ticket;
     uint32_t attempts;
-    uint32_t failures; /* of the present step, for the back-off */
+    uint32_t failures; /* in a row, for the back-off */
     uint32_t refusals; /* in a row */
-    uint32_t looks_failed;
-    uint32_t pending; /* actions not yet pulled, one bit a kind */
+    uint32_t pending;  /* actions not yet pulled, one bit a kind */
     uint64_t random;
     char reason[TERMINATOR_REASON_SIZE];
 };
