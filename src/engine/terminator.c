@@ -172,30 +172,31 @@ static void go_on_leaving(struct terminator *t)
 static int64_t leaving_deadline(const struct terminator *t)
 {
     int64_t deadline = t->ticket != 0 ? t->attempt_until_ms : INT64_MAX;
-    if (t->command_alive) {
+    if (!command_gone(t)) {
         int64_t until = after(t->command_until_ms, t->command_killed ? TERMINATOR_LINGER_MS : 0);
         deadline = earlier_of(deadline, until);
     }
-    if (t->activity.open_sessions > 0 && !t->sessions_over) {
+    if (!sessions_gone(t)) {
         int64_t until = after(t->sessions_until_ms, t->sessions_told ? TERMINATOR_LINGER_MS : 0);
         deadline = earlier_of(deadline, until);
     }
     return deadline;
 }
 
-static void leave(struct terminator *t)
+/* `stopped`: by SIGTERM. Then who is there may finish, within what ECS gives, unless the end was due anyway. */
+static void leave(struct terminator *t, bool stopped)
 {
-    bool stopped = t->cause == TERMINATOR_CAUSE_SIGTERM; /* from outside: who is there may finish */
+    bool drain = stopped && (t->cause == TERMINATOR_CAUSE_SIGTERM || !t->forced);
     t->state = TERMINATOR_LEAVING;
     t->door_closed = true;
     want_no_more(t, TERMINATOR_LAST_LOOK);
-    t->sessions_until_ms = stopped ? after(t->now_ms, t->options.drain_ms) : t->now_ms;
+    t->sessions_until_ms = drain ? after(t->now_ms, t->options.drain_ms) : t->now_ms;
     t->command_until_ms = after(t->now_ms, t->options.stop_grace_ms);
     if (stopped) {
-        t->command_until_ms = earlier_of(t->command_until_ms, t->sessions_until_ms);
-        t->command_status_counts = t->command_status_counts || t->command_alive;
+        t->command_until_ms = earlier_of(t->command_until_ms, after(t->now_ms, t->options.drain_ms));
     }
     if (t->command_alive) {
+        t->command_status_counts = t->cause == TERMINATOR_CAUSE_SIGTERM;
         want(t, TERMINATOR_STOP_COMMAND);
     }
     go_on_leaving(t);
@@ -224,7 +225,7 @@ static void act(struct terminator *t)
     }
     if (t->step == TERMINATOR_STEP_COUNT) {
         t->ticket = 0;
-        leave(t);
+        leave(t, false);
         return;
     }
     t->state = TERMINATOR_ACTING;
@@ -392,7 +393,7 @@ static void stopped(struct terminator *t)
         set_cause(t, TERMINATOR_CAUSE_SIGTERM);
     }
     t->ticket = 0;
-    leave(t);
+    leave(t, true);
 }
 
 /* The SIGTERM may well be the answer to the attempt under way: then our own reason stands. */
@@ -405,7 +406,7 @@ static void stopped_while_acting(struct terminator *t)
         return;
     }
     t->attempt_until_ms = earlier_of(t->timer_ms, after(t->now_ms, t->options.drain_ms));
-    leave(t);
+    leave(t, true);
 }
 
 static void called_off(struct terminator *t)

@@ -122,7 +122,8 @@ struct terminator_activity {
 };
 
 enum terminator_action_kind {
-    TERMINATOR_LAST_LOOK,    /* report DONE (nobody, door closed), SOMEBODY, or FAILED (can't tell) */
+    TERMINATOR_LAST_LOOK,    /* give a fresh terminator_activity(); report DONE (nobody, the door is closed),
+                                SOMEBODY, or FAILED (can't tell) */
     TERMINATOR_SCALE_IN,     /* report DONE, ALREADY_SO, FAILED, REFUSED, SOMEBODY */
     TERMINATOR_STOP_TASK,    /* report DONE, ALREADY_SO, FAILED, REFUSED; `text` is the reason to give */
     TERMINATOR_STOP_COMMAND, /* SIGTERM to its process group; terminator_command_ended() tells the rest */
