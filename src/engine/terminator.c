@@ -315,6 +315,26 @@ static void force(struct terminator *t, enum terminator_cause cause)
     t->forced = true;
 }
 
+/* ---- what has happened, from the point of view of the table below ------------------------------------------ */
+
+enum event {
+    EVENT_BUSY,   /* somebody is there */
+    EVENT_RECENT, /* nobody is, but somebody was less than an idle timeout ago */
+    EVENT_QUIET,  /* neither */
+    EVENT_TIMER,  /* the state's own time is over */
+    EVENT_MAX_LIFE,
+    EVENT_COMMAND, /* the wrapped command ended */
+    EVENT_SIGINT,
+    EVENT_SIGTERM,
+    EVENT_DONE, /* reports */
+    EVENT_SOMEBODY,
+    EVENT_FAILED,
+    EVENT_REFUSED,
+    EVENT_COUNT
+};
+
+static void handle(struct terminator *t, enum event event);
+
 /* ---- what each event does, a line or two each ------------------------------------------------------------
  */
 
@@ -480,7 +500,8 @@ static void attempt_found_somebody(struct terminator *t)
         attempt_failed(t);
     } else if (may_be_called_off(t)) {
         t->waiting_since_ms = t->now_ms;
-        call_off(t, t->activity.total_sessions > 0 ? TERMINATOR_IDLE : TERMINATOR_WAITING);
+        call_off(t, TERMINATOR_WAITING);
+        handle(t, t->activity.busy ? EVENT_BUSY : EVENT_QUIET);
     } else {
         next_step(t, TERMINATOR_NOT_TRIED);
         act(t);
@@ -508,22 +529,6 @@ static void last_attempt_did_not(struct terminator *t)
 
 /* ---- the table: a row a state, a column an event; a row that lacks a cell does not compile
  * ------------------ */
-
-enum event {
-    EVENT_BUSY,   /* somebody is there */
-    EVENT_RECENT, /* nobody is, but somebody was less than an idle timeout ago */
-    EVENT_QUIET,  /* neither */
-    EVENT_TIMER,  /* the state's own time is over */
-    EVENT_MAX_LIFE,
-    EVENT_COMMAND, /* the wrapped command ended */
-    EVENT_SIGINT,
-    EVENT_SIGTERM,
-    EVENT_DONE, /* reports */
-    EVENT_SOMEBODY,
-    EVENT_FAILED,
-    EVENT_REFUSED,
-    EVENT_COUNT
-};
 
 #define ROW(busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, somebody, failed, refused) \
     {                                                                                                        \

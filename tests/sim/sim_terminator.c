@@ -1,7 +1,7 @@
 /*
  * sim_terminator: random lives of a task on a virtual clock, each judged against what must never happen.
  *
- *     sim_terminator [seed [histories]]      default: 1 20000; `sim_terminator SEED 1 -v` tells one history
+ *     sim_terminator [seed [histories]]      default: 1 100000; `sim_terminator SEED 1 -v` tells one history
  *
  * The world around the terminator: people who come and go, through a relay with a door or through AWS's agent,
  * which has none; a keeper that polls, looks and calls; an API that is down for hours, fails at random, answers
@@ -86,7 +86,7 @@ struct world {
     int64_t slowest_ms;
     struct pending_report report;
     struct pending_report sessions_report;
-    bool scaled, task_stopped; /* what ECS really did */
+    bool asked_for; /* an attempt found that somebody wants the service */
     int64_t looked_ms;
     bool looked; /* a look said nobody, and no attempt has failed since */
     bool scale_in_over;
@@ -181,9 +181,11 @@ static int64_t any_of(const int64_t *values, size_t count)
 
 static void make_options(struct terminator_options *options)
 {
-    options->initial_wait_ms = ANY_OF(0, 1, SECOND, 30 * SECOND, 15 * MINUTE, 30 * MINUTE);
-    options->idle_timeout_ms = ANY_OF(0, 1, SECOND, 30 * SECOND, 5 * MINUTE, 30 * MINUTE);
-    options->max_life_ms = ANY_OF(0, 0, 1, 10 * MINUTE, HOUR, 24 * HOUR);
+    options->initial_wait_ms =
+        chance(15) ? ANY_OF(0, 1, SECOND) : ANY_OF(30 * SECOND, 15 * MINUTE, 30 * MINUTE, 2 * HOUR);
+    options->idle_timeout_ms =
+        chance(15) ? ANY_OF(0, 1, SECOND) : ANY_OF(30 * SECOND, 5 * MINUTE, 30 * MINUTE);
+    options->max_life_ms = chance(3) ? 1 : ANY_OF(0, 0, 10 * MINUTE, HOUR, 24 * HOUR);
     options->end_deadline_ms = ANY_OF(0, SECOND, MINUTE, 5 * MINUTE);
     options->stop_grace_ms = ANY_OF(0, SECOND, 25 * SECOND);
     options->drain_ms = ANY_OF(0, SECOND, 25 * SECOND);
@@ -324,6 +326,26 @@ static void check_end_begins(struct world *w)
     }
 }
 
+/* The waits, counted here anew. A snapshot is at most a poll old. */
+static void check_not_late(struct world *w)
+{
+    int64_t slack_ms = 2 * w->poll_ms;
+    if (w->asked_for) {
+        return; /* somebody asked for the service, which starts the wait anew */
+    }
+    if (w->t.state == TERMINATOR_WAITING && w->now_ms - w->start_ms > w->options.initial_wait_ms) {
+        broken(w, "waits for the first too long");
+    }
+    if (w->t.state == TERMINATOR_IDLE && people_there(w) == 0 &&
+        w->now_ms - w->last_left_ms > w->options.idle_timeout_ms + slack_ms) {
+        broken(w, "stays idle too long");
+    }
+    if (w->t.state <= TERMINATOR_IDLE && w->options.max_life_ms > 0 &&
+        w->now_ms - w->start_ms > w->options.max_life_ms) {
+        broken(w, "lives longer than its maximum");
+    }
+}
+
 static int64_t longest_end_ms(const struct world *w)
 {
     return w->options.end_deadline_ms + 4 * TERMINATOR_LOOK_MS + 2 * TERMINATOR_ATTEMPT_MS +
@@ -336,6 +358,7 @@ static void check_always(struct world *w)
     if (w->gone) {
         return;
     }
+    check_not_late(w);
     if (terminator_deadline(&w->t) <= w->now_ms) {
         broken(w, "wants to be called for a moment that is over");
     }
@@ -466,6 +489,7 @@ static void report(struct world *w)
         r = w->report;
     } else if (current) {
         w->looked = false;
+        w->asked_for = w->asked_for || r.result == TERMINATOR_SOMEBODY;
         bool last = r.result == TERMINATOR_DONE || r.result == TERMINATOR_ALREADY_SO ||
                     (r.result == TERMINATOR_SOMEBODY && is_forced(w));
         w->scale_in_over = w->scale_in_over || (r.kind == TERMINATOR_SCALE_IN && last);
@@ -668,7 +692,7 @@ static void live(struct world *w)
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-    uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 20000;
+    uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 100000;
     verbose = argc > 3 && strcmp(argv[3], "-v") == 0;
     unsigned long causes[TERMINATOR_CAUSE_SIGTERM + 1] = {0};
     unsigned long unfinished = 0;
