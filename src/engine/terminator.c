@@ -57,7 +57,7 @@ static uint64_t random_below(struct terminator *t, uint64_t bound)
     return (z ^ (z >> 31)) % bound;
 }
 
-/* ---- who is there ------------------------------------------------------------------------------------- */
+/* ---- who is there -------------------------------------------------------------------------------------- */
 
 static int64_t idle_deadline(const struct terminator *t)
 {
@@ -120,8 +120,7 @@ static void set_cause(struct terminator *t, enum terminator_cause cause)
     writer_terminate(&w);
 }
 
-/* ---- leaving: the command and the sessions get their grace, an attempt under way its answer --------------
- */
+/* ---- leaving: the command and the sessions get their grace, an attempt under way its answer ------------ */
 
 static void go(struct terminator *t)
 {
@@ -140,31 +139,47 @@ static void go(struct terminator *t)
 
 static bool sessions_gone(const struct terminator *t)
 {
-    return t->activity.open_sessions == 0 || t->sessions_over ||
-           t->now_ms >= after(t->sessions_until_ms, TERMINATOR_LINGER_MS);
+    return t->activity.open_sessions == 0 || t->sessions_over;
 }
 
-static bool command_gone(const struct terminator *t)
+static void go_on_with_sessions(struct terminator *t)
 {
-    return !t->command_alive || t->now_ms >= after(t->command_until_ms, TERMINATOR_LINGER_MS);
+    if (sessions_gone(t) || t->now_ms < t->sessions_until_ms) {
+        return;
+    }
+    if (t->sessions_told) {
+        t->sessions_over = t->now_ms >= after(t->sessions_until_ms, TERMINATOR_LINGER_MS);
+        return;
+    }
+    t->sessions_told = true;
+    t->sessions_until_ms = t->now_ms;
+    t->sessions_ticket = new_ticket(t);
+    want(t, TERMINATOR_END_SESSIONS);
+}
+
+static void go_on_with_command(struct terminator *t)
+{
+    if (!t->command_alive || t->now_ms < t->command_until_ms) {
+        return;
+    }
+    if (t->command_killed) {
+        t->command_alive = t->now_ms < after(t->command_until_ms, TERMINATOR_LINGER_MS);
+        return;
+    }
+    t->command_killed = true;
+    t->command_until_ms = t->now_ms;
+    t->command_status = 128 + 9; /* should it not even be reaped in time */
+    want(t, TERMINATOR_KILL_COMMAND);
 }
 
 static void go_on_leaving(struct terminator *t)
 {
-    if (t->activity.open_sessions > 0 && !t->sessions_told && t->now_ms >= t->sessions_until_ms) {
-        t->sessions_told = true;
-        t->sessions_ticket = new_ticket(t);
-        want(t, TERMINATOR_END_SESSIONS);
-    }
-    if (t->command_alive && !t->command_killed && t->now_ms >= t->command_until_ms) {
-        t->command_killed = true;
-        t->command_status = 128 + 9; /* should it not even be reaped in time */
-        want(t, TERMINATOR_KILL_COMMAND);
-    }
+    go_on_with_sessions(t);
+    go_on_with_command(t);
     if (t->now_ms >= t->attempt_until_ms) {
         t->ticket = 0;
     }
-    if (sessions_gone(t) && command_gone(t) && t->ticket == 0) {
+    if (sessions_gone(t) && !t->command_alive && t->ticket == 0) {
         go(t);
     }
 }
@@ -172,7 +187,7 @@ static void go_on_leaving(struct terminator *t)
 static int64_t leaving_deadline(const struct terminator *t)
 {
     int64_t deadline = t->ticket != 0 ? t->attempt_until_ms : INT64_MAX;
-    if (!command_gone(t)) {
+    if (t->command_alive) {
         int64_t until = after(t->command_until_ms, t->command_killed ? TERMINATOR_LINGER_MS : 0);
         deadline = earlier_of(deadline, until);
     }
@@ -315,7 +330,7 @@ static void force(struct terminator *t, enum terminator_cause cause)
     t->forced = true;
 }
 
-/* ---- what has happened, from the point of view of the table below ------------------------------------------ */
+/* ---- what has happened, from the point of view of the table below -------------------------------------- */
 
 enum event {
     EVENT_BUSY,   /* somebody is there */
@@ -335,8 +350,7 @@ enum event {
 
 static void handle(struct terminator *t, enum event event);
 
-/* ---- what each event does, a line or two each ------------------------------------------------------------
- */
+/* ---- what each event does, a line or two each ---------------------------------------------------------- */
 
 typedef void transition(struct terminator *t);
 
@@ -527,8 +541,7 @@ static void last_attempt_did_not(struct terminator *t)
     report_after_leaving(t, TERMINATOR_NOT_TRIED);
 }
 
-/* ---- the table: a row a state, a column an event; a row that lacks a cell does not compile
- * ------------------ */
+/* ---- the table: a row a state, a column an event; a row that lacks a cell does not compile --------------- */
 
 #define ROW(busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, somebody, failed, refused) \
     {                                                                                                        \
@@ -571,8 +584,7 @@ static void handle(struct terminator *t, enum event event)
     transitions[t->state][event](t);
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------
- */
+/* ---- time ---------------------------------------------------------------------------------------------- */
 
 static bool is_ending(const struct terminator *t)
 {
@@ -628,8 +640,7 @@ static void look_at_timers(struct terminator *t)
     }
 }
 
-/* ---- the outside -----------------------------------------------------------------------------------------
- */
+/* ---- the outside --------------------------------------------------------------------------------------- */
 
 void terminator_init(struct terminator *t, const struct terminator_options *options, int64_t now_ms,
                      uint64_t seed)

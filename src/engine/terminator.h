@@ -3,15 +3,17 @@
  * fails on the way. It knows no API, no process and no clock: facts and the time go in, actions come out one
  * by one, and the caller reports what became of each.
  *
- *                 somebody                    nobody                    last activity older
- *     WAITING ───────────────► ACTIVE ◄────────────────► IDLE ──────── than the idle timeout ─┐
- *        │ initial wait over                                                                  │
- *        ▼                                                                                    ▼
- *      ┌──────────────────────────────────── ending ────────────────────────────────────────────┐
- *      │ LOOKING ── nobody ──► ACTING ── done ──► ACTING (next step) ── done ──► LEAVING ──► GONE │
- *      │    ▲  └─ somebody: back, door open       │ failed                          ▲             │
- *      │    └────────── PAUSING (back-off) ◄──────┘            SIGTERM, any state ──┘             │
- *      └────────────────────────────────────────────────────────────────────────────────────────┘
+ *              somebody            nobody
+ *     WAITING ───────────► ACTIVE ◄─────────► IDLE
+ *        │ initial wait over        somebody    │ idle timeout over
+ *        ▼                                      ▼
+ *      ┌────────────────────────────── ending ───────────────────────────────┐
+ *      │ LOOKING ── nobody ──► ACTING ── last step done ──► LEAVING ──► GONE │
+ *      │  ▲ │ somebody: back,   │ ▲ └ done: next step          ▲             │
+ *      │  │ └ the door opens    │ └──────────┐                 │             │
+ *      │  │                     ▼ failed     │ door closed     │             │
+ *      │  └── door open ── PAUSING ──────────┘      SIGTERM, any state       │
+ *      └─────────────────────────────────────────────────────────────────────┘
  *
  * When it ends
  *   - nobody ever came and more than `initial_wait_ms` passed since the start;
@@ -26,8 +28,8 @@
  *   1. TERMINATOR_LAST_LOOK: the caller closes the door (new sessions are refused) unless somebody is there,
  *      in one atomic step: the relay answers "closed" or "busy". Somebody there calls the end off, unless it
  *      is forced. AWS's own agent has no door; there it is a fresh look at its log and its processes.
- *   2. TERMINATOR_SCALE_IN, if asked for, always before 3: a task that stops itself first can be killed
- * before it has scaled in, and the service starts the next one.
+ *   2. TERMINATOR_SCALE_IN, if asked for, always before 3: a task that stops itself first can be
+ *      killed before it has scaled in, and the service starts the next one.
  *   3. TERMINATOR_STOP_TASK with a reason, if asked for. Also when 2 failed for good.
  *   4. TERMINATOR_STOP_COMMAND, TERMINATOR_END_SESSIONS, after the grace TERMINATOR_KILL_COMMAND.
  *   5. TERMINATOR_EXIT with the status.

@@ -74,6 +74,7 @@ struct world {
     bool relay_door_closed;
     int64_t poll_ms; /* how often the keeper tells what it sees */
     int64_t next_poll_ms;
+    bool blind_at_the_end; /* no snapshots any more, the terminator must go by its own deadlines */
     int64_t jump_at_ms, jump_by_ms;
     struct person people[PEOPLE_MAX];
     unsigned people_count;
@@ -170,7 +171,7 @@ static bool is_ended_by_time(const struct world *w)
     return w->t.state >= TERMINATOR_LOOKING && !is_forced(w);
 }
 
-/* ---- a random world ------------------------------------------------------------------------------------- */
+/* ---- a random world ------------------------------------------------------------------------------------ */
 
 static int64_t any_of(const int64_t *values, size_t count)
 {
@@ -223,6 +224,7 @@ static void make_world(struct world *w, uint64_t seed)
     w->relay = chance(60);
     w->poll_ms = random_between(50, 2000);
     w->next_poll_ms = w->start_ms;
+    w->blind_at_the_end = chance(30);
     make_people(w);
     w->last_left_ms = NEVER;
     w->jump_at_ms = chance(20) ? w->start_ms + random_between(0, 2 * HOUR) : NEVER;
@@ -244,7 +246,7 @@ static void make_world(struct world *w, uint64_t seed)
     terminator_init(&w->t, &w->options, w->now_ms, random_u64());
 }
 
-/* ---- what must hold --------------------------------------------------------------------------------------- */
+/* ---- what must hold ------------------------------------------------------------------------------------ */
 
 static void check_attempt(struct world *w, const struct terminator_action *action)
 {
@@ -402,7 +404,7 @@ static void check_exit(struct world *w, int status)
     }
 }
 
-/* ---- the keeper ----------------------------------------------------------------------------------------- */
+/* ---- the keeper ---------------------------------------------------------------------------------------- */
 
 static void snapshot(struct world *w)
 {
@@ -570,7 +572,7 @@ static void act(struct world *w)
     }
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------ */
+/* ---- time ---------------------------------------------------------------------------------------------- */
 
 static void move_people(struct world *w)
 {
@@ -614,6 +616,10 @@ static void skip_quiet_polls(struct world *w)
 {
     w->next_poll_ms = w->now_ms + w->poll_ms;
     bool watched = w->t.state >= TERMINATOR_LOOKING;
+    if (w->blind_at_the_end && w->t.state == TERMINATOR_LEAVING) {
+        w->next_poll_ms = NEVER;
+        return;
+    }
     int64_t saved_ms = w->next_poll_ms;
     w->next_poll_ms = NEVER;
     int64_t next_ms = next_moment(w);

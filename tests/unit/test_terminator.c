@@ -77,7 +77,7 @@ static void run_to_exit(int64_t now_ms, const char *reason)
     expect_exit(0, reason);
 }
 
-/* ---- when ------------------------------------------------------------------------------------------------ */
+/* ---- when ---------------------------------------------------------------------------------------------- */
 
 static void test_waits_strictly_longer_than_the_initial_wait(void **state)
 {
@@ -203,7 +203,7 @@ static void test_what_is_known_wins_over_what_has_run_out(void **state)
     assert_int_equal(t.state, TERMINATOR_ACTIVE);
 }
 
-/* ---- the end, called off ----------------------------------------------------------------------------------- */
+/* ---- the end, called off ------------------------------------------------------------------------------- */
 
 static void test_somebody_at_the_last_look(void **state)
 {
@@ -352,7 +352,7 @@ static void test_an_end_on_its_way_becomes_forced(void **state)
     assert_string_equal(action.text, "interrupted (SIGINT)");
 }
 
-/* ---- attempts ------------------------------------------------------------------------------------------------ */
+/* ---- attempts ------------------------------------------------------------------------------------------ */
 
 static void test_backoff_grows_with_jitter_up_to_its_bound(void **state)
 {
@@ -507,7 +507,7 @@ static void test_only_what_was_asked_for(void **state)
     }
 }
 
-/* ---- signals and the wrapped command --------------------------------------------------------------------------- */
+/* ---- signals and the wrapped command ------------------------------------------------------------------- */
 
 static void test_sigterm_calls_nothing(void **state)
 {
