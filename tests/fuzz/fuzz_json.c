@@ -26,51 +26,11 @@ static void copy_string(const struct json *doc, int value, struct json_writer *j
     }
 }
 
-static void copy_value(const struct json *doc, int value, struct json_writer *j);
-
-static void copy_object(const struct json *doc, int object, struct json_writer *j)
-{
-    int position = 0;
-    int key;
-    int value;
-    size_t count = 0;
-    json_begin_object(j);
-    while (json_next_member(doc, object, &position, &key, &value)) {
-        char name[OUTPUT_SIZE];
-        if (json_string(doc, key, name, sizeof name, NULL)) {
-            int found = json_member(doc, object, name);
-            require(found != JSON_ABSENT && found <= value); /* the first of that name */
-        }
-        json_key(j, name);
-        copy_value(doc, value, j);
-        count++;
-    }
-    json_end_object(j);
-    require(count == json_count(doc, object));
-}
-
-static void copy_array(const struct json *doc, int array, struct json_writer *j)
-{
-    json_begin_array(j);
-    for (size_t i = 0; i < json_count(doc, array); i++) {
-        require(json_element(doc, array, i) != JSON_ABSENT);
-        copy_value(doc, json_element(doc, array, i), j);
-    }
-    json_end_array(j);
-    require(json_element(doc, array, json_count(doc, array)) == JSON_ABSENT);
-}
-
-static void copy_value(const struct json *doc, int value, struct json_writer *j)
+static void copy_scalar(const struct json *doc, int value, struct json_writer *j)
 {
     bool flag = false;
     int64_t number = 0;
     switch (json_type(doc, value)) {
-    case JSON_OBJECT:
-        copy_object(doc, value, j);
-        return;
-    case JSON_ARRAY:
-        copy_array(doc, value, j);
-        return;
     case JSON_STRING:
         copy_string(doc, value, j);
         return;
@@ -87,9 +47,60 @@ static void copy_value(const struct json *doc, int value, struct json_writer *j)
     case JSON_NULL:
         json_put_null(j);
         return;
+    case JSON_OBJECT:
+    case JSON_ARRAY:
     case JSON_NONE:
         abort();
     }
+}
+
+/* A container that is being copied. */
+struct frame {
+    int container;
+    int position;
+    size_t count; /* members or elements copied */
+};
+
+/* The next value inside; JSON_ABSENT at the end. A member's key is written. */
+static int next_inside(const struct json *doc, struct frame *f, struct json_writer *j)
+{
+    int key;
+    int value = JSON_ABSENT;
+    if (json_type(doc, f->container) == JSON_ARRAY)
+        return json_element(doc, f->container, f->count);
+    if (json_next_member(doc, f->container, &f->position, &key, &value)) {
+        char name[OUTPUT_SIZE];
+        if (json_string(doc, key, name, sizeof name, NULL)) {
+            int found = json_member(doc, f->container, name);
+            require(found != JSON_ABSENT && found <= value); /* the first of that name */
+        }
+        json_key(j, name);
+    }
+    return value;
+}
+
+static void copy_document(const struct json *doc, struct json_writer *j)
+{
+    struct frame frames[JSON_DEPTH_MAX + 1];
+    size_t depth = 0;
+    int value = json_root(doc);
+    do {
+        enum json_type type = json_type(doc, value);
+        if (type == JSON_OBJECT || type == JSON_ARRAY) {
+            require(depth <= JSON_DEPTH_MAX);
+            frames[depth++] = (struct frame){.container = value};
+            type == JSON_OBJECT ? json_begin_object(j) : json_begin_array(j);
+        } else {
+            copy_scalar(doc, value, j);
+        }
+        while (depth > 0 && (value = next_inside(doc, &frames[depth - 1], j)) == JSON_ABSENT) {
+            struct frame *done = &frames[--depth];
+            require(done->count == json_count(doc, done->container));
+            json_type(doc, done->container) == JSON_OBJECT ? json_end_object(j) : json_end_array(j);
+        }
+        if (depth > 0)
+            frames[depth - 1].count++;
+    } while (depth > 0);
 }
 
 /* Parses and writes; false when the text is refused. */
@@ -104,7 +115,7 @@ static bool rewrite(struct str text, struct writer *out)
         return false;
     }
     struct json_writer j = json_writer_of(out);
-    copy_value(&doc, json_root(&doc), &j);
+    copy_document(&doc, &j);
     require(!out->failed);
     return true;
 }

@@ -600,7 +600,7 @@ static void bounds_the_body(void **state)
             char text[256];
             char head[256];
             struct writer w = writer_of(text, sizeof text);
-            const char *filling = "abcdefghijklmnopqrstu" + (MAX + 1 - len);
+            const char *filling = &"abcdefghijklmnopqrstu"[MAX + 1 - len];
             if (i == LENGTH)
                 writer_format(&w, "HTTP/1.1 200 x\r\nContent-Length: %zu\r\n\r\n%s", len, filling);
             else if (i == CHUNKS)

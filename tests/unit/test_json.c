@@ -440,7 +440,7 @@ static void write_document(struct json_writer *j)
 {
     json_begin_object(j);
     json_member_text(j, "a\"b", "\x01\b\f\n\r\t\x1F\"\\/\x7F");
-    json_member_string(j, "utf8", STR_LITERAL("\xC3\xA9\xE2\x80\xA8\xE2\x80\xA9\xE2\x80\xAA\xFF\xE2\x82"));
+    json_member_string(j, "utf8", STR_LITERAL("\xC3\xA9\xE2\x80\xA8\xE2\x80\xA9\xE2\x80\xA7\xFF\xE2\x82"));
     json_member_string(j, "nul", (struct str){"\0", 1});
     json_member_string(j, "none", (struct str){NULL, 0});
     json_member_i64(j, "i", INT64_MIN);
@@ -466,7 +466,7 @@ static void write_document(struct json_writer *j)
 }
 
 static const char written[] =
-    "{\"a\\\"b\":\"\\u0001\\b\\f\\n\\r\\t\\u001f\\\"\\\\/\x7F\",\"utf8\":\"\xC3\xA9\\u2028\\u2029\xE2\x80\xAA"
+    "{\"a\\\"b\":\"\\u0001\\b\\f\\n\\r\\t\\u001f\\\"\\\\/\x7F\",\"utf8\":\"\xC3\xA9\\u2028\\u2029\xE2\x80\xA7"
     "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\",\"nul\":\"\\u0000\",\"none\":\"\",\"i\":-9223372036854775808,"
     "\"t\":true,"
     "\"f\":false,\"list\":[null,{},[1,2],{\"raw\":1},\"end\"],\"o\":{\"x\":true}}";

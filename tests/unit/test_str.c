@@ -21,7 +21,7 @@ static struct str guarded(const char *text)
 
 static void release(struct str view)
 {
-    guard_free((void *) (uintptr_t) view.ptr, view.len);
+    guard_free((void *) view.ptr, view.len);
 }
 
 static void compares(void **state)

@@ -151,8 +151,9 @@ static void bounds_lengths(void **state)
     struct error err = ERROR_INIT;
 
     (void) state;
-    memset(text, 'a', sizeof text);
-    memcpy(text, "http://", 7);
+    struct writer w = writer_of(text, sizeof text);
+    writer_text(&w, "http://");
+    writer_fill(&w, 'a', sizeof text - w.len);
     assert_int_equal(url_split(&url, (struct str){text, 7 + URL_HOST_MAX}, &err), 0);
     assert_int_equal(url_split(&url, (struct str){text, 7 + URL_HOST_MAX + 1}, &err), ERROR_TOO_LARGE);
     assert_string_equal(err.text, "the URL's host is longer than 253 bytes");
