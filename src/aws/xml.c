@@ -165,8 +165,9 @@ bool xml_text(struct str body, const char *name, char *out, size_t capacity)
         struct str from = rest;
         str_cut(from, '<', &text, &rest);
         rest = str_slice(from, text.len, from.len); /* keeps the '<' */
-        if (!next_tag(&rest, &close) || !close.is_closing || !str_equal(close.name, open.name) ||
+        if (!str_starts_with(rest, "</") || !next_tag(&rest, &close) || !str_equal(close.name, open.name) ||
             !write_decoded(&w, text)) {
+            bytes_wipe(out, capacity); /* the beginning of a token is a secret, too */
             return false;
         }
     }
