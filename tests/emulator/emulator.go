@@ -8,25 +8,43 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 
+	"fumidai/tests/emulator/ecs"
 	"fumidai/tests/emulator/edge"
+	"fumidai/tests/emulator/fargate"
 )
 
-// Options configure an emulator. The zero value works.
+// Options configure an emulator. The zero value works: it needs no root and runs whatever Image finds.
 type Options struct {
 	Region  string // default ap-northeast-1
 	Account string // default 123456789012
 	Address string // of the one port; default 127.0.0.1:0
 	Seed    uint64 // of the fault switchboard
 	Log     *slog.Logger
+
+	// Namespaces runs tasks in namespaces on a VPC of their own, as Fargate does; needs root. Otherwise they are plain
+	// child processes.
+	Namespaces bool
+	// Image finds what an image name in a task definition stands for. Nil means that there are no images.
+	Image func(name string) (fargate.Image, error)
+	// TaskEnv is added to every container's environment.
+	TaskEnv []string
+	// ECS is passed on; what the fields above say is filled in.
+	ECS ecs.Options
 }
 
 // Emulator is one running emulator.
 type Emulator struct {
 	Options
 	Edge *edge.Edge
+	ECS  *ecs.ECS
+	VPC  *fargate.VPC // nil without namespaces
 
-	addr net.Addr
+	addr   net.Addr
+	dir    string
+	runner fargate.Runner
 }
 
 // Credentials of the user every emulator knows, for tools and tests.
@@ -37,6 +55,16 @@ const (
 
 // Start runs an emulator until Close.
 func Start(o Options) (*Emulator, error) {
+	o.defaults()
+	e := &Emulator{Options: o}
+	if err := e.start(); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (o *Options) defaults() {
 	if o.Region == "" {
 		o.Region = "ap-northeast-1"
 	}
@@ -49,26 +77,71 @@ func Start(o Options) (*Emulator, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	front, err := edge.New(o.Log)
-	if err != nil {
-		return nil, err
+	if o.Image == nil {
+		o.Image = func(name string) (fargate.Image, error) {
+			return fargate.Image{}, fmt.Errorf("no such image: %s", name)
+		}
 	}
-	front.Faults.Seed = o.Seed
-	front.Keys.Static(AccessKeyID, SecretAccessKey, edge.Principal{
-		ARN: fmt.Sprintf("arn:aws:iam::%s:user/operator", o.Account),
-	})
-	e := &Emulator{Options: o, Edge: front}
+}
 
-	// Services plug in here: front.Handle(gateway.New(...).Services()...), and so on.
+func (e *Emulator) start() (err error) {
+	if e.dir, err = os.MkdirTemp("", "fumidai-emulator-"); err != nil {
+		return err
+	}
+	if err := os.Chmod(e.dir, 0o755); err != nil {
+		return err
+	}
+	if e.Edge, err = edge.New(e.Log); err != nil {
+		return err
+	}
+	if err := e.Edge.CA.WriteFile(e.CAFile()); err != nil {
+		return err
+	}
+	e.Edge.Faults.Seed = e.Seed
+	e.Edge.Keys.Static(AccessKeyID, SecretAccessKey, edge.Principal{ARN: fmt.Sprintf("arn:aws:iam::%s:user/operator", e.Account)})
 
-	listener, err := net.Listen("tcp", o.Address)
+	listener, err := net.Listen("tcp", e.Address)
 	if err != nil {
-		front.Close()
-		return nil, err
+		return err
 	}
 	e.addr = listener.Addr()
-	front.Serve(listener)
-	return e, nil
+	if err := e.makeRunner(); err != nil {
+		listener.Close()
+		return err
+	}
+	o := e.Options.ECS
+	o.Region, o.Account, o.Edge, o.Runner, o.Image, o.Log = e.Region, e.Account, e.Edge, e.runner, e.Image, e.Log
+	e.ECS = ecs.New(o)
+	e.Edge.Handle(e.ECS.Service())
+	// Further services plug in here.
+
+	e.Edge.Serve(listener)
+	return nil
+}
+
+func (e *Emulator) makeRunner() error {
+	if !e.Namespaces {
+		env := append([]string{"AWS_ENDPOINT_URL=" + e.URL(), "SSL_CERT_FILE=" + e.CAFile()}, e.TaskEnv...)
+		e.runner = &fargate.Process{Region: e.Region, TaskEnv: env}
+		return nil
+	}
+	vpc, err := fargate.NewVPC()
+	if err != nil {
+		return err
+	}
+	e.VPC = vpc
+	runner, err := fargate.NewNamespaces(vpc, e.Region, e.CAFile())
+	if err != nil {
+		return err
+	}
+	runner.TaskEnv = e.TaskEnv
+	e.runner = runner
+	inside, err := vpc.Listen("tcp", net.JoinHostPort(vpc.Resolver.String(), "443"))
+	if err != nil {
+		return err
+	}
+	e.Edge.Serve(inside)
+	return nil
 }
 
 // Addr is the one port's address: host:port.
@@ -80,5 +153,38 @@ func (e *Emulator) URL() string { return "https://" + e.Addr() }
 // ProxyURL is what HTTPS_PROXY is set to, for tools that insist on the real host names.
 func (e *Emulator) ProxyURL() string { return "http://" + e.Addr() }
 
-// Close stops everything.
-func (e *Emulator) Close() { e.Edge.Close() }
+// CAFile is the file that SSL_CERT_FILE and AWS_CA_BUNDLE are set to.
+func (e *Emulator) CAFile() string { return filepath.Join(e.dir, "ca.pem") }
+
+// ToolEnv is the environment in which AWS's and other tools work against the emulator: through AWS_ENDPOINT_URL, or
+// (for those that do not know it) under the real host names through the intercepting proxy.
+func (e *Emulator) ToolEnv(proxy bool) []string {
+	env := []string{
+		"AWS_ACCESS_KEY_ID=" + AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + SecretAccessKey,
+		"AWS_REGION=" + e.Region, "AWS_DEFAULT_REGION=" + e.Region, "AWS_EC2_METADATA_DISABLED=true",
+		"SSL_CERT_FILE=" + e.CAFile(), "AWS_CA_BUNDLE=" + e.CAFile(),
+	}
+	if proxy {
+		return append(env, "HTTPS_PROXY="+e.ProxyURL())
+	}
+	return append(env, "AWS_ENDPOINT_URL="+e.URL())
+}
+
+// Close stops everything: tasks, network, listeners.
+func (e *Emulator) Close() {
+	if e.ECS != nil {
+		e.ECS.Close()
+	}
+	if e.Edge != nil {
+		e.Edge.Close()
+	}
+	if e.runner != nil {
+		e.runner.Close() //nolint:errcheck // files of a temporary directory
+	}
+	if e.VPC != nil {
+		e.VPC.Close() //nolint:errcheck // it goes with the process
+	}
+	if e.dir != "" {
+		os.RemoveAll(e.dir)
+	}
+}

@@ -127,6 +127,28 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// ServeLocal serves one request of an endpoint in a task (metadata, credentials), which is not signed: the fault
+// switchboard has its say, with the task's id as subject and its age, and the call is recorded.
+func (e *Edge) ServeLocal(w http.ResponseWriter, r *http.Request, service, action, taskARN, subject string, age time.Duration, handler http.HandlerFunc) {
+	c := &Call{Request: r, Service: &Service{Name: service}, Action: action, RequestID: requestID(), Now: e.Now(), edge: e}
+	c.Principal.Task, c.Resource = taskARN, taskARN
+	answer := &answerWriter{ResponseWriter: w}
+	err := e.before(c, e.Faults.Decide(service, action, subject, age))
+	switch {
+	case err == nil && c.fault != nil && c.fault.Effect == EffectResetAfter:
+		handler(discard{header: http.Header{}}, r)
+		err = http.ErrAbortHandler
+	case err == nil:
+		handler(answer, r)
+	case !errors.Is(err, http.ErrAbortHandler):
+		e.fail(answer, c, err)
+	}
+	e.record(c, answer.status)
+	if errors.Is(err, http.ErrAbortHandler) {
+		reset(w)
+	}
+}
+
 func (e *Edge) serve(w *answerWriter, c *Call) error {
 	var err error
 	c.Body, err = io.ReadAll(http.MaxBytesReader(w, c.Request.Body, maxBody))

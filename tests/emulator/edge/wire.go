@@ -32,10 +32,13 @@ const (
 	PascalCase             // SessionId: SSM, Secrets Manager, Application Auto Scaling
 )
 
-// WriteJSON answers 200 with an SDK output struct (or maps, slices, …) as awsJson1.1 spells it: members renamed to the
-// API's case, nil and empty-enum members left out, times as epoch seconds.
+// Wire turns an SDK output struct (or maps, slices, …) into what encoding/json prints as awsJson1.1: members renamed to
+// the API's case, nil and empty-enum members left out, times as epoch seconds. The result shares nothing with v.
+func Wire(spelling Case, v any) any { return wireValue(reflect.ValueOf(v), spelling) }
+
+// WriteJSON answers 200 with what Wire makes of v.
 func WriteJSON(w http.ResponseWriter, spelling Case, v any) error {
-	body, err := json.Marshal(wireValue(reflect.ValueOf(v), spelling))
+	body, err := json.Marshal(Wire(spelling, v))
 	if err != nil {
 		return err
 	}
@@ -46,7 +49,6 @@ func WriteJSON(w http.ResponseWriter, spelling Case, v any) error {
 
 var timeType = reflect.TypeFor[time.Time]()
 
-// wireValue turns a Go value into what encoding/json prints as the wire wants it.
 func wireValue(v reflect.Value, spelling Case) any {
 	switch v.Kind() {
 	case reflect.Invalid:
