@@ -103,6 +103,33 @@ static void trims_blanks(void **state)
 
 static const struct {
     const char *text;
+    size_t max;
+    const char *expected;
+} limits[] = {
+    {"abc", 3, "abc"},
+    {"abc", 4, "abc"},
+    {"abc", 2, "ab"},
+    {"abc", 0, ""},
+    {"", 0, ""},
+    {"a\xC3\xA9", 2, "a"},
+    {"a\xC3\xA9", 3, "a\xC3\xA9"},
+    {"\xF0\x9F\x98\x80!", 3, ""},
+    {"\xF0\x9F\x98\x80!", 4, "\xF0\x9F\x98\x80"},
+    {"\xA9\xA9\xA9", 2, ""}, /* nothing that begins a character */
+};
+
+static void limits_at_a_character(void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        struct str text = guarded(limits[i].text);
+        assert_true(str_equal_text(str_limit_utf8(text, limits[i].max), limits[i].expected));
+        release(text);
+    }
+}
+
+static const struct {
+    const char *text;
     bool found;
     const char *head, *tail;           /* cut at the first */
     const char *last_head, *last_tail; /* cut at the last */
@@ -233,6 +260,7 @@ int main(void)
         cmocka_unit_test(knows_ends),
         cmocka_unit_test(slices_within_the_view),
         cmocka_unit_test(trims_blanks),
+        cmocka_unit_test(limits_at_a_character),
         cmocka_unit_test(cuts_at_separators),
         cmocka_unit_test(finds_needles),
         cmocka_unit_test(parses_numbers),
