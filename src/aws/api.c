@@ -96,7 +96,11 @@ static void copy_line(struct str text, char *out, size_t capacity)
         unsigned char c = (unsigned char) text.ptr[i];
         out[i] = c < 0x20 || c == 0x7F ? ' ' : text.ptr[i];
     }
-    strcpy(out + len, len < text.len ? CUT_MARK : "");
+    if (len < text.len) {
+        memcpy(out + len, CUT_MARK, sizeof CUT_MARK);
+    } else {
+        out[len] = '\0';
+    }
 }
 
 /* "com.amazonaws.ecs#ServerException:http://..." is called ServerException. */
@@ -301,7 +305,7 @@ enum api_outcome api_judge(const struct api_call *call, const struct api_answer 
     if (answer->status == call->expected_status) {
         return API_OK;
     }
-    struct api_failure unwanted;
+    struct api_failure unwanted = {0};
     failure = failure != NULL ? failure : &unwanted;
     api_read_failure(failure, answer);
     if (answer->status < 400) {

@@ -70,7 +70,7 @@ enum api_outcome ecs_judge_update_service(const struct api_answer *answer, uint3
                                           bool name_is_certain, bool *already, struct api_failure *failure,
                                           struct error *err)
 {
-    struct api_failure unwanted;
+    struct api_failure unwanted = {0};
     failure = failure != NULL ? failure : &unwanted;
     *already = false;
     enum api_outcome outcome = api_judge(&UPDATE_SERVICE, answer, failure, err);
@@ -87,7 +87,7 @@ enum api_outcome ecs_judge_update_service(const struct api_answer *answer, uint3
 enum api_outcome ecs_judge_stop_task(const struct api_answer *answer, bool *already,
                                      struct api_failure *failure, struct error *err)
 {
-    struct api_failure unwanted;
+    struct api_failure unwanted = {0};
     size_t at;
     failure = failure != NULL ? failure : &unwanted;
     *already = false;

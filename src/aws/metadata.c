@@ -128,7 +128,7 @@ static int read_task_document(struct metadata *metadata, const struct json *doc,
 int metadata_read_container(struct metadata *metadata, struct str body, struct json_token *tokens,
                             size_t capacity, struct error *err)
 {
-    struct json doc;
+    struct json doc = {0};
     int result = parse(&doc, body, tokens, capacity, err);
     if (result == 0) {
         result = read_container_document(metadata, &doc, err);
@@ -142,7 +142,7 @@ int metadata_read_container(struct metadata *metadata, struct str body, struct j
 int metadata_read_task(struct metadata *metadata, struct str body, struct json_token *tokens, size_t capacity,
                        struct error *err)
 {
-    struct json doc;
+    struct json doc = {0};
     int result = parse(&doc, body, tokens, capacity, err);
     if (result == 0) {
         result = read_task_document(metadata, &doc, err);

@@ -2,8 +2,7 @@
 
 #include <string.h>
 
-#include <bearssl_hash.h>
-#include <bearssl_hmac.h>
+#include <bearssl.h>
 
 #include "base/bytes.h"
 #include "base/time.h"
@@ -127,11 +126,6 @@ static void sort_headers(struct signed_headers *headers, const struct api_reques
     }
 }
 
-static bool repeats_name(const struct signed_headers *headers, size_t i)
-{
-    return i > 0 && strcmp(headers->sorted[i - 1].name, headers->sorted[i].name) == 0;
-}
-
 /* Trimmed, and each run of blanks made one. */
 static void hash_value(br_sha256_context *hash, struct str value)
 {
@@ -143,28 +137,35 @@ static void hash_value(br_sha256_context *hash, struct str value)
     }
 }
 
+/* Values of one name become one line, with commas. */
 static void hash_headers(br_sha256_context *hash, const struct signed_headers *headers)
 {
+    const char *last = "";
     for (size_t i = 0; i < headers->count; i++) {
-        if (repeats_name(headers, i)) {
+        const char *name = headers->sorted[i].name;
+        if (strcmp(name, last) == 0) {
             hash_text(hash, ",");
         } else {
             hash_text(hash, i > 0 ? "\n" : "");
-            hash_text(hash, headers->sorted[i].name);
+            hash_text(hash, name);
             hash_text(hash, ":");
         }
         hash_value(hash, headers->sorted[i].value);
+        last = name;
     }
     hash_text(hash, "\n");
 }
 
 static void write_header_names(struct writer *w, const struct signed_headers *headers)
 {
+    const char *last = "";
     for (size_t i = 0; i < headers->count; i++) {
-        if (!repeats_name(headers, i)) {
+        const char *name = headers->sorted[i].name;
+        if (strcmp(name, last) != 0) {
             writer_text(w, i > 0 ? ";" : "");
-            writer_text(w, headers->sorted[i].name);
+            writer_text(w, name);
         }
+        last = name;
     }
 }
 

@@ -43,9 +43,12 @@ static void make_plan(struct str text)
             if (err.text[0] == '\0') {
                 abort();
             }
-        } else if (i == 0 && strcmp(plan.endpoint.authority, "169.254.170.2") != 0) {
-            abort(); /* a relative URI never leads elsewhere */
-        } else if (credentials_make_request(&request, &plan, text, &err) == 0 && request.path[0] != '/') {
+            continue;
+        }
+        /* A relative URI never leads elsewhere. */
+        bool is_ecs = strcmp(plan.endpoint.authority, "169.254.170.2") == 0;
+        bool is_asked = credentials_make_request(&request, &plan, text, &err) == 0;
+        if ((i == 0 && !is_ecs) || (is_asked && request.path[0] != '/')) {
             abort();
         }
     }
