@@ -143,6 +143,14 @@ void writer_ip(struct writer *w, struct ip address)
     }
 }
 
+void writer_ip_port(struct writer *w, struct ip address, uint16_t port)
+{
+    writer_text(w, address.version == IP_V6 ? "[" : "");
+    writer_ip(w, address);
+    writer_text(w, address.version == IP_V6 ? "]:" : ":");
+    writer_u64_decimal(w, port);
+}
+
 bool ip_equal(struct ip a, struct ip b)
 {
     return a.version == b.version && memcmp(a.bytes, b.bytes, sizeof a.bytes) == 0;

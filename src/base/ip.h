@@ -33,6 +33,7 @@ struct ip ip_v6(const uint8_t bytes[16]); /* unwraps ::ffff:0:0/96 */
 bool ip_parse(struct str text, struct ip *address);
 /* RFC 5952 text for IPv6: lower case, the longest run of two or more zero groups as "::". */
 void writer_ip(struct writer *w, struct ip address);
+void writer_ip_port(struct writer *w, struct ip address, uint16_t port); /* "10.0.0.1:80", "[fd00::1]:80" */
 bool ip_equal(struct ip a, struct ip b);
 
 /* "10.0.0.0/8", "fd00::/8", or a bare address, which is a block of one. Host bits must be zero. */

@@ -47,4 +47,7 @@ int dial_take(struct dial *dial, struct ip *address, struct error *err);
 
 void dial_close(struct dial *dial); /* at any time; null does no harm */
 
+/* TCP_NODELAY and keep-alive as above, for sockets that come from accept(). */
+void dial_set_socket_options(int fd);
+
 #endif

@@ -40,15 +40,16 @@ struct resolver_answer {
 };
 
 struct resolver_job;
+struct resolver_queue;
 
 struct resolver_request {
     char name[RESOLVER_NAME_SIZE];
     void (*done)(struct resolver_request *request); /* may start, cancel and release anything */
     struct resolver_answer answer;                  /* valid in done */
     struct resolver_job *job;                       /* being looked up */
-    struct resolver_request *next;                  /* waiting, or answered and not yet told */
+    struct resolver_queue *queue;                   /* waiting for a thread, or answered and not yet told */
+    struct resolver_request *next;
     struct resolver_request *previous;
-    bool queued;
 };
 
 struct resolver_queue {
@@ -62,13 +63,13 @@ struct resolver {
     struct loop_watch watch;
     struct loop_hook hook;
     int event_fd;
-    unsigned running;
-    struct resolver_queue waiting;  /* for a thread */
-    struct resolver_queue literals; /* answered, to be told at the end of the turn */
-    /* What a thread runs; tests put their own in place of getaddrinfo (a name whose answer changes, one that
-     * never comes). It may block, and must touch nothing but its arguments. */
+    unsigned running; /* threads */
+    struct resolver_queue waiting;
+    struct resolver_queue answered;
+    /* What a thread runs; tests put their own in place of getaddrinfo (a name whose answer changes, one that never
+     * comes). It may block, and must touch nothing but its arguments. */
     void (*look_up)(const char *name, struct resolver_answer *answer);
-    pthread_mutex_t lock; /* guards finished only */
+    pthread_mutex_t lock; /* guards `finished` */
     struct resolver_job *finished;
 };
 

@@ -11,6 +11,8 @@
 #include <bearssl.h>
 #include <stddef.h>
 
+#include "base/error.h"
+
 enum {
     TRUST_FILE_MAX = 4 * 1024 * 1024, /* of one bundle; the largest in use have under 1 MiB */
     TRUST_ANCHORS_MAX = 1024,         /* of all bundles together */

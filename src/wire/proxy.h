@@ -4,7 +4,8 @@
  *
  * HTTPS_PROXY: "http://[user:password@]host[:port]" or "host[:port]"; port 80 where none is given. A proxy
  * that is itself spoken to over TLS (https://) or SOCKS is refused. NO_PROXY: comma-separated; "*"
- * (everything), "name" (it and what is below it), ".name" (only what is below it), an address, a network in
+ * (everything), "name" (it and what is below it), ".name" or "*.name"
+ * (only what is below it), an address, a network in
  * CIDR form, each of them optionally with ":port". Loopback addresses and "localhost" never go through a
  * proxy.
  */
@@ -30,7 +31,8 @@ struct proxy {
 /* Either may be empty. ERROR_INVALID or ERROR_UNSUPPORTED naming the variable (never its password). */
 int proxy_parse(struct proxy *proxy, struct str https_proxy, struct str no_proxy, struct error *err);
 bool proxy_applies(const struct proxy *proxy, struct str host, uint16_t port);
-/* The whole CONNECT request for host:port. */
-void proxy_write_connect(const struct proxy *proxy, struct str host, uint16_t port, struct writer *w);
+/* The whole CONNECT request for host:port. ERROR_TOO_LARGE when the writer has no room. */
+int proxy_write_connect(const struct proxy *proxy, struct str host, uint16_t port, struct writer *w,
+                        struct error *err);
 
 #endif

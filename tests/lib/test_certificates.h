@@ -1,0 +1,167 @@
+/*
+ * tls_peer's certificates, for "localhost", made once with openssl and valid from 2020 to 2120 (one of them to 2021).
+ * The keys are no secrets: nothing but these tests trusts the roots.
+ */
+#ifndef FUMIDAI_TESTS_TEST_CERTIFICATES_H
+#define FUMIDAI_TESTS_TEST_CERTIFICATES_H
+
+static const char CERTIFICATE_ROOT_EC[] __attribute__((unused)) =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBmjCCAUCgAwIBAgIUBvCwwlt0kqBzlY25ISE//1kCDm0wCgYIKoZIzj0EAwIw\n"
+    "KjEWMBQGA1UECgwNZnVtaWRhaSB0ZXN0czEQMA4GA1UEAwwHcm9vdF9lYzAgFw0y\n"
+    "MDAxMDEwMDAwMDBaGA8yMTIwMDEwMTAwMDAwMFowKjEWMBQGA1UECgwNZnVtaWRh\n"
+    "aSB0ZXN0czEQMA4GA1UEAwwHcm9vdF9lYzBZMBMGByqGSM49AgEGCCqGSM49AwEH\n"
+    "A0IABKbYcuQP0ZSf2uQfSbDuJwCRkMsItbYcMCLqsOrzG6Xxvj1y9vmnJx2JBy4K\n"
+    "xFVhBNJzFYcjCsULbveGGhLzI1ajQjBAMA8GA1UdEwEB/wQFMAMBAf8wDgYDVR0P\n"
+    "AQH/BAQDAgIEMB0GA1UdDgQWBBSCEBy/FvMcmSxGCOJGuDtBv1cE7jAKBggqhkjO\n"
+    "PQQDAgNIADBFAiEA5zSMuXbNUFqo5h7wOf5RYnakCLsNf6ynyCEJrWENf4ACIF2b\n"
+    "e2u5QrSLmiPNVoWWWgj0xOi/48BUxf185pYUHTVC\n"
+    "-----END CERTIFICATE-----\n";
+
+static const char CERTIFICATE_ROOT_RSA[] __attribute__((unused)) =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIDKDCCAhCgAwIBAgIURQjOjfHTnM9Exbj8KduMfFYhQEswDQYJKoZIhvcNAQEL\n"
+    "BQAwKzEWMBQGA1UECgwNZnVtaWRhaSB0ZXN0czERMA8GA1UEAwwIcm9vdF9yc2Ew\n"
+    "IBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMCsxFjAUBgNVBAoMDWZ1\n"
+    "bWlkYWkgdGVzdHMxETAPBgNVBAMMCHJvb3RfcnNhMIIBIjANBgkqhkiG9w0BAQEF\n"
+    "AAOCAQ8AMIIBCgKCAQEAqXYFiWiCFtDRVzHiYRUHTAzwb5Zm2kVLmc7VPtE1NuRZ\n"
+    "sqUlVDSf54Xu9oGzuls28d0a8MCIBtbw7qq9iZM/PWH+krqW+Gp43amh6CLetQF9\n"
+    "lbl4VLfKrqIIxgMJdiHV/ZIiYL0BVNk2UvuYaVOX4wDPMDP+Z6daeM4BTO7QZJfD\n"
+    "BxGSLrXbiqmmRLdJjgYn59sSmK3/XF8bFpQiX1W7hh7EwanR4jrd98K9i/1A2aE5\n"
+    "lqQNvM0/q4DJECozuqrisd+4uzMM3a+mn9GxIKiVD2AzFHZkXLaJud67IQ1zVzv5\n"
+    "czvWdu+C/gEWmCWTuFZJjXU+sIfJONRJU4FvGHomuwIDAQABo0IwQDAPBgNVHRMB\n"
+    "Af8EBTADAQH/MA4GA1UdDwEB/wQEAwICBDAdBgNVHQ4EFgQUvO9wPyB5TEDRwblC\n"
+    "8UV9KthQM5cwDQYJKoZIhvcNAQELBQADggEBADbiZsftKofkpH9TnaR2yBkwFule\n"
+    "GBIwdF44F4qFQt3zOokJdtDrN1gmNnCwo0gHhaULic5IRntN0lt3w65GH15fUrML\n"
+    "ubfRn5oOePMy/rz7L420GRobp1TiAl+SFZQ0iSqfCfR4hxxBAHlqzAWo62b9mF6+\n"
+    "lSTjOZnrdrj65hu8XLRcYTXsZe0TBNlR2qSfiFvzdkKNbwlp5j3FLXGT2iPzzeY9\n"
+    "t/RdEC7I8HLjJEO3Xs0WN2T1iIV3Hb7YBNoKAzsLJgdQ3+goAVdiwkknWsLvVc0M\n"
+    "KLPB7d7jRUJlr+M+mEAVSIAWOtuAJH3enRfFibLtyrsxasQZOkCuZsIwItQ=\n"
+    "-----END CERTIFICATE-----\n";
+
+static const char CERTIFICATE_LEAF_EC[] __attribute__((unused)) =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBujCCAWGgAwIBAgIUGGLU8VlqebGDQ41VEfFY2IPXuuIwCgYIKoZIzj0EAwIw\n"
+    "KjEWMBQGA1UECgwNZnVtaWRhaSB0ZXN0czEQMA4GA1UEAwwHcm9vdF9lYzAgFw0y\n"
+    "MDAxMDEwMDAwMDBaGA8yMTIwMDEwMTAwMDAwMFowKjEWMBQGA1UECgwNZnVtaWRh\n"
+    "aSB0ZXN0czEQMA4GA1UEAwwHbGVhZl9lYzBZMBMGByqGSM49AgEGCCqGSM49AwEH\n"
+    "A0IABJmhanVNqVt3FgmWWxOevg3tScxW753ISxzG/j0BQgLfADGuSvT16sfSx4X1\n"
+    "ulIczE7eCfAYdCm6YgoOuUwleJmjYzBhMAkGA1UdEwQCMAAwFAYDVR0RBA0wC4IJ\n"
+    "bG9jYWxob3N0MB0GA1UdDgQWBBRrjNckM7YvjI+zUCGzz2Q892ufZDAfBgNVHSME\n"
+    "GDAWgBSCEBy/FvMcmSxGCOJGuDtBv1cE7jAKBggqhkjOPQQDAgNHADBEAiAzbJ3b\n"
+    "55EA9BULPSAISWX3kmRT8F9FDjVexGuSUJcFFgIgRhM6KE6UoUC8GSpqgtWFCerw\n"
+    "dPxMG7dT3ZOugWYb6HY=\n"
+    "-----END CERTIFICATE-----\n";
+
+static const char KEY_LEAF_EC[] __attribute__((unused)) =
+    "-----BEGIN EC PRIVATE KEY-----\n"
+    "MHcCAQEEIKBlO1pkWgMlus0dtaZhTQ+yTKU+6hlBcCqmAHoMJuj0oAoGCCqGSM49\n"
+    "AwEHoUQDQgAEmaFqdU2pW3cWCZZbE56+De1JzFbvnchLHMb+PQFCAt8AMa5K9PXq\n"
+    "x9LHhfW6UhzMTt4J8Bh0KbpiCg65TCV4mQ==\n"
+    "-----END EC PRIVATE KEY-----\n";
+
+static const char CERTIFICATE_LEAF_RSA[] __attribute__((unused)) =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIDSTCCAjGgAwIBAgIUXGUV3oV7vAAkNOe3EpkhgktAHNIwDQYJKoZIhvcNAQEL\n"
+    "BQAwKzEWMBQGA1UECgwNZnVtaWRhaSB0ZXN0czERMA8GA1UEAwwIcm9vdF9yc2Ew\n"
+    "IBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMCsxFjAUBgNVBAoMDWZ1\n"
+    "bWlkYWkgdGVzdHMxETAPBgNVBAMMCGxlYWZfcnNhMIIBIjANBgkqhkiG9w0BAQEF\n"
+    "AAOCAQ8AMIIBCgKCAQEAlX70cqA38zR3qhzUoIucMTBao/tFOf/T+76EF6pJswC3\n"
+    "mwLxWR9eKc5ZMK0RPDGjfj+AdwAL2OAsv7B+veBZ0mrTLwp4UgbMxoXZdWC1aGV0\n"
+    "+4ixyfOMiVq27zi6Y3zTZFQ220PUz5r6IQxdoFTyW55al4J9ubc3jahBPl+BydMY\n"
+    "glRXHRzPPP2BU8fRm78kbF6IqeCbg36LJkCaswKtqne29goCILMJEQjWAhS0wGBH\n"
+    "fYmdUHhUBxnIIROeAh4py7UF9ki4vmSDm+gdkf6OPdn95xopVRbMQDFJ1xDhGmnG\n"
+    "EC/q6rJZc/25aaTynOvMjcW6KgToO9QrGlNhjaDmswIDAQABo2MwYTAJBgNVHRME\n"
+    "AjAAMBQGA1UdEQQNMAuCCWxvY2FsaG9zdDAdBgNVHQ4EFgQUsG0t07x2xvL1e57n\n"
+    "Eqo7h7DAuekwHwYDVR0jBBgwFoAUvO9wPyB5TEDRwblC8UV9KthQM5cwDQYJKoZI\n"
+    "hvcNAQELBQADggEBAEdTM6CZOKbYB+NBSBTbW93sR8/7c1euWL/cHXPd1YRboXfC\n"
+    "1VfsVyzJZram8M0+7W6WOqty+WB2Vfct6dXfBlzMwWaGXliT7ubyiRi3x9v+9nAL\n"
+    "TgfgGzTeb1APZzdBodIKv+600A5/e3CUIi9bQHsjkrM0XrVjyzu0z+cnpbltSr0O\n"
+    "E5MDZlpBAl5f+cr+2c/VEov94NRivpuFOf0+62fkH/KKgkAKJlsdh6WjAGJI8nPv\n"
+    "zOBJU5KYQJx7X7ec+i4UEM688KIQaJplC25+Z2e1zgAS99degxvlELBa2Y+12KQo\n"
+    "wmA6dIzLZ5S+BwMya0uvRkgJeFhsh92HJ9qNOBM=\n"
+    "-----END CERTIFICATE-----\n";
+
+static const char KEY_LEAF_RSA[] __attribute__((unused)) =
+    "-----BEGIN RSA PRIVATE KEY-----\n"
+    "MIIEowIBAAKCAQEAlX70cqA38zR3qhzUoIucMTBao/tFOf/T+76EF6pJswC3mwLx\n"
+    "WR9eKc5ZMK0RPDGjfj+AdwAL2OAsv7B+veBZ0mrTLwp4UgbMxoXZdWC1aGV0+4ix\n"
+    "yfOMiVq27zi6Y3zTZFQ220PUz5r6IQxdoFTyW55al4J9ubc3jahBPl+BydMYglRX\n"
+    "HRzPPP2BU8fRm78kbF6IqeCbg36LJkCaswKtqne29goCILMJEQjWAhS0wGBHfYmd\n"
+    "UHhUBxnIIROeAh4py7UF9ki4vmSDm+gdkf6OPdn95xopVRbMQDFJ1xDhGmnGEC/q\n"
+    "6rJZc/25aaTynOvMjcW6KgToO9QrGlNhjaDmswIDAQABAoIBAAMq0+oDy/uqnmhr\n"
+    "wPN/0bjXEeyMe8x9R5P7VtgbgwE4YCt4Ff3x5LBVD12xJP7V/GVF2iZrSVT4duo+\n"
+    "xoimUrDbE4tZGPB/9WG1X0SV3nIOSDq2DDI/pzgXxG1wEb7e26myARGHL+CQI4GE\n"
+    "vg0SD6pyQfAY0yoWoCYvrOYx5tGMT5qtp0BWRVxouLmuMjqchl4hbVqu655lfCxq\n"
+    "Avy/iNEO+egnGCDU8TH74WD8EqlAEzQ+wZhUskaSTxKkQzjxt5FRsH+NecKFHKvu\n"
+    "MfoWDAwEh4wA2Pv+PofRtH9vPt0SAA+Lqzch4e50TZfk8rY2Xg601ByTLHnZhJXc\n"
+    "gw4v5/UCgYEAyqeTytYHq+v32ktlz64wrJO8ywjZTxKCy1s/IPhcK57Jx/V9XJWZ\n"
+    "XzBIbp+JTzAxtL+GrQoZSBBAAuphv7rY2KjHY/TE5U5j/zOvmyWakEgVaW9O1ugZ\n"
+    "KLre54HBbck9gBn1PSukxtIwwXNDwvejHBnhGeK85PiuvTlliIAy5y0CgYEAvNkj\n"
+    "MyLB25AP3D31D4PFyJKEJuKFoTGh8oOHEigSK0gZbbve6rJEKABzFdNL8i3eSawK\n"
+    "5WGDKfeqLQYkqifBHsvbgYMKc6hCTXTf75yZb23HnDScN6EImsBelh2tbM5LUNTQ\n"
+    "zSBKfu8xiNeU+ZhdAzjSrvQrVWVBjs+sInzjsV8CgYEAqpHbwljdQiYtik311pSd\n"
+    "oVQEDrxW88f30KPvgZepNInE+om0x02fNtBT1tBu6Pj+jUy7VT/vwYjz58BRH+hr\n"
+    "hgihMo+dfge6AN4HC0XeT1xssT6flCDstCx9W0wKe5ZrLjwq/x6R5UqbAOg8e4il\n"
+    "gAyEO55tMSfjI5+AxyBoN80CgYA8Ms9oroyzS9HyeAGVR4EVtbbQmmbUgnjIUKsO\n"
+    "250nFN2eQEQH9nmJctM8wtUzxvFT9LaodhQUnbEulwW7A98ozP0U5MvBIIK6JCZ6\n"
+    "QCYdAhaeMZsWlIukoOvF2IH+7CfQBXbl3IRCwEa/A1Gm2q3TqBpo0Ma7ewKR3ptV\n"
+    "hxAh6wKBgA0+SFXmSV4cU31nIx/8Sr7ZJIrsrWN0K4WHQ6a+gvsjI8sMmIM7SqzV\n"
+    "wEt0xQe0AurKVwri422YYFB+Y11xNHiqBjdjbvBFasiwo7isVfMAvq9dS6n9GcC0\n"
+    "WQr+ndg0/199b78//mnTCUBqwbFUd8XM1OwFfl+o72eRE7PbGTcS\n"
+    "-----END RSA PRIVATE KEY-----\n";
+
+static const char CERTIFICATE_LEAF_WEAK[] __attribute__((unused)) =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIICBDCCAaqgAwIBAgIUP8tLLFHIZkjcyz0fbuvfjrI5h14wCgYIKoZIzj0EAwIw\n"
+    "KjEWMBQGA1UECgwNZnVtaWRhaSB0ZXN0czEQMA4GA1UEAwwHcm9vdF9lYzAgFw0y\n"
+    "MDAxMDEwMDAwMDBaGA8yMTIwMDEwMTAwMDAwMFowLDEWMBQGA1UECgwNZnVtaWRh\n"
+    "aSB0ZXN0czESMBAGA1UEAwwJbGVhZl93ZWFrMIGfMA0GCSqGSIb3DQEBAQUAA4GN\n"
+    "ADCBiQKBgQC9uAO9qa1wemkiVI6w9JCoM5nrGBVIBXFESw0Q8BwsDLrEB7FDtW/B\n"
+    "c9CxMP26z7b7nIdGQCaqHRpAE9FLE1ApApj6KfRBEDtgPqZ//gVkQABFcmyI9WCl\n"
+    "SEOaj95q9dhrW+ibdL0DLLPYpIJPDFhRc2uuG3XqvDl1ELlPAAtbIwIDAQABo2Mw\n"
+    "YTAJBgNVHRMEAjAAMBQGA1UdEQQNMAuCCWxvY2FsaG9zdDAdBgNVHQ4EFgQUmAVk\n"
+    "yzxgn+h+pPVJ2gMIEWtgWKYwHwYDVR0jBBgwFoAUghAcvxbzHJksRgjiRrg7Qb9X\n"
+    "BO4wCgYIKoZIzj0EAwIDSAAwRQIgS+NCrVGsGP0Ev/6OzUHPmZzPh+saA87JTdde\n"
+    "h5YeixkCIQDzmbXz7TxQmXSSZ732e3lmuinSeA1KlGUklpnA7ff+BQ==\n"
+    "-----END CERTIFICATE-----\n";
+
+static const char KEY_LEAF_WEAK[] __attribute__((unused)) =
+    "-----BEGIN RSA PRIVATE KEY-----\n"
+    "MIICXQIBAAKBgQC9uAO9qa1wemkiVI6w9JCoM5nrGBVIBXFESw0Q8BwsDLrEB7FD\n"
+    "tW/Bc9CxMP26z7b7nIdGQCaqHRpAE9FLE1ApApj6KfRBEDtgPqZ//gVkQABFcmyI\n"
+    "9WClSEOaj95q9dhrW+ibdL0DLLPYpIJPDFhRc2uuG3XqvDl1ELlPAAtbIwIDAQAB\n"
+    "AoGAfeb0dJV6CD70Llg3Ka/jn/w+lQmydc1G0a+MyETQLVt1RkpklS5/L76QLEb6\n"
+    "21KleGz0SOahwhr2JLgCGPSEKM6OTdUJHeIvmH7eu88cbupbiVEz2VuhhFxg8g8R\n"
+    "qRQ4xJDuddWKCmF5PGjnnLQ9tKLlzh5kKaRoMTAlY+/wVIECQQDe3CoAXPqiAJ53\n"
+    "SmF5KeFxBWGuuT6nke9x13gpDHkJPyS8PKQeR+4Ut7JntmXhQfe+UP5wuxGjO4T1\n"
+    "HvjeQ8uRAkEA2e47GxHy2fv4q47poIVZeKy/SiIHXqwHep1N+4d5Awact1b6QdtK\n"
+    "MIVJDBszDVATlpN8wy3i9Z4CC/pHsPnZcwJBAKCNYDzuvyli5Mbv8RUHFQEFbYAg\n"
+    "uICkZCpRnqGD+NauhNqPnXSrQVvvkzmgb/k+OysC0quIOYatZHXrIEOP9+ECQQCS\n"
+    "X5JPYkTM6JJjGEAO0sH/bXel4Sk2CzGSx2kDUkCTKbPE6KR560HvSPaBLRujC2+8\n"
+    "qR8ZMQ7JjfEt/lJ8qbPFAkAwifhpwG/IeDi+KpgqMTCbWEAG0TFqpB9opqHZ6QBw\n"
+    "FWxEnyWQQUy5byqE1G2m7Vvd3uesRuA8HXbHeKdwnt0d\n"
+    "-----END RSA PRIVATE KEY-----\n";
+
+static const char CERTIFICATE_LEAF_EXPIRED[] __attribute__((unused)) =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBvjCCAWSgAwIBAgIUN0Jkm6yykNTfMGKlWbTFCCfOv3YwCgYIKoZIzj0EAwIw\n"
+    "KjEWMBQGA1UECgwNZnVtaWRhaSB0ZXN0czEQMA4GA1UEAwwHcm9vdF9lYzAeFw0y\n"
+    "MDAxMDEwMDAwMDBaFw0yMTAxMDEwMDAwMDBaMC8xFjAUBgNVBAoMDWZ1bWlkYWkg\n"
+    "dGVzdHMxFTATBgNVBAMMDGxlYWZfZXhwaXJlZDBZMBMGByqGSM49AgEGCCqGSM49\n"
+    "AwEHA0IABPYX4V9MyVVJ+q905j//SBiXkPyfAYJt4hDVEeN9pDr/6Je7kVO/wag/\n"
+    "XKROpiksPxHYaZ4lAHCUpLEK7odv8nqjYzBhMAkGA1UdEwQCMAAwFAYDVR0RBA0w\n"
+    "C4IJbG9jYWxob3N0MB0GA1UdDgQWBBRGviH0BvFc6Rqs53ddTPlmPrcW6jAfBgNV\n"
+    "HSMEGDAWgBSCEBy/FvMcmSxGCOJGuDtBv1cE7jAKBggqhkjOPQQDAgNIADBFAiEA\n"
+    "6F1rO8enoXXTzpgPutBsVBCnRKY/K2uez7QodEG1LjICIHcFi7YpcHYukvbNzIto\n"
+    "rvh6lCaC/8ne7u10j7Re9HRq\n"
+    "-----END CERTIFICATE-----\n";
+
+static const char KEY_LEAF_EXPIRED[] __attribute__((unused)) =
+    "-----BEGIN EC PRIVATE KEY-----\n"
+    "MHcCAQEEIIVI/V8riiywN/cAt3khBr66Mh9aciixsyk4wL4sceoIoAoGCCqGSM49\n"
+    "AwEHoUQDQgAE9hfhX0zJVUn6r3TmP/9IGJeQ/J8Bgm3iENUR432kOv/ol7uRU7/B\n"
+    "qD9cpE6mKSw/EdhpniUAcJSksQruh2/yeg==\n"
+    "-----END EC PRIVATE KEY-----\n";
+
+#endif
