@@ -468,7 +468,8 @@ static void connected_to_proxy(struct stream *stream)
     }
     talk->request_len = w.len;
     talk->request_sent = 0;
-    http_response_init(&talk->answer, HTTP_TO_CONNECT, talk->head, sizeof talk->head, 0);
+    /* A refusal may have a body of any size: it is not read. */
+    http_response_init(&talk->answer, HTTP_TO_CONNECT, talk->head, sizeof talk->head, UINT64_MAX);
     run_connect(stream);
 }
 

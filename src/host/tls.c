@@ -159,7 +159,7 @@ static const char *alert_name(int alert)
 {
     switch (alert) {
     case 40:
-        return "handshake_failure"; /* usually: no cipher suite in common */
+        return "handshake_failure, probably no cipher suite in common";
     case 42:
         return "bad_certificate";
     case 48:

@@ -107,18 +107,17 @@ static bool exception_matches(struct str pattern, struct str host, uint16_t port
 {
     struct ip_block block;
     struct ip address;
-    uint16_t only_port;
+    uint16_t only_port = 0;
     if (str_equal_text(pattern, "*")) {
         return true;
     }
-    if (ip_block_parse(pattern, &block)) {
-        return ip_parse(host, &address) && ip_block_contains(block, address);
-    }
-    if (!split_port(&pattern, &only_port) || (only_port != 0 && only_port != port)) {
+    /* An IPv6 address without brackets must not lose its last group to the port. */
+    if (!ip_block_parse(pattern, &block) &&
+        (!split_port(&pattern, &only_port) || (only_port != 0 && only_port != port))) {
         return false;
     }
-    if (ip_block_parse(pattern, &block)) {
-        return ip_parse(host, &address) && ip_block_contains(block, address);
+    if (ip_parse(host, &address)) {
+        return ip_block_parse(pattern, &block) && ip_block_contains(block, address);
     }
     return name_matches(pattern, host);
 }
