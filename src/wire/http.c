@@ -50,7 +50,7 @@ static bool is_request_target(struct str text)
 struct http_request http_request_begin(struct writer *out, const char *method, struct str target,
                                        struct str host)
 {
-    struct http_request request = {.out = out, .wants_length = false, .problem = ERROR_INIT};
+    struct http_request request = {.out = out, .problem = ERROR_INIT};
     struct str name = str_from(method);
     if (!is_token(name)) {
         error_set(&request.problem, ERROR_INVALID, "HTTP request: the method is no token");
@@ -422,7 +422,6 @@ static int take_chunk_byte(struct http_response *r, char c, struct error *err)
         return error_set(err, ERROR_TOO_LARGE, "HTTP answer: a chunk's first line is longer than %d bytes",
                          HTTP_CHUNK_LINE_MAX);
     }
-    bool is_crlf = c == '\r' || c == '\n';
     if (r->state == STATE_CHUNK_SIZE) {
         return take_size_byte(r, c, err);
     }
@@ -433,7 +432,7 @@ static int take_chunk_byte(struct http_response *r, char c, struct error *err)
         r->state = STATE_CHUNK_EXTENSION;
     } else if (r->state == STATE_CHUNK_EXTENSION && c == '\r') {
         r->state = STATE_CHUNK_SIZE_LF;
-    } else if (r->state == STATE_CHUNK_EXTENSION && !is_crlf && !is_control((uint8_t) c)) {
+    } else if (r->state == STATE_CHUNK_EXTENSION && !is_control((uint8_t) c)) {
         return 0;
     } else if (r->state == STATE_CHUNK_SIZE_LF && c == '\n') {
         r->line_len = 0;

@@ -21,11 +21,11 @@ static void writes_requests(void **state)
     struct error err = ERROR_INIT;
 
     (void) state;
-    struct http_request get = http_request_begin(&out, "GET", STR_LITERAL("/v4/x?a=b"), STR_LITERAL("h:81"));
+    struct http_request get = http_request_begin(&out, "GET", STR_LITERAL("/v4/!~?a=b"), STR_LITERAL("h:81"));
     http_request_header_text(&get, "Authorization", "Basic \tx\xFF");
     http_request_header(&get, "x-empty", (struct str){NULL, 0});
     assert_int_equal(http_request_end(&get, (struct str){NULL, 0}, &err), 0);
-    assert_string_equal(writer_terminate(&out), "GET /v4/x?a=b HTTP/1.1\r\nHost: h:81\r\n"
+    assert_string_equal(writer_terminate(&out), "GET /v4/!~?a=b HTTP/1.1\r\nHost: h:81\r\n"
                                                 "Authorization: Basic \tx\xFF\r\nx-empty: \r\n\r\n");
 
     out = writer_of(memory, sizeof memory);
@@ -232,6 +232,8 @@ static const struct answer answers[] = {
     /* until the close */
     {"HTTP/1.1 200 OK\r\n\r\nall of it", HTTP_ORDINARY, 200, "all of it", NULL, false},
     {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", HTTP_ORDINARY, 200, "", NULL, false},
+    {"HTTP/1.1 599 \r\n!#$%&'*+-.^_`|~09AZaz: every token\r\nContent-Length: 1\r\n\r\nx", HTTP_ORDINARY, 599,
+     "x", "", true},
     /* without a body */
     {"HTTP/1.1 204 No Content\r\n\r\nrest", HTTP_ORDINARY, 204, "", "rest", true},
     {"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\nrest", HTTP_ORDINARY, 204, "", "rest",
@@ -249,6 +251,8 @@ static const struct answer answers[] = {
      false},
     {"HTTP/1.1 200 Connection established\r\n\r\n\x16\x03\x03", HTTP_TO_CONNECT, 200, "", "\x16\x03\x03",
      false},
+    {"HTTP/1.1 299 OK\r\n\r\nabc", HTTP_TO_CONNECT, 299, "", "abc", false},
+    {"HTTP/1.1 300 No\r\nContent-Length: 0\r\n\r\n", HTTP_TO_CONNECT, 300, "", "", true},
     {"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", HTTP_TO_CONNECT, 200, "", "abc", false},
     {"HTTP/1.1 407 No\r\nContent-Length: 3\r\n\r\nabc", HTTP_TO_CONNECT, 407, "abc", "", true},
     {"HTTP/1.1 502 No\r\n\r\nwhy", HTTP_TO_CONNECT, 502, "why", NULL, false},
@@ -343,6 +347,7 @@ static const struct answer answers[] = {
     {CHUNKED "5;a\x01", HTTP_ORDINARY, ERROR_INVALID, NO_CHUNK, NULL, false},
     {CHUNKED "1\r\nxx", HTTP_ORDINARY, ERROR_INVALID, NO_CHUNK, NULL, false},
     {CHUNKED "1\r\nx\n", HTTP_ORDINARY, ERROR_INVALID, NO_CHUNK, NULL, false},
+    {CHUNKED "1\r\nx\r\n\r\n", HTTP_ORDINARY, ERROR_INVALID, NO_SIZE, NULL, false},
     {CHUNKED "1\r\nx\rx", HTTP_ORDINARY, ERROR_INVALID, NO_CHUNK, NULL, false},
     {CHUNKED "1001\r\n", HTTP_ORDINARY, ERROR_TOO_LARGE, "HTTP answer: the body is larger than 4096 bytes",
      NULL, false},
@@ -663,6 +668,25 @@ static void the_end_comes_without_bytes(void **state)
     }
 }
 
+/* A peer that closes right behind its answer: nobody need have asked for END before. */
+static void a_close_behind_the_last_byte_is_an_end(void **state)
+{
+    static const char text[] = "HTTP/1.1 204 x\r\n\r\n";
+    char head[64];
+    struct http_response r;
+    struct http_event event;
+    size_t used = 0;
+
+    (void) state;
+    http_response_init(&r, HTTP_ORDINARY, head, sizeof head, 0);
+    assert_int_equal(http_response_feed(&r, text, sizeof text - 1, &used, &event, NULL), 0);
+    assert_int_equal(event.type, HTTP_EVENT_HEAD);
+    assert_int_equal(http_response_close(&r, NULL), 0);
+    assert_true(http_response_is_complete(&r));
+    assert_int_equal(http_response_feed(&r, NULL, 0, &used, &event, NULL), 0);
+    assert_int_equal(event.type, HTTP_EVENT_NONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -678,6 +702,7 @@ int main(void)
         cmocka_unit_test(bounds_the_body),
         cmocka_unit_test(a_maximum_of_all_is_no_overflow),
         cmocka_unit_test(the_end_comes_without_bytes),
+        cmocka_unit_test(a_close_behind_the_last_byte_is_an_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

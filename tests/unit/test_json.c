@@ -12,7 +12,7 @@
 
 #include "lib/guard.h"
 
-enum { TOKENS = 64 };
+enum { TOKENS = 96 };
 
 /* Parses; the document's text is a copy that ends at an unmapped page. */
 struct parsed {
@@ -47,7 +47,7 @@ static const char *const documents[] = {
     "[0,-0,-1,10,1.5,-0.25,1e5,1E+5,1e-05,123456789012345678901234567890.5e400]",
     "[\"\",\"a\\\"b\\\\c\\/d\\be\\ff\\ng\\rh\\ti\\u00e9\\uD83D\\uDE00\"]",
     "[\"{[:,]}\",\"\\\\\",\"\\\"\"]",
-    "{\"\":\"\",\"a\":1,\"a\":2}",
+    "{\"\":\"\",\"a\":1,\"a\":2,\"a b\":\" \"}",
     "[\"\xC3\xA9\x7F\xFF\"]", /* not for the grammar to judge; json_string replaces */
 };
 
@@ -58,6 +58,7 @@ static const struct {
     {"", "not JSON: unexpected byte or end at offset 0"},
     {"   ", "not JSON: unexpected byte or end at offset 3"},
     {"{", "not JSON: ends inside a value (offset 1)"},
+    {"]][", "not JSON: unexpected byte or end at offset 0"},
     {"[[1]", "not JSON: ends inside a value (offset 4)"},
     {"[\"a", "not JSON: ends inside a value (offset 1)"},
     {"{\"a\":tru", "not JSON: ends inside a value (offset 5)"},
@@ -122,6 +123,9 @@ static const struct {
     /* strings */
     {"[\"a\nb\"]", "not JSON: unexpected byte or end at offset 3"},
     {"[\"\x1F\"]", "not JSON: unexpected byte or end at offset 2"},
+    {"[\"\\\"", "not JSON: ends inside a value (offset 1)"},
+    {"[\"\\", "not JSON: ends inside a value (offset 1)"},
+    {"[\"\\u00", "not JSON: ends inside a value (offset 1)"},
     {"[\"\\x\"]", "not JSON: unexpected byte or end at offset 1"},
     {"[\"\\u12\"]", "not JSON: unexpected byte or end at offset 1"},
     {"[\"\\u12g4\"]", "not JSON: unexpected byte or end at offset 1"},
@@ -229,14 +233,35 @@ static void bounds_depth(void **state)
                             depth > JSON_DEPTH_MAX ? "JSON nested deeper than 32 at offset 32" : "");
         release(&p);
     }
-    /* siblings and brackets in strings add nothing */
-    struct parsed p;
-    static const char flat[] =
-        "[[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],"
-        "[],[],[],[],[],\"[[[[[[[[[[[[[[[[\\\"[[[[[[[[[[[[[[[[[[\"]";
-    parse(&p, flat, sizeof flat - 1);
-    assert_int_equal(p.rc, 0);
-    release(&p);
+}
+
+/* Brackets that are closed, and those in strings, add nothing; those behind strings do. */
+static void counts_only_open_brackets(void **state)
+{
+#define TEN(text)   text text text text text text text text text text
+#define FORTY(text) TEN(text) TEN(text) TEN(text) TEN(text)
+    static const struct {
+        const char *text;
+        const char *error;
+    } cases[] = {
+        {"[" FORTY("[],") "0]", ""},
+        {"[" FORTY("{},") "0]", ""},
+        {"[\"" FORTY("[") "\"]", ""},
+        {"[\"\\\"" FORTY("{") "\"]", ""},
+        {"[\"ab\\\\\\\"" FORTY("[") "\\\"" FORTY("[") "\\\\\"]", ""},
+        {"[\"\\\\\"," FORTY("["), "JSON nested deeper than 32 at offset 37"},
+        {"[\"a\\\"\"," FORTY("["), "JSON nested deeper than 32 at offset 38"},
+        {"]" FORTY("["), "JSON nested deeper than 32 at offset 33"},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct parsed p;
+        parse(&p, cases[i].text, strlen(cases[i].text));
+        assert_int_equal(p.rc, cases[i].error[0] != '\0' ? ERROR_INVALID : 0);
+        assert_string_equal(p.err.text, cases[i].error);
+        release(&p);
+    }
 }
 
 static const char example[] = "{ \"Cluster\" : \"arn:x\", \"cluster\": 2, "
@@ -279,6 +304,34 @@ static void looks_up_members(void **state)
     assert_int_equal(json_type(doc, json_member(doc, root, "n")), JSON_NULL);
     assert_true(str_equal_text(json_raw(doc, json_element(doc, list, 1)), "{\"deep\":true}"));
     assert_true(str_equal_text(json_raw(doc, json_member(doc, root, "name")), "esc"));
+    release(&p);
+}
+
+static void folds_ascii_only(void **state)
+{
+    static const struct {
+        const char *name;
+        int value; /* its index among the tokens */
+    } lookups[] = {
+        {"az", 2},
+        {"AZ", 2},
+        {"\xC3\xA9", 4},
+        {"\xC3\xA8", JSON_ABSENT},
+        {"\xC3\x89", JSON_ABSENT},
+        {"@[", 6},
+        {"`{", JSON_ABSENT},
+        {"\xC3", JSON_ABSENT},
+        {"azz", JSON_ABSENT},
+        {"a", JSON_ABSENT},
+    };
+    struct parsed p;
+
+    (void) state;
+    static const char text[] = "{\"aZ\":1,\"\\u00e9\":2,\"@[\":3}";
+    parse(&p, text, sizeof text - 1);
+    assert_int_equal(p.rc, 0);
+    for (size_t i = 0; i < sizeof lookups / sizeof lookups[0]; i++)
+        assert_int_equal(json_member(&p.doc, 0, lookups[i].name), lookups[i].value);
     release(&p);
 }
 
@@ -328,7 +381,7 @@ static void walks_members_in_order(void **state)
 
 static void absence_chains(void **state)
 {
-    static const int strange[] = {JSON_ABSENT, -2, INT32_MIN, 1000, INT32_MAX};
+    static const int strange[] = {JSON_ABSENT, -2, INT32_MIN, 2, 1000, INT32_MAX};
     struct parsed p;
     int64_t number = 0;
     bool flag = false;
@@ -370,6 +423,14 @@ static const struct {
     {"\\u0041\\u00e9\\u20AC", "A\xC3\xA9\xE2\x82\xAC"},
     {"\\ud83d\\ude00", "\xF0\x9F\x98\x80"},
     {"\\uDBFF\\uDFFF", "\xF4\x8F\xBF\xBF"},
+    {"\\u007f\\u0080\\u07ff\\u0800", "\x7F\xC2\x80\xDF\xBF\xE0\xA0\x80"},
+    {"\\ud7ff\\ue000\\uD800\\uDC00", "\xED\x9F\xBF\xEE\x80\x80\xF0\x90\x80\x80"},
+    {"\\ud800\\udfff\\udbff\\udc00", "\xF0\x90\x8F\xBF\xF4\x8F\xB0\x80"},
+    {"\\ud800", "\xEF\xBF\xBD"},
+    {"\\udfff", "\xEF\xBF\xBD"},
+    {"\\ud800\\ue000", "\xEF\xBF\xBD\xEE\x80\x80"},
+    {"\\\\u0041xu0041", "\\u0041xu0041"},
+    {"\xC2\x80\xDF\xBF\xF4\x8F\xBF\xBF", "\xC2\x80\xDF\xBF\xF4\x8F\xBF\xBF"},
     {"\\ud83d", "\xEF\xBF\xBD"},
     {"\\ude00", "\xEF\xBF\xBD"},
     {"\\ud83dx", "\xEF\xBF\xBDx"},
@@ -460,7 +521,7 @@ static void write_document(struct json_writer *j)
     json_end_array(j);
     json_key(j, "o");
     json_begin_object(j);
-    json_member_bool(j, "x", true);
+    json_member_bool(j, "Z[ z", true);
     json_end_object(j);
     json_end_object(j);
 }
@@ -469,7 +530,7 @@ static const char written[] =
     "{\"a\\\"b\":\"\\u0001\\b\\f\\n\\r\\t\\u001f\\\"\\\\/\x7F\",\"utf8\":\"\xC3\xA9\\u2028\\u2029\xE2\x80\xA7"
     "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\",\"nul\":\"\\u0000\",\"none\":\"\",\"i\":-9223372036854775808,"
     "\"t\":true,"
-    "\"f\":false,\"list\":[null,{},[1,2],{\"raw\":1},\"end\"],\"o\":{\"x\":true}}";
+    "\"f\":false,\"list\":[null,{},[1,2],{\"raw\":1},\"end\"],\"o\":{\"Z[ z\":true}}";
 
 static void writes_documents_inside_every_capacity(void **state)
 {
@@ -558,7 +619,9 @@ int main(void)
         cmocka_unit_test(refuses_every_beginning),
         cmocka_unit_test(bounds_tokens),
         cmocka_unit_test(bounds_depth),
+        cmocka_unit_test(counts_only_open_brackets),
         cmocka_unit_test(looks_up_members),
+        cmocka_unit_test(folds_ascii_only),
         cmocka_unit_test(reads_integers),
         cmocka_unit_test(walks_members_in_order),
         cmocka_unit_test(absence_chains),
