@@ -53,8 +53,8 @@ struct api_request {
     char path[API_PATH_SIZE]; /* as sent */
     struct str query;         /* without '?': sorted, escaped; may be empty */
     struct str host;          /* the Host header's value */
-    struct api_header
-        headers[API_HEADERS_MAX]; /* values are views: what they show must outlive the request */
+    /* Values are views: what they show must outlive the request. */
+    struct api_header headers[API_HEADERS_MAX];
     size_t header_count;
     struct str body;
 };

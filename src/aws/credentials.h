@@ -11,9 +11,12 @@
  *      AWS_CONTAINER_AUTHORIZATION_TOKEN becomes the Authorization header.
  *   3. AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
  *
- *      fetch ──► fresh ──(credentials_refresh_at)──► due ──(expires_unix_ms - 10 s)──► expired
- *        ▲                                            │ a failed fetch is repeated with back-off;   │ nothing
- * is └────────────────────────────────────────────┴ the old keys go on being used meanwhile ◄───┘ signed
+ *     fetch ─► fresh ── credentials_refresh_at ─► due ── expires_unix_ms - 10 s ─► expired
+ *       ▲                                          │                                  │
+ *       └──────────────────────────────────────────┴──────────────────────────────────┘
+ *
+ * While due, a failed fetch is repeated with back-off and the old keys go on being used; with expired ones
+ * nothing is signed.
  *
  * An answer of API_RENEW (api.h) means: fetch at once, whatever the clock says.
  *

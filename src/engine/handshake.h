@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "aws/ssmmessages.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/str.h"
@@ -25,7 +26,7 @@
  * keep-alive. Exactly four numeric parts, or AWS's client switches every feature off (session-manager-plugin,
  * src/version/versionutil.go).
  */
-#define HANDSHAKE_AGENT_VERSION "3.3.987.0"
+#define HANDSHAKE_AGENT_VERSION SSMMESSAGES_AGENT_VERSION
 
 enum {
     HANDSHAKE_PAYLOAD_MAX = 1024,     /* one stream message */
