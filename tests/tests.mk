@@ -95,8 +95,11 @@ build/lint/%.clang: build/unit/obj/%.o | $(call deps,lint)
 	$(Q)clang $(LINT_FLAGS) -fsyntax-only $*.c && touch $@
 build/lint/%.tidy: build/unit/obj/%.o .clang-tidy | $(call deps,lint)
 	@mkdir -p $(@D)
-	$(Q)clang-tidy --quiet $*.c -- $(LINT_FLAGS) 2>build/lint/$*.log || { cat build/lint/$*.log; false; }
+	$(Q)$(CLANG_TIDY) --quiet $*.c -- $(LINT_FLAGS) 2>build/lint/$*.log || { cat build/lint/$*.log; false; }
 	@touch $@
+
+# Its checks change from version to version; .clang-tidy is written for 14, and other versions are not asked.
+CLANG_TIDY = $(shell command -v clang-tidy-14 clang-tidy | head -n 1)
 
 .PHONY: lint lint-gcc lint-clang lint-tidy lint-cppcheck lint-format
 lint-gcc: $(LINT_SOURCES:%.c=build/unit/obj/%.o)
@@ -104,7 +107,7 @@ lint-clang: $(LINT_SOURCES:%.c=build/lint/%.clang)
 lint-tidy: $(LINT_SOURCES:%.c=build/lint/%.tidy)
 lint-cppcheck: | $(call deps,lint)
 	@mkdir -p build/lint/cppcheck
-	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 --inline-suppr \
+	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 --suppressions-list=tests/lint/cppcheck-suppressions \
 		--cppcheck-build-dir=build/lint/cppcheck -Isrc -Itests -D_GNU_SOURCE -DFUMIDAI_VERSION='""' $(LINT_SOURCES)
 lint-format: | $(call deps,lint)
 	$(Q)tests/lint/format $(LINT_SOURCES) $(LINT_HEADERS)

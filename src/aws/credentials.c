@@ -202,7 +202,7 @@ static int read_document(struct credentials *credentials, struct str body, struc
 {
     enum { TOKENS = 64 };
     struct json_token tokens[TOKENS];
-    struct json doc;
+    struct json doc = {0};
     if (body.len > CREDENTIALS_DOCUMENT_MAX) {
         return error_set(err, ERROR_TOO_LARGE, "credentials: a document of more than %d bytes",
                          CREDENTIALS_DOCUMENT_MAX);

@@ -157,7 +157,7 @@ enum api_outcome ecs_read_describe_tasks(struct ecs_task *task, const struct api
                                          struct json_token *tokens, size_t capacity,
                                          struct api_failure *failure, struct error *err)
 {
-    struct json doc;
+    struct json doc = {0};
     int element;
     memset(task, 0, sizeof *task);
     enum api_outcome outcome = api_judge(&DESCRIBE_TASKS, answer, failure, err);
@@ -186,7 +186,7 @@ enum api_outcome ecs_read_describe_services(struct ecs_service *service, const s
                                             struct json_token *tokens, size_t capacity,
                                             struct api_failure *failure, struct error *err)
 {
-    struct json doc;
+    struct json doc = {0};
     int element;
     memset(service, 0, sizeof *service);
     enum api_outcome outcome = api_judge(&DESCRIBE_SERVICES, answer, failure, err);
@@ -261,7 +261,7 @@ enum api_outcome ecs_read_protection(struct ecs_protection *protection, bool is_
 {
     enum { TOKENS = 64 };
     struct json_token tokens[TOKENS];
-    struct json doc;
+    struct json doc = {0};
     const struct api_call *call = is_update ? &UPDATE_PROTECTION : &GET_PROTECTION;
     memset(protection, 0, sizeof *protection);
     if (answer->status != 202) { /* the agent's status for ECS's "failure" */

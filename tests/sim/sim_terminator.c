@@ -107,7 +107,7 @@ struct world {
 
 static bool verbose;
 
-static void tell(const struct world *w, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void tell(const struct world *w, const char *format, ...)
 {
     if (!verbose) {
         return;
@@ -120,7 +120,8 @@ static void tell(const struct world *w, const char *format, ...)
     va_end(arguments);
 }
 
-static _Noreturn void broken(const struct world *w, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static _Noreturn void broken(const struct world *w, const char *format,
+                                                                   ...)
 {
     va_list arguments;
     va_start(arguments, format);

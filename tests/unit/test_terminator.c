@@ -360,7 +360,7 @@ static void test_backoff_grows_with_jitter_up_to_its_bound(void **state)
     static const int64_t longest_ms[] = {500, 1000, 2000, 4000, 8000, 16000, 20000, 20000};
     struct terminator_options options = article;
     options.end_deadline_ms = HOUR;
-    int64_t first_pauses[2];
+    int64_t first_pauses[2] = {0, 0};
     for (int run = 0; run < 2; run++) {
         terminator_init(&t, &options, 0, (uint64_t) run);
         terminator_sigint(&t, 0);
@@ -370,7 +370,9 @@ static void test_backoff_grows_with_jitter_up_to_its_bound(void **state)
             answer(TERMINATOR_SCALE_IN, TERMINATOR_FAILED, now_ms);
             int64_t pause_ms = terminator_deadline(&t) - now_ms;
             assert_in_range(pause_ms, longest_ms[i] / 2, longest_ms[i]);
-            first_pauses[run] = i == 0 ? pause_ms : first_pauses[run];
+            if (i == 0) {
+                first_pauses[run] = pause_ms;
+            }
             now_ms += pause_ms;
             terminator_tick(&t, now_ms - 1);
             expect_nothing();
