@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-#include <bearssl.h>
+#include <bearssl_hash.h>
+#include <bearssl_hmac.h>
 
 #include "base/bytes.h"
 #include "base/time.h"
