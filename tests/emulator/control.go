@@ -9,6 +9,7 @@ import (
 
 	"fumidai/tests/emulator/ecs"
 	"fumidai/tests/emulator/edge"
+	"fumidai/tests/emulator/gateway"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
@@ -29,7 +30,7 @@ POST   /tasks/ID/expire                      make its credentials expire now
 POST   /tasks/ID/sessions/SID                exec agent: start a session
 DELETE /tasks/ID/sessions/SID[?unlogged=1]   exec agent: end it
 POST   /tasks/ID/log/rotate|truncate|remove  exec agent: what happens to its log
-`
+` + gateway.ControlHelp
 
 // Control is the emulator's own API, for whoever drives it from outside. It must not be reachable by tasks.
 func (e *Emulator) Control() http.Handler {
@@ -72,6 +73,7 @@ func (e *Emulator) Control() http.Handler {
 	mux.HandleFunc("POST /tasks/{id}/log/rotate", e.onAgent(func(a *ecs.ExecAgent, _ *http.Request) error { return a.Rotate() }))
 	mux.HandleFunc("POST /tasks/{id}/log/truncate", e.onAgent(func(a *ecs.ExecAgent, _ *http.Request) error { return a.Truncate() }))
 	mux.HandleFunc("POST /tasks/{id}/log/remove", e.onAgent(func(a *ecs.ExecAgent, _ *http.Request) error { return a.Remove() }))
+	e.Gateway.Control(mux)
 	return mux
 }
 

@@ -14,6 +14,7 @@ import (
 	"fumidai/tests/emulator/ecs"
 	"fumidai/tests/emulator/edge"
 	"fumidai/tests/emulator/fargate"
+	"fumidai/tests/emulator/gateway"
 )
 
 // Options configure an emulator. The zero value works: it needs no root and runs whatever Image finds.
@@ -38,9 +39,10 @@ type Options struct {
 // Emulator is one running emulator.
 type Emulator struct {
 	Options
-	Edge *edge.Edge
-	ECS  *ecs.ECS
-	VPC  *fargate.VPC // nil without namespaces
+	Edge    *edge.Edge
+	ECS     *ecs.ECS
+	Gateway *gateway.Gateway
+	VPC     *fargate.VPC // nil without namespaces
 
 	addr   net.Addr
 	dir    string
@@ -113,6 +115,8 @@ func (e *Emulator) start() (err error) {
 	o.Region, o.Account, o.Edge, o.Runner, o.Image, o.Log = e.Region, e.Account, e.Edge, e.runner, e.Image, e.Log
 	e.ECS = ecs.New(o)
 	e.Edge.Handle(e.ECS.Service())
+	e.Gateway = gateway.New(gateway.Config{Now: e.Edge.Now, Log: e.Log})
+	e.Edge.Handle(e.Gateway.Services(nil)...)
 	// Further services plug in here.
 
 	e.Edge.Serve(listener)
@@ -174,6 +178,9 @@ func (e *Emulator) ToolEnv(proxy bool) []string {
 func (e *Emulator) Close() {
 	if e.ECS != nil {
 		e.ECS.Close()
+	}
+	if e.Gateway != nil {
+		e.Gateway.Close()
 	}
 	if e.Edge != nil {
 		e.Edge.Close()

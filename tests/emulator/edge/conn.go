@@ -71,6 +71,17 @@ func (c *peekedConn) Close() error {
 	return c.Conn.Close()
 }
 
+// NetConn is the connection underneath.
+func (c *peekedConn) NetConn() net.Conn { return c.Conn }
+
+// CloseWrite passes a half-close on.
+func (c *peekedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 // connListener is a net.Listener fed by hand.
 type connListener struct {
 	conns chan net.Conn

@@ -1,0 +1,320 @@
+package gateway
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fumidai/tests/emulator/websocket"
+)
+
+// Faults is everything that can be made to go wrong with channels by chance or plan; API calls and opening handshakes have
+// the emulator's own switchboard (edge.Faults). All probabilities are between 0 and 1. What
+// happens depends on Seed and on the order in which messages pass, which is as reproducible as concurrent peers allow.
+type Faults struct {
+	Seed uint64
+
+	// To the stream messages and acknowledgements of a data channel, by direction.
+	AgentToClient, ClientToAgent Line
+	// To the websockets.
+	AgentChannel, ClientChannel, ControlChannel Channel
+	// ExpireTokens is the probability that a token is void from the start.
+	ExpireTokens float64
+	// LoseTaskAcknowledge is the probability that an agent_task_complete is taken without agent_task_acknowledge.
+	LoseTaskAcknowledge float64
+	// LoseTaskComplete is the probability that an agent_task_complete is not taken at all.
+	LoseTaskComplete float64
+}
+
+// Line is what can happen to messages on their way from one side to the other.
+type Line struct {
+	LoseData, LoseAcks       float64
+	DoubleData, DoubleAcks   float64
+	ReorderData, ReorderAcks float64
+	Delay, Jitter            time.Duration // each message waits Delay and up to Jitter more; order is kept
+}
+
+// Channel is what can happen to a websocket.
+type Channel struct {
+	CutBytes  int64         // each connection is reset after so many bytes, both directions together
+	CutSpread float64       // by how much that varies: 0.5 means between a half and one and a half times CutBytes
+	Bye       time.Duration // each connection is closed (1000, "Bye") at this age
+	// StallEvery bytes, the gateway stops reading for StallFor.
+	StallEvery int64
+	StallFor   time.Duration
+}
+
+// dice is the seeded source of all chance.
+type dice struct {
+	mu  sync.Mutex
+	rng *rand.Rand
+}
+
+func (d *dice) seed(n uint64) {
+	d.mu.Lock()
+	d.rng = rand.New(rand.NewPCG(n, 0x66756d69646169))
+	d.mu.Unlock()
+}
+
+func (d *dice) hit(probability float64) bool {
+	if probability <= 0 {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rng.Float64() < probability
+}
+
+func (d *dice) upTo(n int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return 1 + d.rng.IntN(n)
+}
+
+func (d *dice) spread(n int64, by float64) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return max(1, n+int64(float64(n)*by*(2*d.rng.Float64()-1)))
+}
+
+func (d *dice) duration(most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Duration(d.rng.Int64N(int64(most)))
+}
+
+// SetFaults replaces all faults. Those of websockets take hold of open ones too.
+func (g *Gateway) SetFaults(f Faults) {
+	g.dice.seed(f.Seed)
+	g.faults.Store(&f)
+	g.mu.Lock()
+	channels := make([]*channel, 0, 8)
+	for _, t := range g.targets {
+		if t.channel != nil {
+			channels = append(channels, t.channel)
+		}
+	}
+	for _, s := range g.sessions {
+		for i := range s.sides {
+			if c := s.sides[i].channel.Load(); c != nil {
+				channels = append(channels, c)
+			}
+			s.sides[i].line.plan.Store(f.line(role(i)))
+		}
+	}
+	g.mu.Unlock()
+	for _, c := range channels {
+		c.arm(g, f.channel(c.kind))
+	}
+}
+
+// Faults returns a copy of the faults in force.
+func (g *Gateway) Faults() Faults { return *g.faults.Load() }
+
+func (f *Faults) line(from role) *Line {
+	l := &f.AgentToClient
+	if from == clientSide {
+		l = &f.ClientToAgent
+	}
+	if *l == (Line{}) {
+		return nil
+	}
+	copied := *l
+	return &copied
+}
+
+func (f *Faults) channel(kind tokenKind) Channel {
+	return [...]Channel{controlToken: f.ControlChannel, agentToken: f.AgentChannel, clientToken: f.ClientChannel}[kind]
+}
+
+// channel is one websocket with what is planned for it.
+type channel struct {
+	kind   tokenKind
+	conn   *websocket.Conn
+	fuse   *websocket.Fuse
+	opened time.Time
+	bye    time.Duration // 0: none planned
+	// stalls
+	stallEvery int64
+	stallFor   time.Duration
+	nextStall  int64
+
+	mu sync.Mutex
+}
+
+// arm plans the faults of a connection that has just opened, or anew when they change.
+func (c *channel) arm(g *Gateway, f Channel) {
+	cut := int64(-1)
+	if f.CutBytes > 0 {
+		cut = g.dice.spread(f.CutBytes, f.CutSpread)
+	}
+	c.fuse.CutAfter(cut)
+	c.mu.Lock()
+	c.bye = f.Bye
+	c.stallEvery, c.stallFor = f.StallEvery, f.StallFor
+	c.nextStall = c.conn.BytesIn() + f.StallEvery
+	c.mu.Unlock()
+}
+
+// housekeep carries out what is due: the planned close, a stall.
+func (c *channel) housekeep(now time.Time, life time.Duration) {
+	c.mu.Lock()
+	bye := life
+	if c.bye > 0 && (bye == 0 || c.bye < bye) {
+		bye = c.bye
+	}
+	stall := c.stallEvery > 0 && c.conn.BytesIn() >= c.nextStall
+	if stall {
+		c.nextStall = c.conn.BytesIn() + c.stallEvery
+	}
+	stallFor := c.stallFor
+	c.mu.Unlock()
+	if stall {
+		c.fuse.StallFor(stallFor)
+	}
+	if bye > 0 && now.Sub(c.opened) >= bye {
+		c.conn.CloseWith(websocket.CloseNormal, "Bye")
+	}
+}
+
+const (
+	reorderMessages = 8                     // a reordered message is overtaken by up to so many
+	reorderPatience = 30 * time.Millisecond // and waits no longer than that for them
+	lineMessages    = 8192                  // delayed at most; then the sender is not read any more
+)
+
+// line is the way from one side to the other: it loses, doubles, reorders and delays.
+type line struct {
+	dice    *dice
+	deliver func([]byte)
+
+	plan                     atomic.Pointer[Line]
+	pending                  atomic.Int64 // messages held back or delayed
+	lost, doubled, reordered atomic.Int64
+
+	mu       sync.Mutex // held while delivering, which may block: nothing but the line itself may want it
+	space    sync.Cond
+	overdue  []heldBack
+	queue    []delayed
+	running  bool
+	patience bool
+}
+
+type heldBack struct {
+	frame []byte
+	after int
+}
+
+type delayed struct {
+	frame []byte
+	due   time.Time
+}
+
+// active says whether messages have to take this way at all.
+func (l *line) active() bool { return l.plan.Load() != nil || l.pending.Load() > 0 }
+
+// push sends one message on its way. b is copied if it has to stay.
+func (l *line) push(b []byte, isAck bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	plan := l.plan.Load()
+	if plan == nil {
+		plan = &Line{}
+	}
+	lose, double, reorder := plan.LoseData, plan.DoubleData, plan.ReorderData
+	if isAck {
+		lose, double, reorder = plan.LoseAcks, plan.DoubleAcks, plan.ReorderAcks
+	}
+	switch {
+	case l.dice.hit(lose):
+		l.lost.Add(1)
+	case l.dice.hit(reorder):
+		l.reordered.Add(1)
+		l.holdBack(b)
+		return
+	default:
+		l.forward(b, plan)
+	}
+	if l.dice.hit(double) {
+		l.doubled.Add(1)
+		l.holdBack(b)
+	}
+	kept := l.overdue[:0]
+	for _, h := range l.overdue {
+		if h.after--; h.after > 0 {
+			kept = append(kept, h)
+			continue
+		}
+		l.forward(h.frame, plan)
+		l.pending.Add(-1)
+	}
+	l.overdue = kept
+}
+
+func (l *line) holdBack(b []byte) {
+	l.overdue = append(l.overdue, heldBack{append([]byte(nil), b...), l.dice.upTo(reorderMessages)})
+	l.pending.Add(1)
+	l.armPatience()
+}
+
+// armPatience lets what is held back go although nothing overtakes it.
+func (l *line) armPatience() {
+	if l.patience {
+		return
+	}
+	l.patience = true
+	time.AfterFunc(reorderPatience, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.patience = false
+		for _, h := range l.overdue {
+			l.forward(h.frame, &Line{})
+			l.pending.Add(-1)
+		}
+		l.overdue = nil
+	})
+}
+
+// forward delivers at once or after the delay; the lock is held, which keeps the order.
+func (l *line) forward(b []byte, plan *Line) {
+	if plan.Delay+plan.Jitter == 0 && len(l.queue) == 0 {
+		l.deliver(b)
+		return
+	}
+	for len(l.queue) >= lineMessages {
+		l.space.Wait()
+	}
+	due := time.Now().Add(plan.Delay + l.dice.duration(plan.Jitter))
+	if n := len(l.queue); n > 0 && due.Before(l.queue[n-1].due) {
+		due = l.queue[n-1].due
+	}
+	l.queue = append(l.queue, delayed{append([]byte(nil), b...), due})
+	l.pending.Add(1)
+	if !l.running {
+		l.running = true
+		go l.run()
+	}
+}
+
+func (l *line) run() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.queue) > 0 {
+		if wait := time.Until(l.queue[0].due); wait > 0 {
+			l.mu.Unlock()
+			time.Sleep(wait)
+			l.mu.Lock()
+			continue
+		}
+		first := l.queue[0]
+		l.queue = l.queue[1:]
+		l.deliver(first.frame)
+		l.pending.Add(-1)
+		l.space.Broadcast()
+	}
+	l.queue, l.running = nil, false
+}
