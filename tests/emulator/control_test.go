@@ -45,7 +45,7 @@ func TestControl(t *testing.T) {
 	task.WaitStatus("RUNNING", 5*time.Second)
 	do("GET", "/tasks/"+task.ID()+"/output", "", "")
 	do("POST", "/tasks/"+task.ID()+"/expire", "", "")
-	do("POST", "/tasks/"+task.ID()+"/sessions/x", "", "does not run with enableExecuteCommand")
+	do("POST", "/tasks/"+task.ID()+"/sessions/x", "", "no exec agent runs")
 	do("POST", "/tasks/nothing/expire", "", "no such task")
 	do("PUT", "/clock", `{"skew":"7m"}`, "")
 	if _, err := f.sdk.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(task.ID())}); err != nil {

@@ -210,6 +210,7 @@ func TestStops(t *testing.T) {
 }
 
 func TestFailsToStart(t *testing.T) {
+	t.Parallel()
 	f := start(t, false)
 	task := f.run(func(c *types.ContainerDefinition) { c.Image = aws.String("nothing") })
 	state := task.State()
@@ -261,6 +262,7 @@ func (f *fixture) settled(count int32) types.Service {
 }
 
 func TestServiceScales(t *testing.T) {
+	t.Parallel()
 	f := start(t, false)
 	f.create(f.register(nil, "term=0", "wait"), 0, nil)
 	f.settled(0)
@@ -289,6 +291,7 @@ func TestServiceScales(t *testing.T) {
 }
 
 func TestServiceReplacesTasks(t *testing.T) {
+	t.Parallel()
 	f := start(t, false, func(o *emulator.Options) { o.ECS.Timing.Restart = 20 * time.Millisecond })
 	f.create(f.register(nil, "exit=1"), 1, nil)
 	ok := f.ECS.Until(10*time.Second, func() bool { return len(f.ECS.Tasks(ecs.InService("gate"))) >= 4 })
@@ -335,6 +338,7 @@ func TestDeploymentsKeepWithinPercentages(t *testing.T) {
 }
 
 func TestProtectedTasksAreNotScaledIn(t *testing.T) {
+	t.Parallel()
 	f := start(t, false)
 	f.create(f.register(nil, "term=0", "wait"), 2, nil)
 	f.settled(2)
@@ -352,6 +356,7 @@ func TestProtectedTasksAreNotScaledIn(t *testing.T) {
 }
 
 func TestCredentialsRotateAndExpire(t *testing.T) {
+	t.Parallel()
 	f := start(t, false, func(o *emulator.Options) { o.ECS.Timing.CredentialLifetime = 3 * time.Second })
 	task := f.launch(nil, "credentials", "sleep=1s", "credentials", "sleep=1500ms", "credentials")
 	f.stopped(task)
@@ -367,6 +372,7 @@ func TestCredentialsRotateAndExpire(t *testing.T) {
 }
 
 func TestMetadataFaults(t *testing.T) {
+	t.Parallel()
 	f := start(t, false)
 	f.Edge.Faults.Add(edge.Fault{Service: edge.ServiceMetadata, Effect: edge.EffectError, Status: 503, Within: 500 * time.Millisecond})
 	f.Edge.Faults.Add(edge.Fault{Service: edge.ServiceCredentials, Effect: edge.EffectError, Status: 500, Times: 1})
@@ -380,6 +386,7 @@ func TestMetadataFaults(t *testing.T) {
 
 func TestNamespacesIsolate(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	f := start(t, true)
 	f.VPC.DNS.Set("db.internal", f.VPC.Resolver)
 	task := f.run(nil, "proc", "lookup=ecs.ap-northeast-1.amazonaws.com", "lookup=db.internal", "lookup=nothing.internal")
@@ -388,6 +395,7 @@ func TestNamespacesIsolate(t *testing.T) {
 
 func TestExecAgent(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	f := start(t, true)
 	f.create(f.register(nil, "term=0", "sleep=1s", "proc", "log=/var/log/amazon/ssm/amazon-ssm-agent.log", "wait"), 1,
 		func(in *sdk.CreateServiceInput) { in.EnableExecuteCommand = true })
@@ -408,13 +416,14 @@ func TestExecAgent(t *testing.T) {
 	for begin := time.Now(); !strings.Contains(task.Output(), "log ") && time.Since(begin) < 5*time.Second; {
 		time.Sleep(20 * time.Millisecond)
 	}
-	f.wantOutput(task, `["ssm-session-worker","two"]`, "INFO [ssm-session-worker] [one] Session worker closed")
-	if strings.Contains(task.Output(), `["ssm-session-worker","one"]`) {
+	f.wantOutput(task, `["/managed-agents/execute-command/ssm-session-worker","two"]`, `["/managed-agents/execute-command/amazon-ssm-agent"]`, "INFO [ssm-session-worker] [one] Session worker closed")
+	if strings.Contains(task.Output(), `ssm-session-worker","one"]`) {
 		t.Error("the ended session's worker is still there")
 	}
 }
 
 func TestAnswersOfErrors(t *testing.T) {
+	t.Parallel()
 	f := start(t, false)
 	for _, test := range []struct {
 		code string

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
 
 // agentPaths are the directories that a task with enableExecuteCommand shares with AWS's exec agent.
@@ -31,8 +33,35 @@ func (t *Task) makeAgentDir() error {
 	return os.Chmod(dir, 0o755)
 }
 
-// ExecAgent stands for AWS's exec agent in a task: what a task can see of it, which is its log and its workers'
-// processes. It does not talk to the gateway.
+// startAgent starts what ECS Exec runs in a container: the agent and its worker, which log that they are there. Without
+// namespaces there is only the log: processes of one task would be seen by all.
+func (t *Task) startAgent() error {
+	if t.agentDir == "" {
+		return nil
+	}
+	a := &ExecAgent{Log: filepath.Join(t.agentDir, agentLog), task: t, workers: map[string]*os.Process{}}
+	t.ecs.mu.Lock()
+	t.agent = a
+	for i := range t.state.Containers {
+		t.state.Containers[i].ManagedAgents = []types.ManagedAgent{{Name: types.ManagedAgentNameExecuteCommandAgent, LastStatus: ptr(statusRunning), LastStartedAt: now()}}
+	}
+	t.ecs.mu.Unlock()
+	for _, name := range []string{"amazon-ssm-agent", "ssm-agent-worker"} {
+		if _, err := a.process(name); err != nil {
+			return err
+		}
+	}
+	if t.ecs.QuietAgent {
+		return nil
+	}
+	if err := a.Line("INFO [amazon-ssm-agent] amazon-ssm-agent - v3.2.1705.0"); err != nil {
+		return err
+	}
+	return a.Line("INFO [ssm-agent-worker] [MessageService] [MGSInteractor] Set up control channel successfully")
+}
+
+// ExecAgent stands for AWS's exec agent in a task: what a task can see of it, which is its log and its processes. It
+// does not talk to the gateway.
 type ExecAgent struct {
 	// Log is the log file on this machine; the task finds it at /var/log/amazon/ssm/amazon-ssm-agent.log (a task
 	// without namespaces at this path).
@@ -44,35 +73,38 @@ type ExecAgent struct {
 	workers map[string]*os.Process
 }
 
-// ExecAgent is the exec agent of a task that runs with enableExecuteCommand. Nothing is in its log before the first
-// call of one of its methods.
+// ExecAgent is the exec agent of a running task with enableExecuteCommand.
 func (t *Task) ExecAgent() (*ExecAgent, error) {
 	t.ecs.mu.Lock()
 	defer t.ecs.mu.Unlock()
-	if t.agentDir == "" {
-		return nil, fmt.Errorf("task %s does not run with enableExecuteCommand", t.id)
-	}
 	if t.agent == nil {
-		t.agent = &ExecAgent{Log: filepath.Join(t.agentDir, agentLog), task: t, workers: map[string]*os.Process{}}
+		return nil, fmt.Errorf("no exec agent runs in task %s", t.id)
 	}
 	return t.agent, nil
 }
 
+// process starts a process of the agent's; nil without namespaces.
+func (a *ExecAgent) process(name string, args ...string) (*os.Process, error) {
+	if !a.task.sandbox.LinkLocal() {
+		return nil, nil
+	}
+	p, err := a.task.Container(0).Worker(append([]string{"/managed-agents/execute-command/" + name}, args...)...)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	return p, nil
+}
+
 // StartSession starts a session as a task sees it: a worker process, and the lines it logs.
 func (a *ExecAgent) StartSession(id string) error {
-	container := a.task.Container(0)
-	if container == nil {
-		return fmt.Errorf("task %s does not run", a.task.id)
-	}
-	worker, err := container.Worker("ssm-session-worker", id)
+	worker, err := a.process("ssm-session-worker", id)
 	if err != nil {
-		return fmt.Errorf("start a session worker: %w", err)
-	}
-	a.mu.Lock()
-	a.workers[id] = worker
-	a.mu.Unlock()
-	if err := a.Line("INFO [ssm-agent-worker] [MessageService] [EngineProcessor] [OutOfProcExecuter] [%s] inter process communication started", id); err != nil {
 		return err
+	}
+	if worker != nil {
+		a.mu.Lock()
+		a.workers[id] = worker
+		a.mu.Unlock()
 	}
 	if err := a.Line("INFO [ssm-session-worker] [%s] ssm-session-worker - v3.2.1705.0", id); err != nil {
 		return err

@@ -37,6 +37,8 @@ type Options struct {
 	PollEndpoint func(c *edge.Call) string
 	// NoServiceName leaves ServiceName out of the task metadata, as platform versions before 1.4 do.
 	NoServiceName bool
+	// QuietAgent keeps the exec agent from logging that it starts: there is no log before the first session.
+	QuietAgent bool
 	// Clusters that exist from the start; "default" always does.
 	Clusters []string
 	Timing   Timing

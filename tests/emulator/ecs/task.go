@@ -163,6 +163,9 @@ func (t *Task) begin() error {
 			return err
 		}
 	}
+	if err := t.startAgent(); err != nil { // the container has ended already
+		t.ecs.Log.Warn("start the exec agent", "task", t.id, "error", err)
+	}
 	t.set(statusRunning, func() { t.state.StartedAt = now() })
 	return nil
 }
