@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"fumidai/tests/emulator/ecs"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+)
+
+// The article's task definition with its times shortened by variables: whatever happens, the service ends at desired
+// count 0 and the task STOPPED.
+
+// ended is the order in which a task ends itself: scaling in first, or ECS would start the next one.
+var ended = []string{"UpdateService", "StopTask"}
+
+func TestNeverConnected(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	task := w.service(family, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "1s"})
+	w.within("ended", w.stopped(task, 10*time.Second), time.Second, time.Second+slack)
+	w.wantEnded(family, 0)
+	w.wantCalls(task, ended...)
+	state := task.State()
+	if state.StopCode != types.TaskStopCodeUserInitiated || !strings.Contains(*state.StoppedReason, "fumidai") {
+		t.Errorf("stopped by %s: %s", state.StopCode, *state.StoppedReason)
+	}
+}
+
+func TestConnectedOnceAndGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	task := w.service(family, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "2s", "ECS_TST_IDLE_TIMEOUT": "1s"})
+	agent := w.agent(task)
+	w.must(agent.StartSession("ecs-execute-command-0001"))
+	time.Sleep(4 * time.Second) // longer than either timeout: the session holds the task
+	if got := *task.State().LastStatus; got != "RUNNING" {
+		t.Fatalf("the task is %s during the session", got)
+	}
+	gone := time.Now()
+	w.must(agent.EndSession("ecs-execute-command-0001", true))
+	w.stopped(task, 10*time.Second)
+	w.within("ended", task.State().StoppingAt.Sub(gone), time.Second, time.Second+slack)
+	w.wantEnded(family, 0)
+	w.wantCalls(task, ended...)
+}
+
+func TestConnectedAgainBeforeIdle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	task := w.service(family, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "3s", "ECS_TST_IDLE_TIMEOUT": "3s"})
+	agent := w.agent(task)
+	for _, id := range []string{"one", "two"} {
+		w.must(agent.StartSession(id))
+		time.Sleep(1500 * time.Millisecond)
+		w.must(agent.EndSession(id, true))
+		if id == "one" {
+			time.Sleep(1500 * time.Millisecond)
+		}
+	}
+	gone := time.Now()
+	w.stopped(task, 12*time.Second)
+	w.within("ended", task.State().StoppingAt.Sub(gone), 3*time.Second, 3*time.Second+slack)
+	w.wantEnded(family, 0)
+	w.wantCalls(task, ended...)
+}
+
+func TestMaxLifeDuringSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	task := w.service(family, map[string]string{"ECS_TST_MAX_LIFE_TIME": "3s"})
+	w.must(w.agent(task).StartSession("forever"))
+	w.within("ended", w.stopped(task, 15*time.Second), 2900*time.Millisecond, 3*time.Second+slack)
+	w.wantEnded(family, 0)
+	w.wantCalls(task, ended...)
+}
+
+func TestSIGTERMDuringSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	task := w.service(family, nil)
+	w.must(w.agent(task).StartSession("interrupted"))
+	time.Sleep(1500 * time.Millisecond)
+	if _, err := w.sdk.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String(family), DesiredCount: aws.Int32(0)}); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	w.stopped(task, 29*time.Second)
+	w.within("ended", time.Since(begin), 0, 29*time.Second) // before ECS would send SIGKILL
+	w.wantEnded(family, 0)
+	w.wantCalls(task) // ECS stops it already: there is nothing to ask for
+}
+
+func TestStopTaskFromOutsideIsReplaced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	task := w.service(family, nil)
+	if _, err := w.sdk.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(task.ID())}); err != nil {
+		t.Fatal(err)
+	}
+	w.stopped(task, 10*time.Second)
+	w.wantCalls(task)
+	if !w.ECS.Until(5*time.Second, func() bool { return len(w.ECS.Tasks(ecs.InService(family))) == 2 }) {
+		t.Error("a task that is stopped from outside must not take its service down with it")
+	}
+}
+
+func TestWrappedCommandEnds(t *testing.T) {
+	for _, test := range []struct {
+		name, how string
+		exit      int32
+	}{{"0", "exit=0", 0}, {"3", "exit=3", 3}, {"SIGKILL", "kill=9", 137}, {"SIGTERM", "kill=15", 143}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			task := w.service(family, nil, "--", "/dummy", "sleep=1s", test.how)
+			w.within("ended", w.stopped(task, 15*time.Second), 900*time.Millisecond, time.Second+slack)
+			w.wantEnded(family, test.exit)
+			w.wantCalls(task, ended...)
+		})
+	}
+}
