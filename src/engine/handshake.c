@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "aws/ssmmessages.h"
 #include "base/json.h"
 
 enum { ACTION_SUCCESS = 1, ACTION_FAILED = 2, ACTION_UNSUPPORTED = 3 };
@@ -36,7 +37,7 @@ void handshake_write_request(struct writer *out, struct str properties)
 {
     struct json_writer j = json_writer_of(out);
     json_begin_object(&j);
-    json_member_text(&j, "AgentVersion", HANDSHAKE_AGENT_VERSION);
+    json_member_text(&j, "AgentVersion", SSMMESSAGES_AGENT_VERSION);
     json_key(&j, "RequestedClientActions");
     json_begin_array(&j);
     json_begin_object(&j);
@@ -97,16 +98,6 @@ int handshake_read_response(struct str payload, struct handshake_response *respo
     return 0;
 }
 
-/* Cuts before the byte at which a UTF-8 sequence would be torn. */
-static struct str cut_text(struct str text, size_t max)
-{
-    if (text.len <= max)
-        return text;
-    while (max > 0 && ((unsigned char) text.ptr[max] & 0xc0) == 0x80)
-        max--;
-    return str_slice(text, 0, max);
-}
-
 void handshake_write_complete(struct writer *out, int64_t elapsed_ms, struct str message)
 {
     /* A byte may become six when escaped: what is longer than this is halved until it fits. */
@@ -118,7 +109,7 @@ void handshake_write_complete(struct writer *out, int64_t elapsed_ms, struct str
         struct json_writer j = json_writer_of(&attempt);
         json_begin_object(&j);
         json_member_i64(&j, "HandshakeTimeToComplete", elapsed_ms * 1000000);
-        json_member_string(&j, "CustomerMessage", cut_text(message, max));
+        json_member_string(&j, "CustomerMessage", str_limit_utf8(message, max));
         json_end_object(&j);
         if (!attempt.failed || max == 0) {
             attempt.capacity = out->capacity;

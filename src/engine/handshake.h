@@ -15,18 +15,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "aws/ssmmessages.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/str.h"
-
-/*
- * The level of AWS's agent whose behaviour this program implements. Clients switch features on by it:
- * above 2.3.722.0 the TerminateSession flag, above 3.0.196.0 multiplexing, above 3.1.1511.0 no smux
- * keep-alive. Exactly four numeric parts, or AWS's client switches every feature off (session-manager-plugin,
- * src/version/versionutil.go).
- */
-#define HANDSHAKE_AGENT_VERSION SSMMESSAGES_AGENT_VERSION
 
 enum {
     HANDSHAKE_PAYLOAD_MAX = 1024,     /* one stream message */
