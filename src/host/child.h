@@ -6,8 +6,8 @@
  * controlling terminal and we are in its foreground, the group becomes the foreground one: an interactive
  * shell must be able to read, and ^C is its business then. child_ended() takes the terminal back.
  *
- * Ourselves in another role gets a group too: ^C on a terminal is the keeper's to act upon, the relay then hears from
- * the keeper.
+ * Ourselves in another role gets a group too: ^C on a terminal is the keeper's to act upon, the relay then
+ * hears from the keeper.
  *
  * A failed exec is reported here and now (through a pipe that a successful exec closes), not as a mysterious
  * exit status later.

@@ -6,8 +6,7 @@
  *
  * JSON lines have slog's keys in slog's order: time, level, msg, app, version, then the attributes. Text
  * lines are key=value with the quoting of slog's TextHandler. Levels are slog's numbers; in between they
- * print as slog does
- * ("INFO+1"). Durations print as Go writes them, times as RFC 3339.
+ * print as slog does ("INFO+1"). Durations print as Go writes them, times as RFC 3339.
  *
  * A line has at most PIPE_BUF bytes: the kernel writes so much to a pipe whole or not at all, so lines of
  * several processes never mix. Longer values are cut and end in "...".

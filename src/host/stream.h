@@ -1,8 +1,8 @@
 /*
  * stream: bytes to and from a named host, over TCP or TLS 1.2, directly or through an HTTP proxy.
  *
- *     dialling ─► (CONNECT) ─► (TLS handshake) ─► OPEN ─► ENDED: the peer is done; what it sent can still be
- * pulled └────────────┴──────────────┴────────────┴────► FAILED: stream_error says in which step and why
+ *     dialling ─► (CONNECT) ─► (TLS handshake) ─► OPEN ─► ENDED: the peer is done; the rest can be pulled
+ *         └───────────┴──────────────┴─────────────┴────► FAILED: stream_error says in which step and why
  *
  * All of the opening stands under one deadline and each step under STREAM_STEP_MS, so that the message can
  * say what was waited for. TLS is always end to end: the certificate must be for `host`, a proxy sees only
@@ -17,10 +17,10 @@
  * What is put into the send buffer leaves at the end of the turn (the loop's flush stage), or when a TLS
  * record is full: many small messages of one turn become one record and one system call.
  *
- * Memory: a plain stream allocates the two buffers its owner names; a TLS one BearSSL's contexts and its two
- * record buffers, 16 KiB each and overhead, together about 42 KiB, of which only touched pages count. All of
- * it once, at stream_open (or when the handshake starts), released by stream_close. Plaintext is wiped on
- * release.
+ * Memory: a plain stream allocates the two buffers its owner names; a TLS one BearSSL's contexts, its two
+ * record buffers, and one for records as they come (so that many small ones cost one system call): three times
+ * 16 KiB and 8 more, of which only touched pages count. All of it once, at stream_open or when the handshake
+ * starts, released by stream_close. Plaintext is wiped on release.
  */
 #ifndef FUMIDAI_HOST_STREAM_H
 #define FUMIDAI_HOST_STREAM_H

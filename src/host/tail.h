@@ -1,11 +1,9 @@
 /*
  * tail: follows a log file by polling, through everything that happens to log files.
  *
- *                 path absent                      path is another file and this one is read to its end
- *     WAITING ◄──────────────── start               ┌──────────────┐
- *        │  path appears                            ▼              │
- *        └──────────────────────────────────────► FOLLOWING ───────┘──► TAIL_RESTART, then the new one from
- * its start │  ▲ size shrank: TAIL_RESTART, again from the start └──┘
+ *     WAITING ── the path appears ──► FOLLOWING ── the path is another file now, and this one read to its
+ *                                       │   ▲                 end: TAIL_RESTART, on with the new one ──┐
+ *                                       └───┴── the file shrank: TAIL_RESTART, from its beginning ─────┘
  *
  * Absence is no error, however long it lasts. A renamed file is read to its end before its successor is
  * opened, and stays open while there is no successor. Bytes are handed over as they are; lines are somebody

@@ -10,10 +10,10 @@
  * back by itself. `changed` is only called from the loop and is the last thing done then: the owner may close
  * and release in it.
  *
- * When the peer takes nothing more (it closed, it reset), tcp_write gives 0 and write_ended is set; what it sent before
- * can still be read, and reading finds the end or the failure. Closing with bytes unread, or while some are still
- * coming, makes the kernel send RST, which may destroy what was written last: to deliver surely, tcp_end_write and read
- * to the end first.
+ * When the peer takes nothing more (it closed, it reset), tcp_write gives 0 and write_ended is set; what it
+ * sent before can still be read, and reading finds the end or the failure. Closing with bytes unread, or while
+ * some are still coming, makes the kernel send RST, which may destroy what was written last: to deliver surely,
+ * tcp_end_write and read to the end first.
  */
 #ifndef FUMIDAI_HOST_TCP_H
 #define FUMIDAI_HOST_TCP_H

@@ -1,12 +1,12 @@
 /*
  * tls: one BearSSL client, set up for what AWS's endpoints speak and nothing else: TLS 1.2, ECDHE, AES-GCM or
- * ChaCha20-Poly1305, certificates signed with RSA or ECDSA over SHA-2. BearSSL's engine is itself a state machine
- * without I/O, so the stream pumps it directly (tls_engine); this module knows how it is configured and what its
- * error numbers mean.
+ * ChaCha20-Poly1305, certificates signed with RSA or ECDSA over SHA-2. BearSSL's engine is itself a state
+ * machine without I/O, so the stream pumps it directly (tls_engine); this module knows how it is configured and
+ * what its error numbers mean.
  *
- * The host's name is checked against the certificate's DNS names only. (An endpoint given as an address works when its
- * certificate carries that text as a DNS name.) Time for validity comes from the wall clock, randomness from the
- * kernel.
+ * The host's name is checked against the certificate's DNS names only (an endpoint given as an address works
+ * when its certificate carries that text as a DNS name). Time for validity comes from the wall clock,
+ * randomness from the kernel.
  */
 #ifndef FUMIDAI_HOST_TLS_H
 #define FUMIDAI_HOST_TLS_H

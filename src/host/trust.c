@@ -71,6 +71,16 @@ static bool is_known(const struct trust *trust, const br_x509_trust_anchor *anch
     return false;
 }
 
+static unsigned char *append_copy(unsigned char **end, const unsigned char *data, size_t len)
+{
+    unsigned char *copy = *end;
+    if (len > 0) {
+        memcpy(copy, data, len);
+    }
+    *end += len;
+    return copy;
+}
+
 /* Copies name and key into one block, which dn.data points to the start of. */
 static int add_anchor(struct trust *trust, const br_x509_trust_anchor *anchor, struct error *err)
 {
@@ -81,24 +91,20 @@ static int add_anchor(struct trust *trust, const br_x509_trust_anchor *anchor, s
         return error_set(err, ERROR_TOO_LARGE, "more than %d roots", TRUST_ANCHORS_MAX);
     }
     struct key_parts key = parts_of(&anchor->pkey);
-    unsigned char *block = malloc(anchor->dn.len + key.len[0] + key.len[1]);
-    if (block == NULL || !make_room(trust)) {
-        free(block);
+    unsigned char *end = malloc(anchor->dn.len + key.len[0] + key.len[1]);
+    if (end == NULL || !make_room(trust)) {
+        free(end);
         return error_set(err, ERROR_SYSTEM, "out of memory");
     }
     br_x509_trust_anchor *copy = &trust->anchors[trust->count++];
     *copy = *anchor;
-    copy->dn.data = block;
-    memcpy(block, anchor->dn.data, anchor->dn.len);
-    block += anchor->dn.len;
-    memcpy(block, key.data[0], key.len[0]);
+    copy->dn.data = append_copy(&end, anchor->dn.data, anchor->dn.len);
     if (copy->pkey.key_type == BR_KEYTYPE_EC) {
-        copy->pkey.key.ec.q = block;
-        return 0;
+        copy->pkey.key.ec.q = append_copy(&end, key.data[0], key.len[0]);
+    } else {
+        copy->pkey.key.rsa.n = append_copy(&end, key.data[0], key.len[0]);
+        copy->pkey.key.rsa.e = append_copy(&end, key.data[1], key.len[1]);
     }
-    copy->pkey.key.rsa.n = block;
-    copy->pkey.key.rsa.e = block + key.len[0];
-    memcpy(block + key.len[0], key.data[1], key.len[1]);
     return 0;
 }
 
@@ -236,27 +242,23 @@ static void feed_bundle(struct bundle *bundle, const char *data, size_t len)
 }
 
 /* 0 or an errno; EFBIG beyond the bound. */
-static int read_bundle(struct bundle *bundle, int fd)
+static int read_bundle(struct bundle *bundle, const char *path)
 {
     char buffer[2048];
     size_t total = 0;
-    for (;;) {
-        ssize_t got = read(fd, buffer, sizeof buffer);
-        if (got == 0) {
-            feed_bundle(bundle, "\n", 1); /* the last line may have no end */
-            return 0;
-        }
-        if (got < 0 && errno != EINTR) {
-            return errno;
-        }
-        if (got > 0) {
-            total += (size_t) got;
-            if (total > TRUST_FILE_MAX) {
-                return EFBIG;
-            }
-            feed_bundle(bundle, buffer, (size_t) got);
-        }
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0) {
+        return errno;
     }
+    ssize_t got;
+    while ((got = read(fd, buffer, sizeof buffer)) > 0 && total <= TRUST_FILE_MAX) {
+        total += (size_t) got;
+        feed_bundle(bundle, buffer, (size_t) got);
+    }
+    int reason = got < 0 ? errno : got > 0 ? EFBIG : 0;
+    close(fd);
+    feed_bundle(bundle, "\n", 1); /* the last line may have no end */
+    return reason;
 }
 
 static void warn(const char *path, const char *reason, size_t refused)
@@ -272,16 +274,15 @@ size_t trust_add_file(struct trust *trust, const char *path)
     }
     size_t before = trust->count;
     struct bundle *bundle = calloc(1, sizeof *bundle);
-    int fd = bundle != NULL ? open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : -1;
-    int reason = fd < 0 ? errno : 0;
-    if (fd >= 0) {
-        bundle->trust = trust;
-        br_pem_decoder_init(&bundle->pem);
-        reason = read_bundle(bundle, fd);
-        close(fd);
+    if (bundle == NULL) {
+        warn(path, "out of memory", 0);
+        return 0;
     }
+    bundle->trust = trust;
+    br_pem_decoder_init(&bundle->pem);
+    int reason = read_bundle(bundle, path);
     if (reason != 0) {
-        warn(path, strerror(reason), 0);
+        warn(path, strerror(reason), bundle->refused);
     } else if (bundle->refused > 0) {
         warn(path, bundle->err.text, bundle->refused);
     } else if (trust->count == before) {

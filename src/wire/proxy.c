@@ -61,7 +61,6 @@ static bool split_port(struct str *pattern, uint16_t *port)
     bool bracketed = str_starts_with(*pattern, "[");
     if (has_colon && (bracketed ? str_ends_with(head, "]") : !str_cut(head, ':', &before, &after))) {
         *pattern = head;
-        has_colon = false;
         if (!str_parse_port(tail, port)) {
             return false;
         }

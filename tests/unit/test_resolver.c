@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <netdb.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -208,9 +209,9 @@ static void failures_are_explained(void **state)
         {{.failure = EAI_NONAME}, ERROR_NOT_FOUND, "resolve db.internal: no such name"},
         {{.failure = EAI_AGAIN}, ERROR_UNAVAILABLE, "resolve db.internal: no name server gave an answer"},
         {{.failure = 0}, ERROR_NOT_FOUND, "resolve db.internal: the name has no addresses"},
-        {{.failure = EAI_SYSTEM, .system_error = 24},
+        {{.failure = EAI_SYSTEM, .system_error = EPERM},
          ERROR_SYSTEM,
-         "resolve db.internal: Too many open files"},
+         "resolve db.internal: Operation not permitted"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct error err = ERROR_INIT;

@@ -124,7 +124,7 @@ static void files_and_certificates_have_bounds(void **state)
     for (int i = 0; i < TRUST_FILE_MAX / 60 + 1; i++) {
         fputs("# 60 bytes or more ... ........................................\n", file);
     }
-    fputs(CERTIFICATE_ROOT_EC, file);
+    fputs(CERTIFICATE_ROOT_EC, file); /* behind the bound */
     fclose(file);
     assert_int_equal(trust_add_file(&trust, path), 0);
 
