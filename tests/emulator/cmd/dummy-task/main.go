@@ -13,6 +13,8 @@
 //	term=N        from now on exit with N upon SIGTERM
 //	ignore        from now on ignore SIGTERM
 //	kill=N        kill oneself with signal N
+//	orphans=N     leave N processes behind that end soon after their parent
+//	zombies       print how many processes in /proc have ended and were not reaped
 //	wait          sleep for ever
 package main
 
@@ -23,6 +25,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -77,6 +80,14 @@ func main() {
 		case "kill":
 			check(syscall.Kill(os.Getpid(), syscall.Signal(number(value))))
 			time.Sleep(time.Second)
+		case "orphans":
+			for range number(value) {
+				check(exec.Command("/proc/self/exe", "fork").Run())
+			}
+		case "fork":
+			check(exec.Command("/proc/self/exe", "sleep=300ms").Start())
+		case "zombies":
+			zombies()
 		case "wait":
 			for {
 				time.Sleep(time.Hour)
@@ -129,6 +140,18 @@ func proc() {
 		lines[filepath.Base(filepath.Dir(entry))] = strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
 	}
 	printJSON(lines)
+}
+
+func zombies() {
+	count := 0
+	entries, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, entry := range entries {
+		b, _ := os.ReadFile(entry)
+		if _, rest, ok := strings.Cut(string(b), ") "); ok && strings.HasPrefix(rest, "Z") {
+			count++
+		}
+	}
+	fmt.Println("zombies", count)
 }
 
 func printJSON(v any) {
