@@ -37,6 +37,9 @@ static void layers_put_words_in_front(void **state)
     assert_int_equal(error_prefix(&err, "%s: ", "StopTask"), ERROR_CLOSED);
     assert_int_equal(error_prefix(&err, "at the end: "), ERROR_CLOSED);
     assert_string_equal(err.text, "at the end: StopTask: the peer closed");
+    error_set(&err, ERROR_CLOSED, "b"); /* nothing of longer texts shows */
+    error_prefix(&err, "a");
+    assert_string_equal(err.text, "ab");
 }
 
 static void null_pointers_still_give_a_code(void **state)

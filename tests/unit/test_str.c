@@ -41,6 +41,7 @@ static void compares(void **state)
     assert_true(str_equal_text(nothing, NULL));
     assert_true(str_equal_nocase(abc, "AbC"));
     assert_false(str_equal_nocase(abc, "AbCd"));
+    assert_true(str_equal_nocase(STR_LITERAL("azAZ"), "AZaz"));
     assert_false(str_equal_nocase(STR_LITERAL("@["), "`{")); /* the neighbours of the letters */
     assert_false(str_equal_nocase(STR_LITERAL("\xC3\x84"), "\xC3\xA4"));
     release(abc);
@@ -58,6 +59,7 @@ static void knows_ends(void **state)
     assert_false(str_starts_with(text, "ast"));
     assert_true(str_ends_with(text, "ion"));
     assert_true(str_ends_with(text, ""));
+    assert_true(str_ends_with(text, "bastion"));
     assert_false(str_ends_with(text, "a bastion"));
     assert_false(str_ends_with(text, "io"));
     assert_true(str_starts_with(nothing, ""));
