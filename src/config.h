@@ -2,13 +2,13 @@
  * config: every setting of the program, in one table (config.c). Flags, environment variables, --help and the
  * README's reference come from it, so they can't differ.
  *
- *     fumidai [flags] [-- command args…]      the task's own mode (CONFIG_TASK)
- *     fumidai health | forward | redshift | settings [flags] …
+ *     fumidai [flags] [--] [command args…]    the task's own mode (CONFIG_TASK)
+ *     fumidai settings [flags]                what flags and environment come to
+ *     fumidai health | forward | redshift     reserved names
  *
  * Sub-commands. Only when the very first argument is exactly one of these names is it a sub-command;
  * everything else is what it was for the image this replaces: a command to wrap. `fumidai -- health` and
- * `fumidai
- * --idle-timeout=5m health` wrap a program named health.
+ * `fumidai --idle-timeout=5m health` wrap a program named health.
  *
  * Flags and words. `--flag value` and `--flag=value`; a switch takes a value only after `=`. Flags may stand
  * before and after the words of a bare command, as in the original; after `--` everything belongs to the
@@ -141,8 +141,8 @@ void config_write_markdown(struct writer *out);
 void config_write_settings(struct writer *out, const struct config *config);
 /* One setting's value as it would be given ("30m0s"); empty for an empty text. */
 void config_write_value(struct writer *out, const struct config *config, enum config_setting setting);
-const char *config_flag_name(enum config_setting setting);                                /* without dashes */
-const char *config_source_name(const struct config *config, enum config_setting setting); /* "--idle-timeout",
-                                                                  "ECS_TST_IDLE_TIMEOUT", "default" */
+const char *config_flag_name(enum config_setting setting); /* without dashes */
+/* "flag", the variable's name, or "default". */
+const char *config_source_name(const struct config *config, enum config_setting setting);
 
 #endif
