@@ -20,6 +20,7 @@ static const char *const group_titles[GROUP_COUNT] = {
 
 #define IN(command) (1U << (command))
 #define IN_TASK     (IN(CONFIG_TASK) | IN(CONFIG_SETTINGS))
+#define IN_SETTINGS IN(CONFIG_SETTINGS)
 #define IN_ALL      ((1U << CONFIG_COMMAND_COUNT) - 1)
 
 #define MINUTE_MS   INT64_C(60000)
@@ -29,278 +30,135 @@ static const char *const group_titles[GROUP_COUNT] = {
 
 struct setting {
     const char *flag;
-    const char *alias;    /* a second spelling of the flag */
     const char *variable; /* null: none */
+    unsigned commands;
+    const char *help;
     enum kind kind;
     enum group group;
     size_t offset;        /* in struct config */
     const char *fallback; /* the default, as it would be given; empty: zero, or what `help` says */
     int64_t minimum;      /* of counts, and of durations in milliseconds */
     int64_t maximum;
-    const char *choices[CHOICES_MAX]; /* in the order of the enum */
-    unsigned commands;
+    const char *choices[CHOICES_MAX];                     /* in the order of the enum */
     int (*validate)(struct str value, struct error *err); /* texts with an inner form; null: anything goes */
-    const char *help;
+    const char *alias;                                    /* a second spelling of the flag */
 };
 
 static int validate_listen(struct str value, struct error *err);
 static int validate_allow(struct str value, struct error *err);
 
-#define AT(member) offsetof(struct config, member)
+/* Where a member is; a member of another type does not compile. */
+#define AT(member, type)                                                                                     \
+    (offsetof(struct config, member) + 0 * sizeof(&((struct config *) NULL)->member == (type *) NULL))
+
+/* clang-format off */
+#define SWITCH(member) .kind = KIND_SWITCH, .offset = AT(member, bool), .fallback = "false"
+#define DURATION(member, fallback_, minimum_, maximum_) .kind = KIND_DURATION, .offset = AT(member, int64_t),  \
+        .fallback = (fallback_), .minimum = (minimum_), .maximum = (maximum_)
+#define COUNT(member, fallback_, minimum_, maximum_) .kind = KIND_COUNT, .offset = AT(member, uint32_t),       \
+        .fallback = (fallback_), .minimum = (minimum_), .maximum = (maximum_)
+#define CHOICE(member, fallback_, ...) .kind = KIND_CHOICE, .offset = AT(member, unsigned),                    \
+        .fallback = (fallback_), .choices = {__VA_ARGS__}
+#define LEVEL(member, fallback_) .kind = KIND_LEVEL, .offset = AT(member, int), .fallback = (fallback_)
+#define TEXT(member) .kind = KIND_TEXT, .offset = AT(member, const char *), .fallback = ""
+#define PATH(member, fallback_) .kind = KIND_PATH, .offset = AT(member, const char *), .fallback = (fallback_)
+#define OWN .group = GROUP_OWN
+#define PROGRAM .group = GROUP_PROGRAM
 
 static const struct setting settings[] = {
-    [CONFIG_SSM_AGENT_LOG_LOCATION] = {.flag = "ssm-agent-log-location",
-                                       .variable = "ECS_TST_SSM_AGENT_LOG_LOCATION",
-                                       .kind = KIND_PATH,
-                                       .offset = AT(ssm_agent_log_location),
-                                       .fallback = "/var/log/amazon/ssm/amazon-ssm-agent.log",
-                                       .commands = IN_TASK,
-                                       .help = "The log of AWS's exec agent, followed when that agent is in "
-                                               "this container."},
-    [CONFIG_LOG_FORMAT] = {.flag = "log-format",
-                           .variable = "ECS_TST_LOG_FORMAT",
-                           .kind = KIND_CHOICE,
-                           .offset = AT(log_format),
-                           .fallback = "text",
-                           .choices = {"text", "json"},
-                           .commands = IN_ALL,
-                           .help = "Form of the log on standard error."},
-    [CONFIG_LOG_LEVEL] = {.flag = "log-level",
-                          .variable = "ECS_TST_LOG_LEVEL",
-                          .kind = KIND_LEVEL,
-                          .offset = AT(log_level),
-                          .fallback = "info",
-                          .commands = IN_ALL,
-                          .help =
-                              "Least level that is logged: `debug`, `info`, `warn`, `error`, in any case, "
-                              "also as `info+1`; `notice` is `info`."},
-    [CONFIG_INITIAL_WAIT_TIME] = {.flag = "initial-wait-time",
-                                  .variable = "ECS_TST_INITIAL_WAIT_TIME",
-                                  .kind = KIND_DURATION,
-                                  .offset = AT(initial_wait_ms),
-                                  .fallback = "",
-                                  .maximum = FOREVER_MS,
-                                  .commands = IN_TASK,
-                                  .help =
-                                      "End when nobody has come for so long after the start. Not given, or "
-                                      "0: the idle timeout."},
-    [CONFIG_IDLE_TIMEOUT] = {.flag = "idle-timeout",
-                             .variable = "ECS_TST_IDLE_TIMEOUT",
-                             .kind = KIND_DURATION,
-                             .offset = AT(idle_timeout_ms),
-                             .fallback = "15m",
-                             .maximum = FOREVER_MS,
-                             .commands = IN_TASK,
-                             .help = "End when the last session has been over for so long."},
-    [CONFIG_MAX_LIFE_TIME] = {.flag = "max-life-time",
-                              .variable = "ECS_TST_MAX_LIFE_TIME",
-                              .kind = KIND_DURATION,
-                              .offset = AT(max_life_ms),
-                              .fallback = "",
-                              .maximum = FOREVER_MS,
-                              .commands = IN_TASK,
-                              .help =
-                                  "End so long after the start, also during a session. Not given, or 0: no "
-                                  "maximum."},
-    [CONFIG_SET_DESIRED_COUNT_TO_ZERO] = {.flag = "set-desired-count-to-zero",
-                                          .variable = "ECS_TST_SET_DESIRED_COUNT_TO_ZERO",
-                                          .kind = KIND_SWITCH,
-                                          .offset = AT(set_desired_count_to_zero),
-                                          .fallback = "false",
-                                          .commands = IN_TASK,
-                                          .help =
-                                              "At the end set the service's desired count to 0 (one less, "
-                                              "when the service has other tasks)."},
-    [CONFIG_STOP_TASK_ON_EXIT] = {.flag = "stop-task-on-exit",
-                                  .variable = "ECS_TST_STOP_TASK",
-                                  .kind = KIND_SWITCH,
-                                  .offset = AT(stop_task_on_exit),
-                                  .fallback = "false",
-                                  .commands = IN_TASK,
-                                  .help = "At the end stop this task, after the desired count was set."},
-    [CONFIG_KEEP_ALIVE_TASK] = {.flag = "keep-alive-task",
-                                .variable = "ECS_TST_KEEP_ALIVE_TASK",
-                                .kind = KIND_SWITCH,
-                                .offset = AT(keep_alive_task),
-                                .fallback = "false",
-                                .commands = IN_TASK,
-                                .help = "Go on when the wrapped command has ended."},
-    [CONFIG_METRICS_CHECK_INTERVAL] = {.flag = "metrics-check-interval",
-                                       .variable = "ECS_TST_METRICS_CHECK_INTERVAL",
-                                       .kind = KIND_DURATION,
-                                       .offset = AT(metrics_check_interval_ms),
-                                       .fallback = "1s",
-                                       .maximum = HOUR_MS,
-                                       .commands = IN_TASK,
-                                       .help =
-                                           "How often the agent's log and processes are looked at; 0 means "
-                                           "`1s`."},
-    [CONFIG_VERBOSE] = {.flag = "verbose",
-                        .alias = "vervose",
-                        .variable = "ECS_TST_VERBOSE",
-                        .kind = KIND_SWITCH,
-                        .offset = AT(verbose),
-                        .fallback = "false",
-                        .commands = IN_TASK,
-                        .help = "Log each look at the sessions, and each call, at level info."},
-    [CONFIG_ECS_SERVICE_NAME] = {.flag = "ecs-service-name",
-                                 .variable = "ECS_TST_ECS_SERVICE_NAME",
-                                 .kind = KIND_TEXT,
-                                 .offset = AT(ecs_service_name),
-                                 .fallback = "",
-                                 .commands = IN_TASK,
-                                 .help = "The service to scale in. Not given: found in the task's metadata, "
-                                         "else asked of ECS."},
-    [CONFIG_RELAY] = {.flag = "relay",
-                      .variable = "FUMIDAI_RELAY",
-                      .kind = KIND_CHOICE,
-                      .group = GROUP_OWN,
-                      .offset = AT(relay),
-                      .fallback = "auto",
-                      .choices = {"auto", "on", "off"},
-                      .commands = IN_TASK,
-                      .help =
-                          "Serve Session Manager sessions without AWS's agent; `auto`: unless that agent is "
-                          "in this container."},
-    [CONFIG_MAX_SESSIONS] = {.flag = "max-sessions",
-                             .variable = "FUMIDAI_MAX_SESSIONS",
-                             .kind = KIND_COUNT,
-                             .group = GROUP_OWN,
-                             .offset = AT(max_sessions),
-                             .fallback = "64",
-                             .minimum = 1,
-                             .maximum = 1000,
-                             .commands = IN_TASK,
-                             .help =
-                                 "How many sessions the relay serves at once; further ones are refused with "
-                                 "a reason."},
-    [CONFIG_MAX_MESSAGES_PER_SECOND] = {.flag = "max-messages-per-second",
-                                        .variable = "FUMIDAI_MAX_MESSAGES_PER_SECOND",
-                                        .kind = KIND_COUNT,
-                                        .group = GROUP_OWN,
-                                        .offset = AT(max_messages_per_second),
-                                        .fallback = "960",
-                                        .maximum = 1000000,
-                                        .commands = IN_TASK,
-                                        .help =
-                                            "Pace of a session: at most twice as many messages of 1,024 "
-                                            "bytes in any 2 s. The service cuts off whoever sends more than "
-                                            "about 1,000 a second. 0: no limit."},
-    [CONFIG_BURST_MESSAGES] = {.flag = "burst-messages",
-                               .variable = "FUMIDAI_BURST_MESSAGES",
-                               .kind = KIND_COUNT,
-                               .group = GROUP_OWN,
-                               .offset = AT(burst_messages),
-                               .fallback = "512",
-                               .maximum = 1000000,
-                               .commands = IN_TASK,
-                               .help =
-                                   "How many messages a quiet session may send at once, within that limit."},
-    [CONFIG_LISTEN] = {.flag = "listen",
-                       .variable = "FUMIDAI_LISTEN",
-                       .kind = KIND_TEXT,
-                       .group = GROUP_OWN,
-                       .offset = AT(listen),
-                       .fallback = "",
-                       .commands = IN_TASK,
-                       .validate = validate_listen,
-                       .help =
-                           "Fixed relays: `[ADDRESS:]PORT=HOST:PORT`, several apart by commas. The address "
-                           "is loopback when not given."},
-    [CONFIG_ALLOW] = {.flag = "allow",
-                      .variable = "FUMIDAI_ALLOW",
-                      .kind = KIND_TEXT,
-                      .group = GROUP_OWN,
-                      .offset = AT(allow),
-                      .fallback = "",
-                      .commands = IN_TASK,
-                      .validate = validate_allow,
-                      .help =
-                          "What may be dialled: host patterns, addresses and CIDR blocks, each with a port "
-                          "or a range (`*.cluster.internal:5432-5439, 10.0.0.0/16:5439`). Not given: "
-                          "everything that is not forbidden anyway."},
-    [CONFIG_IDLE_BY] = {.flag = "idle-by",
-                        .variable = "FUMIDAI_IDLE_BY",
-                        .kind = KIND_CHOICE,
-                        .group = GROUP_OWN,
-                        .offset = AT(idle_by),
-                        .fallback = "session",
-                        .choices = {"session", "stream", "bytes"},
-                        .commands = IN_TASK,
-                        .help =
-                            "What keeps the task from being idle: an open session, an open stream, or bytes "
-                            "that move."},
-    [CONFIG_DIAL_TIMEOUT] = {.flag = "dial-timeout",
-                             .variable = "FUMIDAI_DIAL_TIMEOUT",
-                             .kind = KIND_DURATION,
-                             .group = GROUP_OWN,
-                             .offset = AT(dial_timeout_ms),
-                             .fallback = "10s",
-                             .minimum = 1,
-                             .maximum = 10 * MINUTE_MS,
-                             .commands = IN_TASK,
-                             .help = "How long connecting to a target may take, all its addresses together."},
-    [CONFIG_STOP_TIMEOUT] = {.flag = "stop-timeout",
-                             .variable = "FUMIDAI_STOP_TIMEOUT",
-                             .kind = KIND_DURATION,
-                             .group = GROUP_OWN,
-                             .offset = AT(stop_timeout_ms),
-                             .fallback = "30s",
-                             .maximum = HOUR_MS,
-                             .commands = IN_TASK,
-                             .help = "The container's `stopTimeout`: SIGKILL follows ECS's SIGTERM after so "
-                                     "long. Running sessions get it less 5 s."},
-    [CONFIG_STOP_GRACE] = {.flag = "stop-grace",
-                           .variable = "FUMIDAI_STOP_GRACE",
-                           .kind = KIND_DURATION,
-                           .group = GROUP_OWN,
-                           .offset = AT(stop_grace_ms),
-                           .fallback = "",
-                           .maximum = HOUR_MS,
-                           .commands = IN_TASK,
-                           .help = "How long the wrapped command has from SIGTERM to SIGKILL. Not given: the "
-                                   "stop timeout less 5 s."},
-    [CONFIG_END_DEADLINE] = {.flag = "end-deadline",
-                             .variable = "FUMIDAI_END_DEADLINE",
-                             .kind = KIND_DURATION,
-                             .group = GROUP_OWN,
-                             .offset = AT(end_deadline_ms),
-                             .fallback = "5m",
-                             .maximum = 24 * HOUR_MS,
-                             .commands = IN_TASK,
-                             .help =
-                                 "How long setting the desired count and stopping the task are tried again "
-                                 "when they fail; then the task exits with status 125."},
-    [CONFIG_TASK_PROTECTION] = {.flag = "task-protection",
-                                .variable = "FUMIDAI_TASK_PROTECTION",
-                                .kind = KIND_SWITCH,
-                                .group = GROUP_OWN,
-                                .offset = AT(task_protection),
-                                .fallback = "false",
-                                .commands = IN_TASK,
-                                .help = "Hold ECS's scale-in protection while sessions are open."},
-    [CONFIG_HELP] = {.flag = "help",
-                     .kind = KIND_SWITCH,
-                     .group = GROUP_PROGRAM,
-                     .offset = AT(help),
-                     .fallback = "false",
-                     .commands = IN_ALL,
-                     .help = "Print this and exit; also `-h`."},
-    [CONFIG_VERSION] = {.flag = "version",
-                        .kind = KIND_SWITCH,
-                        .group = GROUP_PROGRAM,
-                        .offset = AT(version),
-                        .fallback = "false",
-                        .commands = IN_ALL,
-                        .help = "Print the version and exit."},
-    [CONFIG_MARKDOWN] = {.flag = "markdown",
-                         .kind = KIND_SWITCH,
-                         .group = GROUP_PROGRAM,
-                         .offset = AT(markdown),
-                         .fallback = "false",
-                         .commands = IN(CONFIG_SETTINGS),
-                         .help = "`fumidai settings --markdown`: this reference."},
+    [CONFIG_SSM_AGENT_LOG_LOCATION] = {"ssm-agent-log-location", "ECS_TST_SSM_AGENT_LOG_LOCATION", IN_TASK,
+        "The log of AWS's exec agent, followed when that agent is in this container.",
+        PATH(ssm_agent_log_location, "/var/log/amazon/ssm/amazon-ssm-agent.log")},
+    [CONFIG_LOG_FORMAT] = {"log-format", "ECS_TST_LOG_FORMAT", IN_ALL,
+        "Form of the log on standard error.",
+        CHOICE(log_format, "text", "text", "json")},
+    [CONFIG_LOG_LEVEL] = {"log-level", "ECS_TST_LOG_LEVEL", IN_ALL,
+        "Least level that is logged: `debug`, `info`, `warn`, `error`, in any case, also as `info+1`;"
+        " `notice` is `info`.",
+        LEVEL(log_level, "info")},
+    [CONFIG_INITIAL_WAIT_TIME] = {"initial-wait-time", "ECS_TST_INITIAL_WAIT_TIME", IN_TASK,
+        "End when nobody has come for so long after the start. Not given, or 0: the idle timeout.",
+        DURATION(initial_wait_ms, "", 0, FOREVER_MS)},
+    [CONFIG_IDLE_TIMEOUT] = {"idle-timeout", "ECS_TST_IDLE_TIMEOUT", IN_TASK,
+        "End when the last session has been over for so long.",
+        DURATION(idle_timeout_ms, "15m", 0, FOREVER_MS)},
+    [CONFIG_MAX_LIFE_TIME] = {"max-life-time", "ECS_TST_MAX_LIFE_TIME", IN_TASK,
+        "End so long after the start, also during a session. Not given, or 0: no maximum.",
+        DURATION(max_life_ms, "", 0, FOREVER_MS)},
+    [CONFIG_SET_DESIRED_COUNT_TO_ZERO] = {"set-desired-count-to-zero", "ECS_TST_SET_DESIRED_COUNT_TO_ZERO", IN_TASK,
+        "At the end set the service's desired count to 0 (one less, when the service has other "
+        "tasks).",
+        SWITCH(set_desired_count_to_zero)},
+    [CONFIG_STOP_TASK_ON_EXIT] = {"stop-task-on-exit", "ECS_TST_STOP_TASK", IN_TASK,
+        "At the end stop this task, after the desired count was set.",
+        SWITCH(stop_task_on_exit)},
+    [CONFIG_KEEP_ALIVE_TASK] = {"keep-alive-task", "ECS_TST_KEEP_ALIVE_TASK", IN_TASK,
+        "Go on when the wrapped command has ended.",
+        SWITCH(keep_alive_task)},
+    [CONFIG_METRICS_CHECK_INTERVAL] = {"metrics-check-interval", "ECS_TST_METRICS_CHECK_INTERVAL", IN_TASK,
+        "How often the agent's log and processes are looked at; 0 means `1s`.",
+        DURATION(metrics_check_interval_ms, "1s", 0, 24 * HOUR_MS)},
+    [CONFIG_VERBOSE] = {"verbose", "ECS_TST_VERBOSE", IN_TASK,
+        "Log each look at the sessions, and each call, at level info.",
+        SWITCH(verbose), .alias = "vervose"},
+    [CONFIG_ECS_SERVICE_NAME] = {"ecs-service-name", "ECS_TST_ECS_SERVICE_NAME", IN_TASK,
+        "The service to scale in. Not given: found in the task's metadata, else asked of ECS.",
+        TEXT(ecs_service_name)},
+    [CONFIG_RELAY] = {"relay", "FUMIDAI_RELAY", IN_TASK,
+        "Serve Session Manager sessions without AWS's agent; `auto`: unless that agent is in this "
+        "container.",
+        CHOICE(relay, "auto", "auto", "on", "off"), OWN},
+    [CONFIG_MAX_SESSIONS] = {"max-sessions", "FUMIDAI_MAX_SESSIONS", IN_TASK,
+        "How many sessions the relay serves at once; further ones are refused with a reason.",
+        COUNT(max_sessions, "64", 1, 1000), OWN},
+    [CONFIG_MAX_MESSAGES_PER_SECOND] = {"max-messages-per-second", "FUMIDAI_MAX_MESSAGES_PER_SECOND", IN_TASK,
+        "Pace of a session: at most twice as many messages of 1,024 bytes in any 2 s. The service "
+        "cuts off whoever sends more than about 1,000 a second. 0: no limit.",
+        COUNT(max_messages_per_second, "960", 0, 1000000), OWN},
+    [CONFIG_BURST_MESSAGES] = {"burst-messages", "FUMIDAI_BURST_MESSAGES", IN_TASK,
+        "How many messages a quiet session may send at once, within that limit.",
+        COUNT(burst_messages, "512", 0, 1000000), OWN},
+    [CONFIG_LISTEN] = {"listen", "FUMIDAI_LISTEN", IN_TASK,
+        "Fixed relays: `[ADDRESS:]PORT=HOST:PORT`, several apart by commas. The address is loopback "
+        "when not given.",
+        TEXT(listen), OWN, .validate = validate_listen},
+    [CONFIG_ALLOW] = {"allow", "FUMIDAI_ALLOW", IN_TASK,
+        "What may be dialled: host patterns, addresses and CIDR blocks, each with a port or a range "
+        "(`*.cluster.internal:5432-5439, 10.0.0.0/16:5439`). Not given: everything that is not "
+        "forbidden anyway.",
+        TEXT(allow), OWN, .validate = validate_allow},
+    [CONFIG_IDLE_BY] = {"idle-by", "FUMIDAI_IDLE_BY", IN_TASK,
+        "What keeps the task from being idle: an open session, an open stream, or bytes that move.",
+        CHOICE(idle_by, "session", "session", "stream", "bytes"), OWN},
+    [CONFIG_DIAL_TIMEOUT] = {"dial-timeout", "FUMIDAI_DIAL_TIMEOUT", IN_TASK,
+        "How long connecting to a target may take, all its addresses together.",
+        DURATION(dial_timeout_ms, "10s", 1, 10 * MINUTE_MS), OWN},
+    [CONFIG_STOP_TIMEOUT] = {"stop-timeout", "FUMIDAI_STOP_TIMEOUT", IN_TASK,
+        "The container's `stopTimeout`: SIGKILL follows ECS's SIGTERM after so long. Running sessions"
+        " get it less 5 s.",
+        DURATION(stop_timeout_ms, "30s", 0, HOUR_MS), OWN},
+    [CONFIG_STOP_GRACE] = {"stop-grace", "FUMIDAI_STOP_GRACE", IN_TASK,
+        "How long the wrapped command has from SIGTERM to SIGKILL. Not given: the stop timeout less 5"
+        " s.",
+        DURATION(stop_grace_ms, "", 0, HOUR_MS), OWN},
+    [CONFIG_END_DEADLINE] = {"end-deadline", "FUMIDAI_END_DEADLINE", IN_TASK,
+        "How long setting the desired count and stopping the task are tried again when they fail; "
+        "then the task exits with status 125.",
+        DURATION(end_deadline_ms, "5m", 0, 24 * HOUR_MS), OWN},
+    [CONFIG_TASK_PROTECTION] = {"task-protection", "FUMIDAI_TASK_PROTECTION", IN_TASK,
+        "Hold ECS's scale-in protection while sessions are open.",
+        SWITCH(task_protection), OWN},
+    [CONFIG_HELP] = {"help", NULL, IN_ALL,
+        "Print this and exit; also `-h`.",
+        SWITCH(help), PROGRAM},
+    [CONFIG_VERSION] = {"version", NULL, IN_ALL,
+        "Print the version and exit.",
+        SWITCH(version), PROGRAM},
+    [CONFIG_MARKDOWN] = {"markdown", NULL, IN_SETTINGS,
+        "`fumidai settings --markdown`: this reference.",
+        SWITCH(markdown), PROGRAM},
 };
+/* clang-format on */
 _Static_assert(sizeof settings / sizeof settings[0] == CONFIG_SETTING_COUNT, "a row for each setting");
 
 static const struct {
@@ -905,7 +763,8 @@ void config_write_help(struct writer *out, enum config_command command)
     }
     if (command == CONFIG_TASK) {
         writer_text(
-            out, "\nFurther commands, as the first argument (`fumidai -- NAME` wraps a command so named)\n");
+            out,
+            "\nOther commands, as the very first argument (fumidai -- NAME wraps a command of that name)\n");
         for (unsigned i = 0; i < CONFIG_COMMAND_COUNT; i++) {
             if (commands[i].name != NULL && commands[i].usage != NULL) {
                 writer_format(out, "  %s\n        %s\n", commands[i].usage, commands[i].purpose);
