@@ -34,7 +34,9 @@ enum {
     WEBSOCKET_ACCEPT_SIZE = 29, /* 28 and the terminator */
     WEBSOCKET_HEADROOM = 14,    /* the longest header: 2, length 8, mask 4 */
     WEBSOCKET_MASK_SIZE = 4,
-    WEBSOCKET_CONTROL_MAX = 125
+    WEBSOCKET_CONTROL_MAX = 125,
+    /* A decoder's buffer holds a message, its last frame's header, and a control frame between its fragments. */
+    WEBSOCKET_DECODER_OVERHEAD = WEBSOCKET_HEADROOM + WEBSOCKET_CONTROL_MAX
 };
 
 enum websocket_opcode {
@@ -104,12 +106,12 @@ struct websocket_decoder {
     uint16_t close_code; /* what to send to the peer after a failure: 1002 or 1009 */
 };
 
-/* `capacity` bounds a message with its frame's header: 14 bytes more than the largest message wanted. */
+/* `capacity` is at least 256: the largest message wanted plus WEBSOCKET_DECODER_OVERHEAD. */
 void websocket_decoder_init(struct websocket_decoder *decoder, enum websocket_role role, void *buffer,
                             size_t capacity);
 
-/* Room for input; never 0 after websocket_next has returned NONE. in_buf moves what has not been shown to the
- * front when that makes room, so events shown earlier are gone. */
+/* Room for input, never 0 after websocket_next has returned NONE. in_buf may move what has not been shown, so events
+ * shown before are gone. After a close frame whatever comes is thrown away. */
 uint8_t *websocket_in_buf(struct websocket_decoder *decoder, size_t *room);
 void websocket_in_ack(struct websocket_decoder *decoder, size_t len);
 
