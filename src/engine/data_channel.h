@@ -13,11 +13,13 @@
  *
  * State (a table in the .c; the outcome of every event in every state is written there):
  *
- *          connect                 in_buf/out_buf flow
- *   DOWN ───────────► UP ───────────────────────────────┐
- *    ▲                │ │ disconnect, close frame,       │ shut_down: say goodbye
- *    │                │ │ silence, protocol error        ▼
- *    └────────────────┘ └────────────────────────► CLOSING ── close frame out, answer or time-out ──► DOWN
+ *                connect                    peer's close frame, protocol error, shut_down
+ *        DOWN ─────────────────► UP ───────────────────────────────────────────────► CLOSING
+ *         ▲  ▲                   │                                                      │
+ *         │  └───────────────────┘ disconnect, silence                                  │
+ *         └─────────────────────────────────────────────────────────────────────────────┘
+ *                         our close frame is out and the peer's is in, disconnect, DATA_CHANNEL_CLOSING_MS
+ *
  *   EVENT_LOST tells; sequence numbers, unacknowledged and undelivered messages stay. The caller fetches a
  * new token, opens a new websocket, calls connect again. There is no limit to that, the caller's patience
  * decides.
@@ -104,7 +106,10 @@ enum {
     DATA_CHANNEL_HOLD_ACK_MS = 20,
     DATA_CHANNEL_SILENCE_MS = 60 * 1000, /* beyond the ping interval, as AWS's agent */
     DATA_CHANNEL_CLOSING_MS = 1000,      /* how long the peer may take to answer our close frame */
-    DATA_CHANNEL_MEMORY_SIZE = OUTBOX_MEMORY_SIZE + INBOX_MEMORY_SIZE + DATA_CHANNEL_INPUT_SIZE + 4096
+    DATA_CHANNEL_ACK_SIZE = 24,
+    DATA_CHANNEL_MEMORY_SIZE = OUTBOX_MEMORY_SIZE + INBOX_MEMORY_SIZE +
+                               DATA_CHANNEL_ACKS_MAX * DATA_CHANNEL_ACK_SIZE + DATA_CHANNEL_INPUT_SIZE +
+                               DATA_CHANNEL_PLAIN_SIZE
 };
 
 enum data_channel_role {
@@ -184,9 +189,9 @@ int data_channel_connect(struct data_channel *channel, int64_t now_ms, struct st
 /* The connection below is gone; there will be an EVENT_LOST with this reason. Nothing if it is DOWN already.
  */
 void data_channel_disconnect(struct data_channel *channel, int64_t now_ms, const char *why);
-/* Closes the websocket politely: what is queued goes out as far as the pacer lets it, then a close frame.
- * Call it when data_channel_drained says so, or when patience ends (AWS's agent: 2 s). EVENT_LOST at the end.
- */
+/* Closes the websocket politely: acknowledgements that wait go out, no more stream data, then a close frame. Call it when
+ * data_channel_drained says so, or when patience ends (AWS's agent: 2 s). EVENT_LOST at the end, at the latest
+ * DATA_CHANNEL_CLOSING_MS later. Nothing when DOWN or CLOSING. */
 void data_channel_shut_down(struct data_channel *channel, int64_t now_ms, unsigned code, struct str reason);
 enum data_channel_state data_channel_state(const struct data_channel *channel);
 
@@ -213,7 +218,9 @@ void data_channel_next(struct data_channel *channel, int64_t now_ms, struct data
 /* Takes the first n bytes of the DATA event shown last. An empty payload is consumed by n = 0. */
 void data_channel_consume(struct data_channel *channel, size_t n);
 
-/* How many payload bytes of this class may be given at this moment (Output, put into full messages). */
+/* How many payload bytes of this class may be given at this moment (Output, put into full messages). 0 while DOWN,
+ * CLOSING, paused or holding. Ask when there is something to send: if it is the pacer that says no, the deadline
+ * will be the moment to ask again. */
 size_t data_channel_send_room(struct data_channel *channel, int64_t now_ms, enum pacer_class class);
 /* Gives Output bytes; what is taken is kept until acknowledged. Returns how many were taken, at most what
  * send_room says. They fill the last message that has not gone yet up to 1,024 before another begins. */
@@ -259,12 +266,24 @@ void data_channel_set_unix_offset(struct data_channel *channel,
                                   int64_t unix_offset_ms); /* the clock was set */
 /* The peer turned out to acknowledge old messages again (a client of ours): pitfall 1's measures are off. */
 void data_channel_peer_acknowledges_old(struct data_channel *channel);
-const struct data_channel_stats *data_channel_stats(const struct data_channel *channel);
+void data_channel_stats(const struct data_channel *channel, struct data_channel_stats *stats);
 
 /* ---- private ---- */
 
+struct data_channel_ack {
+    int64_t sequence;
+    uint8_t id[UUID_SIZE];
+};
+
+enum data_channel_source {
+    DATA_CHANNEL_FROM_NOTHING,
+    DATA_CHANNEL_FROM_PLAIN,
+    DATA_CHANNEL_FROM_ACK,
+    DATA_CHANNEL_FROM_OUTBOX
+};
+
 struct data_channel {
-    struct data_channel_config config;
+    struct data_channel_config config; /* the seed is wiped */
     enum data_channel_state state;
     struct generator generator;
     struct websocket_decoder decoder;
@@ -272,7 +291,42 @@ struct data_channel {
     struct inbox inbox;
     struct pacer pacer;
     struct data_channel_stats stats;
-    /* to be completed with the implementation */
+    int64_t heard_ms; /* last byte from the peer, or moment at which we did not want any */
+    int64_t ping_ms;  /* next ping */
+
+    /* What is being written: the rest of one frame, and where it comes from. */
+    enum data_channel_source source;
+    const uint8_t *frame;
+    size_t frame_left;
+    uint8_t *plain; /* frames, one behind the other, between start and end */
+    size_t plain_start;
+    size_t plain_end;
+    struct data_channel_ack *acks; /* a ring of DATA_CHANNEL_ACKS_MAX */
+    size_t ack_first;
+    size_t ack_count;
+    uint8_t ack_frame[OUTBOX_SLOT_HEADROOM + AGENT_MESSAGE_HEADER_SIZE + ACKNOWLEDGE_PAYLOAD_MAX];
+
+    bool paused;
+    int64_t urgent_below; /* unsent messages with lower numbers go as interactive ones */
+    bool caller_waits[2]; /* send_room, by class, answered less than the window would take */
+    bool holding;
+    bool hold_sent;        /* HandshakeComplete has gone at least once */
+    int64_t hold_sequence; /* its number */
+    int64_t hold_sent_ms;  /* when it went last; INT64_MIN not on this connection */
+    int64_t hold_until_ms;
+
+    bool peer_closed;  /* CLOSING: nothing more will come */
+    bool close_queued; /* CLOSING: our close frame is in `plain` */
+    uint16_t close_code;
+    char close_reason[WEBSOCKET_CONTROL_MAX];
+    int64_t closing_ms; /* CLOSING: when patience ends */
+
+    bool event_waits; /* `event` was not shown yet, or only now */
+    bool event_shown;
+    struct data_channel_event event;
+    bool lost_waits;
+    uint16_t lost_code;
+    char lost_text[160];
 };
 
 #endif

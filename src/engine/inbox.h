@@ -26,7 +26,8 @@ enum {
     INBOX_SLOT_SIZE = 1024,
     INBOX_SPAN = 8192, /* a power of two */
     INBOX_RESERVE = 64,
-    INBOX_PAYLOAD_MAX = INBOX_RESERVE * INBOX_SLOT_SIZE
+    INBOX_PAYLOAD_MAX = INBOX_RESERVE * INBOX_SLOT_SIZE,
+    INBOX_SEEN_MAX = 16384 /* numbers further ahead than this are nonsense and do not count as seen */
 };
 
 struct inbox_slot {
@@ -50,10 +51,9 @@ struct inbox {
     size_t used;        /* slots in use */
     int64_t front;
     int64_t expected;
-    int64_t seen;       /* one more than the highest number that ever came, kept or not */
-    size_t early;       /* messages kept beyond `expected` */
-    size_t consumed;    /* bytes of the front's first slot */
-    bool front_started; /* part of the front was consumed */
+    int64_t seen;    /* one more than the highest number that came, kept or not */
+    size_t early;    /* messages kept beyond `expected` */
+    size_t consumed; /* bytes of the front's first slot */
 };
 
 enum inbox_verdict {

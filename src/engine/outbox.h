@@ -3,15 +3,18 @@
  * which is transmitted next and when one is resent. It writes the whole frame (websocket header, agent
  * message header, payload) into the message's slot, so what is sent, and sent again, is never copied.
  *
- *     append                 begin            end                    acknowledge
- *   ─────────► UNSENT ──────────► SENDING ────────► FIRST_FLIGHT ──────────────────► free
- *                                  ▲  │ ▲                │ overdue, or
- *                             turn │  │ │ pause over     │ connection lost
- *                                  │  │ └────────┐       ▼
- *                                LOST◄┼───────── │ ─── (LOST)
- *                                  ▲  │          │
- *                          overdue │  └► RESENT_FLIGHT ──► PASSED_OVER ──► free: acknowledged after all, ten
- * resends └──────────┘    a later one       passed over, or 10,000 later ones acknowledged was acknowledged
+ *     append          begin           end                      acknowledge
+ *   ─────────► UNSENT ───────► SENDING ─────► FIRST_FLIGHT ─────────────────────► free
+ *                               ▲ │ ▲               │ overdue, or connection lost
+ *                               │ │ │ due           ▼
+ *                               │ │ └────────────── │ ──────────────────────────── PASSED_OVER ──► free: acknowledged
+ *                               ├─│──────────────  LOST ◄─────────────────────┐        ▲           after all, ten
+ *                               │ ▼   overdue       ▲                         │        │           resends passed
+ *                               RESENT_FLIGHT ──────┘ (the peer answers)      │        │           over, or 10,000
+ *                                 │ │ overdue                                 │        │           later ones
+ *                                 │ └────────► RESTING ───────────────────────┘        │           acknowledged
+ *                                 │   (the peer may ignore it)  next round             │
+ *                                 └────────────────┴── a later one was acknowledged ───┘
  *
  * (SENDING: its frame is being taken byte by byte. Acknowledged meanwhile, it is freed at the end of the
  * frame.)
@@ -48,16 +51,17 @@ enum {
     OUTBOX_LARGE_SLOT_SIZE = OUTBOX_SLOT_HEADROOM + AGENT_MESSAGE_HEADER_SIZE + OUTBOX_LARGE_PAYLOAD_MAX,
     OUTBOX_SPAN = 16384, /* numbers between the oldest unacknowledged and the next; a power of two above
                             OUTBOX_GIVE_UP_LATER + OUTBOX_MESSAGES + OUTBOX_LARGE */
-    OUTBOX_GIVE_UP_LATER = 10000,   /* AWS's client keeps no more than this many early messages */
-    OUTBOX_GIVE_UP_RESENDS = 10,    /* pitfall 1 */
-    OUTBOX_PASSED_OVER_ACTIVE = 16, /* how many of these are resent by turns, the oldest first */
-    OUTBOX_FLIGHT_MIN = 32,         /* messages in flight after a connection that died young */
-    OUTBOX_FLIGHT_STALLED = 8,      /* when nothing came back for a whole RTO */
+    OUTBOX_GIVE_UP_LATER = 10000,        /* AWS's client keeps no more than this many early messages */
+    OUTBOX_GIVE_UP_RESENDS = 10,         /* pitfall 1 */
+    OUTBOX_PASSED_OVER_INTERVAL_MS = 10, /* they are resent one by one, at most a tenth of the default rate */
+    OUTBOX_FLIGHT_MIN = 32,              /* messages in flight after a connection that died young */
+    OUTBOX_FLIGHT_STALLED = 8,           /* when nothing came back for a whole RTO */
     OUTBOX_RTT_START_MS = 100,
     OUTBOX_RTO_START_MS = 200,
     OUTBOX_RTO_GRANULARITY_MS = 10,
     OUTBOX_RTO_MAX_MS = 1000,
-    OUTBOX_STALLED_PAUSE_MAX_MS = 4000, /* doubling from RTO while nothing at all comes back */
+    OUTBOX_STALLED_PAUSE_MAX_MS =
+        4000, /* between rounds, doubling from RTO while nothing at all comes back */
     OUTBOX_PASSED_OVER_PAUSE_MAX_MS = 60000
 };
 
@@ -68,20 +72,23 @@ enum outbox_state {
     OUTBOX_FIRST_FLIGHT,
     OUTBOX_RESENT_FLIGHT,
     OUTBOX_LOST,
+    OUTBOX_RESTING,
     OUTBOX_PASSED_OVER,
     OUTBOX_STATE_COUNT
 };
 
 struct outbox_message {
     int64_t sequence;
-    int64_t sent_ms;   /* end of the last transmission; PASSED_OVER: when it is due again */
+    int64_t sent_ms;   /* end of the last transmission */
     uint64_t order;    /* number of the last transmission */
     uint16_t previous; /* neighbours in the list of its state, or the free list */
     uint16_t next;
     uint16_t payload_len;
     uint8_t payload_type;
     uint8_t state;  /* enum outbox_state */
+    uint8_t from;   /* SENDING: the state before */
     uint8_t sends;  /* transmissions on this connection, saturating */
+    uint8_t turn;   /* PASSED_OVER: the last turn it had, outbox.passed_turn then */
     uint8_t passes; /* resends on this connection that were passed over */
     bool sealed;    /* the frame is written: nothing can be added */
     bool done;      /* SENDING: free it at the end */
@@ -114,11 +121,15 @@ struct outbox {
     int64_t next;
     size_t in_use;        /* messages not acknowledged, in any state */
     uint64_t order;       /* transmissions so far */
-    uint64_t acked_order; /* highest order that an acknowledgement belonged to */
+    uint64_t acked_order; /* highest order of a message sent once on this connection and acknowledged */
     uint32_t flight_limit;
     uint32_t flight_threshold; /* above it the limit grows slowly */
     uint32_t flight_credit;    /* acknowledgements towards the next slow step */
-    uint32_t stalled;          /* RTOs in a row without anything coming back */
+    uint32_t stalled;          /* pauses in a row without anything coming back */
+    int64_t round_ms;          /* when what rests may be resent */
+    uint8_t passed_turn;       /* number of the round in which those passed over are resent, modulo 256 */
+    uint32_t passed_turns;     /* rounds on this connection */
+    int64_t passed_ms;         /* when the next of them may be resent */
     uint32_t turn;             /* resends since the last new message */
     uint64_t acked_on_connection;
     uint32_t fresh_allowance;
@@ -137,6 +148,8 @@ void outbox_init(struct outbox *outbox, void *memory, enum agent_message_type ty
 
 /* How many more messages of normal size may be appended. */
 size_t outbox_room(const struct outbox *outbox);
+/* How many bytes of Output the last unsent message can still take. */
+size_t outbox_open_room(const struct outbox *outbox);
 /* Room in the last unsent message of this payload type, if it can still take some, else in a new one; null
  * when there is none. Then outbox_append_ack says how much was put there. */
 uint8_t *outbox_append_buf(struct outbox *outbox, enum payload_type type, size_t *room);
@@ -149,10 +162,13 @@ void outbox_disconnected(struct outbox *outbox);
 
 /* Moves what is overdue to LOST. Call before asking what to send. */
 void outbox_tick(struct outbox *outbox, int64_t now_ms);
-int64_t outbox_deadline(const struct outbox *outbox);
+/* When something more will be overdue or due; what is already (it waits for the pacer or the socket) does not
+ * count. */
+int64_t outbox_deadline(const struct outbox *outbox, int64_t now_ms);
 
-/* What would be transmitted next with at most flight_max in flight; OUTBOX_NO_SLOT when nothing. */
-uint16_t outbox_choose(struct outbox *outbox, int64_t now_ms, uint32_t flight_max);
+/* What would be transmitted next with at most flight_max in flight, and of new messages only those with numbers below
+ * `new_below`; OUTBOX_NO_SLOT when nothing. */
+uint16_t outbox_choose(const struct outbox *outbox, int64_t now_ms, uint32_t flight_max, int64_t new_below);
 /* Seals (or re-masks) and begins it; the frame is *len bytes. outbox_end when the connection has taken them
  * all. */
 const uint8_t *outbox_begin(struct outbox *outbox, uint16_t slot, uint64_t created_unix_ms,

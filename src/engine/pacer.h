@@ -38,9 +38,13 @@ enum {
     PACER_BUCKET_MS = 5,
     PACER_BUCKETS = PACER_WINDOW_MS / PACER_BUCKET_MS + 1,
     PACER_CLUMP_MS = 4,
+    PACER_HORIZON_STEP = 4,          /* buckets: stops of less than 20 ms are not worth planning for */
+    PACER_CREDIT_MAX_MS = 100,       /* how late a loop may be without losing what it was allowed */
+    PACER_URGENT_BUCKETS = 50,       /* the last quarter of a second says how busy interactive streams are */
+    PACER_BULK_FLOOR_PART = 16,      /* of the rate: what planning leaves to bulk however busy they are */
     PACER_RESERVE_PART = 80,         /* 24 of 1,920 messages at the default rate */
     PACER_RESERVE_MIN = 2,           /* however small the rate */
-    PACER_RATE_FLOOR_PART = 16,      /* halving stops at a sixteenth of what was configured */
+    PACER_RATE_FLOOR_PART = 8,       /* halving stops at an eighth of what was configured */
     PACER_SLOW_DOWN_QUIET_MS = 2000, /* signals closer together than this are one */
     PACER_RECOVERY_STEP_MS = 10000,  /* then a twentieth of the configured rate comes back */
     PACER_HIGH_RATE_PERCENT = 80,    /* a close counts as a signal when the window is fuller than this */
@@ -57,11 +61,12 @@ struct pacer {
     uint32_t sent[PACER_BUCKETS];   /* all classes, by bucket number modulo PACER_BUCKETS */
     uint32_t urgent[PACER_BUCKETS]; /* of these, interactive */
     uint32_t window_sent;           /* sum of sent[] */
-    int64_t bulk_from_ms;           /* bulk credit counts from here */
-    int64_t bulk_credit_micro;      /* millionths of a message that even spreading allows */
-    int64_t bulk_rate_micro;        /* millionths of a message a millisecond, as of bulk_from_ms */
-    int64_t slowed_ms;              /* last slow-down; INT64_MIN never */
+    int64_t credited_ms;            /* even spreading has been credited up to here */
+    int64_t credit;                 /* in millionths of a message */
+    int64_t even_rate;              /* in millionths of a message a millisecond, when last credited */
+    int64_t slowed_ms;              /* last slow-down */
     int64_t recovered_ms;           /* last step of the recovery */
+    bool slowed_once;               /* slowed_ms is set */
 };
 
 void pacer_init(struct pacer *pacer, uint32_t messages_per_second, uint32_t burst, int64_t now_ms);
@@ -75,7 +80,8 @@ int64_t pacer_next_ms(struct pacer *pacer, int64_t now_ms, enum pacer_class clas
 
 /* The service wants less: half of rate and burst. */
 void pacer_slow_down(struct pacer *pacer, int64_t now_ms);
-/* The websocket was closed by the other side: a signal only if much was being sent. True if it counted. */
+/* The service closed the websocket, and not as it does once an hour (1000, "Bye"; protocol.md, pitfall 20): a signal
+ * only if much was being sent. True if it counted. */
 bool pacer_closed_on(struct pacer *pacer, int64_t now_ms);
 
 uint32_t pacer_window_limit(const struct pacer *pacer); /* 2 × rate as it is now; 0 no limit */
