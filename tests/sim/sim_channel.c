@@ -1,0 +1,269 @@
+/*
+ * Two data channels, or one and a model of AWS's client, over a gateway that does its worst, on a virtual clock. Every
+ * byte is checked. A run follows from its seed; a failure prints what to give to reproduce it:
+ *
+ *     SIM_SEED=<seed> SIM_RUNS=1 build/unit/tests/sim/sim_channel
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "base/sha256.h"
+#include "sim/lib/aws_client.h"
+#include "sim/lib/channel_end.h"
+
+enum { MINUTE_MS = 60 * 1000 };
+
+struct scenario {
+    const char *name;
+    unsigned runs;
+    struct gateway_faults faults;
+    uint32_t max_bytes[GATEWAY_SIDES]; /* each side sends up to so many */
+    bool aws;                          /* AWS's client instead of an engine */
+    bool pauses;
+    uint32_t read_bytes_per_ms; /* a slow reader on both sides */
+    uint32_t rate, burst;
+    int64_t limit_ms; /* virtual time in which all must have arrived */
+};
+
+struct world {
+    struct gateway gateway;
+    struct channel_end agent, client;
+    struct aws_client aws;
+    int64_t now_ms;
+    uint64_t steps;
+};
+
+static void *memories[GATEWAY_SIDES];
+
+static void *fresh_memory(int side)
+{
+    if (memories[side] == NULL)
+        memories[side] =
+            mmap(NULL, DATA_CHANNEL_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    else
+        madvise(memories[side], DATA_CHANNEL_MEMORY_SIZE, MADV_DONTNEED);
+    assert_true(memories[side] != MAP_FAILED);
+    return memories[side];
+}
+
+static void set_up(struct world *w, const struct scenario *s, uint64_t seed)
+{
+    struct dice dice = {seed};
+    struct data_channel_config config = {
+        .role = DATA_CHANNEL_AGENT,
+        .peer_ignores_old = s->aws,
+        .messages_per_second = s->rate,
+        .burst_messages = s->burst,
+        .ping_interval_ms = 54000,
+        .unix_offset_ms = 1700000000000,
+    };
+    uint64_t totals[GATEWAY_SIDES];
+
+    for (int i = 0; i < GATEWAY_SIDES; i++)
+        totals[i] = s->max_bytes[i] == 0 ? 0 : dice_between(&dice, 0, s->max_bytes[i]);
+    gateway_init(&w->gateway, &s->faults, dice_next(&dice));
+    channel_end_init(&w->agent, GATEWAY_AGENT, &config, fresh_memory(GATEWAY_AGENT), dice_next(&dice));
+    config.role = DATA_CHANNEL_CLIENT;
+    config.peer_ignores_old = false;
+    channel_end_init(&w->client, GATEWAY_CLIENT, &config, fresh_memory(GATEWAY_CLIENT), dice_next(&dice));
+    w->agent.away_ms = w->client.away_ms = s->faults.away_ms;
+    w->agent.send_seed = w->client.receive_seed = seed;
+    w->client.send_seed = w->agent.receive_seed = seed + 1;
+    w->agent.send_total = totals[GATEWAY_AGENT];
+    w->client.send_total = totals[GATEWAY_CLIENT];
+    w->agent.read_bytes_per_ms = w->client.read_bytes_per_ms = s->read_bytes_per_ms;
+    w->agent.small_pieces = dice_hits(&dice, 5000);
+    w->client.small_pieces = dice_hits(&dice, 5000);
+    w->agent.pauses = s->pauses;
+    aws_client_init(&w->aws, seed + 1, totals[GATEWAY_CLIENT], seed);
+    w->now_ms = 0;
+    w->steps = 0;
+}
+
+static bool arrived(const struct world *w, const struct scenario *s)
+{
+    uint64_t down = s->aws ? w->aws.downloaded : w->client.received;
+
+    return down == w->agent.send_total && w->agent.received == w->client.send_total;
+}
+
+static void step(struct world *w, const struct scenario *s)
+{
+    int64_t due_ms;
+
+    w->steps++;
+    channel_end_step(&w->agent, &w->gateway, w->now_ms);
+    if (s->aws) {
+        int how = gateway_ends(&w->gateway, GATEWAY_CLIENT, w->now_ms);
+        if (how != 0)
+            w->client.reconnect_ms = w->now_ms + dice_between(&w->client.dice, 0, s->faults.away_ms);
+        if (!w->gateway.sides[GATEWAY_CLIENT].connected && w->now_ms >= w->client.reconnect_ms)
+            gateway_connect(&w->gateway, GATEWAY_CLIENT, w->now_ms);
+        aws_client_step(&w->aws, &w->gateway, w->now_ms);
+        due_ms = aws_client_due_ms(&w->aws);
+        int64_t gateway_ms = gateway_due_ms(&w->gateway, GATEWAY_CLIENT);
+        if (!w->gateway.sides[GATEWAY_CLIENT].connected)
+            gateway_ms = w->client.reconnect_ms;
+        due_ms = gateway_ms < due_ms ? gateway_ms : due_ms;
+    } else {
+        channel_end_step(&w->client, &w->gateway, w->now_ms);
+        due_ms = channel_end_due_ms(&w->client, &w->gateway, w->now_ms);
+    }
+    int64_t agent_ms = channel_end_due_ms(&w->agent, &w->gateway, w->now_ms);
+    due_ms = agent_ms < due_ms ? agent_ms : due_ms;
+    w->now_ms = due_ms > w->now_ms ? due_ms : w->now_ms + 1;
+}
+
+static const char *fault_of(const struct world *w, const struct scenario *s)
+{
+    if (w->agent.fault != NULL)
+        return w->agent.fault;
+    if (w->client.fault != NULL)
+        return w->client.fault;
+    if (w->aws.corrupted)
+        return "AWS's client got a wrong byte";
+    if (w->aws.lost_data)
+        return "AWS's client lost data because we refused it for too long";
+    if (w->gateway.over_limit)
+        return "more messages than the service tolerates";
+    if (w->now_ms > s->limit_ms)
+        return "not everything arrived in time";
+    return NULL;
+}
+
+static void run(const struct scenario *s, uint64_t seed)
+{
+    static struct world w;
+    const char *fault = NULL;
+
+    set_up(&w, s, seed);
+    while (!arrived(&w, s) && (fault = fault_of(&w, s)) == NULL)
+        step(&w, s);
+    if (fault != NULL) {
+        struct data_channel_stats a;
+
+        data_channel_stats(&w.agent.channel, &a);
+        print_error("%s: seed %llu, after %lld ms and %llu steps: %s\n", s->name, (unsigned long long) seed,
+                    (long long) w.now_ms, (unsigned long long) w.steps, fault);
+        print_error("  agent sent %llu of %llu (given up %llu, resent %llu), received %llu of %llu; client "
+                    "has %llu\n",
+                    (unsigned long long) w.agent.sent, (unsigned long long) w.agent.send_total,
+                    (unsigned long long) a.given_up, (unsigned long long) a.resent,
+                    (unsigned long long) w.agent.received, (unsigned long long) w.client.send_total,
+                    (unsigned long long) (s->aws ? w.aws.downloaded : w.client.received));
+    }
+    gateway_end(&w.gateway);
+    aws_client_end(&w.aws);
+    assert_null(fault);
+}
+
+#define ALL_FAULTS(n) .lose = (n), .twice = (n), .late = (n), .late_ms = 300, .away_ms = 200
+
+static const struct scenario scenarios[] = {
+    {"clean", 1000, {.delay_ms = 1}, {65536, 65536}, .limit_ms = MINUTE_MS},
+    {"one_in_a_hundred_lost", 1000, {.lose = 100, .delay_ms = 5}, {262144, 65536}, .limit_ms = 2 * MINUTE_MS},
+    {"a_tenth_lost", 500, {.lose = 1000, .delay_ms = 5}, {65536, 65536}, .limit_ms = 5 * MINUTE_MS},
+    {"one_in_a_hundred_twice", 1000, {.twice = 100, .delay_ms = 5}, {65536, 65536}, .limit_ms = MINUTE_MS},
+    {"one_in_a_hundred_late",
+     1000,
+     {.late = 100, .late_ms = 500, .delay_ms = 5},
+     {65536, 65536},
+     .limit_ms = 2 * MINUTE_MS},
+    {"all_faults", 2000, {ALL_FAULTS(50), .delay_ms = 10}, {131072, 131072}, .limit_ms = 5 * MINUTE_MS},
+    {"cut_every_40_kB",
+     1000,
+     {.cut_bytes = {40000, 60000}, .away_ms = 50, .delay_ms = 3},
+     {400000, 200000},
+     .limit_ms = 10 * MINUTE_MS},
+    {"closed_every_2_s",
+     500,
+     {.close_every_ms = 2000, .away_ms = 50, .delay_ms = 40},
+     {1000000, 300000},
+     .rate = 500,
+     .burst = 100,
+     .limit_ms = 10 * MINUTE_MS},
+    {"slow_readers",
+     200,
+     {.delay_ms = 3},
+     {3000000, 3000000},
+     .read_bytes_per_ms = 4000,
+     .limit_ms = 30 * MINUTE_MS},
+    {"paused",
+     500,
+     {ALL_FAULTS(50), .delay_ms = 3},
+     {100000, 50000},
+     .pauses = true,
+     .limit_ms = 30 * MINUTE_MS},
+    {"paced",
+     300,
+     {ALL_FAULTS(50), .delay_ms = 20, .rate_limit = 1920},
+     {3000000, 100000},
+     .rate = 960,
+     .burst = 512,
+     .limit_ms = 30 * MINUTE_MS},
+    {"aws_clean", 300, {.delay_ms = 2}, {200000, 100000}, .aws = true, .limit_ms = MINUTE_MS},
+    {"aws_all_faults",
+     1000,
+     {ALL_FAULTS(50), .delay_ms = 10},
+     {200000, 50000},
+     .aws = true,
+     .limit_ms = 30 * MINUTE_MS},
+    {"aws_cut_every_400_kB",
+     200,
+     {.cut_bytes = {400000, 400000}, .away_ms = 50, .delay_ms = 5},
+     {4000000, 50000},
+     .aws = true,
+     .limit_ms = 30 * MINUTE_MS},
+    {"aws_cut_every_40_kB",
+     300,
+     {.cut_bytes = {40000, 60000}, .away_ms = 50, .delay_ms = 3},
+     {400000, 50000},
+     .aws = true,
+     .limit_ms = 30 * MINUTE_MS},
+    {"aws_slow_reader",
+     20,
+     {.delay_ms = 3},
+     {2000000, 8000000},
+     .aws = true,
+     .read_bytes_per_ms = 200,
+     .limit_ms = 60 * MINUTE_MS},
+};
+
+static uint64_t from_environment(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+
+    return text != NULL ? strtoull(text, NULL, 10) : otherwise;
+}
+
+static void play(void **state)
+{
+    const struct scenario *s = *state;
+    uint64_t first = from_environment("SIM_SEED", 1);
+    uint64_t runs = from_environment("SIM_RUNS", s->runs);
+
+    for (uint64_t seed = first; seed < first + runs; seed++)
+        run(s, seed);
+}
+
+int main(void)
+{
+    enum { COUNT = sizeof scenarios / sizeof scenarios[0] };
+    struct CMUnitTest tests[COUNT];
+
+    sha256_choose(0);
+    for (size_t i = 0; i < COUNT; i++)
+        tests[i] =
+            (struct CMUnitTest){scenarios[i].name, play, NULL, NULL, (void *) (uintptr_t) &scenarios[i]};
+    if (getenv("SIM_ONLY") != NULL)
+        cmocka_set_test_filter(getenv("SIM_ONLY"));
+    return _cmocka_run_group_tests("sim_channel", tests, COUNT, NULL, NULL);
+}
