@@ -6,7 +6,6 @@ void exec_log_init(struct exec_log *log, int64_t now_ms)
 {
     memset(log, 0, sizeof *log);
     log->line_ms = now_ms;
-    log->line_inherited = true;
     log->last_activity_ms = INT64_MIN;
 }
 
@@ -191,7 +190,6 @@ static void begin_line(struct exec_log *log)
 {
     log->line_len = 0;
     log->line_judged = false;
-    log->line_inherited = true; /* until a new piece comes */
 }
 
 void exec_log_feed(struct exec_log *log, struct str bytes, bool inherited, int64_t now_ms)
@@ -204,7 +202,7 @@ void exec_log_feed(struct exec_log *log, struct str bytes, bool inherited, int64
         memcpy(log->line + log->line_len, bytes.ptr, kept);
         log->line_len += kept;
         log->line_judged = log->line_judged && kept == 0;
-        log->line_inherited = log->line_inherited && inherited;
+        log->line_inherited = inherited; /* what ends now was written now */
         log->line_ms = now_ms;
         if (newline == NULL) {
             return;

@@ -80,6 +80,7 @@ static const struct {
     {"2026-11-22 10:00:00 ERROR [ssm-session-worker] [s-1] Session worker closed", EXISTS},
     {"2026-11-22 10:00:00 INFO [ssm-session-worker] [s-1] Session worker close", EXISTS},
     {"2026-11-22 10:00:00 INFO [ssm-session-worker] [s-1] [session worker closed] said it", EXISTS},
+    {"2026-11-22 10:00:00 INFO [ssm-session-worker] [s-1] [x] [session worker closed] said it", EXISTS},
     {"2026-11-22 10:00:00 INFO [ssm-session-worker] [s-1] [session worker closed",
      CLOSES}, /* not a bracket */
     {"2026-11-22 10:00:00 INFO [ssm-session-worker] [s-1] [] session worker closed", CLOSES},
@@ -233,6 +234,8 @@ static void test_what_was_there_before_does_not_count(void **state)
     expect(1, 1, 2);
     see_processes("", true, 3);
     expect(0, 1, 3);
+    feed_line("old", "a last word", 4);
+    expect(0, 1, 3);
 }
 
 static void test_inherited_sessions_without_a_process_are_forgotten(void **state)
@@ -302,7 +305,8 @@ static void test_a_process_that_is_gone_ends_its_session(void **state)
 static void test_a_new_session_gets_grace_for_its_process(void **state)
 {
     (void) state;
-    feed_line("a", "hello", 1000);
+    feed_line("a", "hello", 100);
+    feed_line("a", "hello again", 1000);
     see_processes("", true, 1000 + EXEC_LOG_PROCESS_GRACE_MS - 1);
     expect(1, 1, 1000);
     see_processes("", true, 1000 + EXEC_LOG_PROCESS_GRACE_MS);
@@ -357,7 +361,10 @@ static void test_the_table_makes_room(void **state)
         feed_line(id, "Session worker closed", i + 1);
     }
     expect(1, 1001, 1000);
-    feed_line("s999", "still known", 1001);
+    for (int i = 1000 - EXEC_LOG_SESSIONS_MAX + 1; i < 1000; i++) {
+        snprintf(id, sizeof id, "s%d", i);
+        feed_line(id, "still known", 1001);
+    }
     expect(1, 1001, 1001);
     feed_line("stays", "Session worker closed", 1002);
     expect(0, 1001, 1002);
@@ -384,6 +391,7 @@ static void test_events(void **state)
     assert_false(exec_log_next(&elog, &event));
     feed_line("a", "hello", 1000);
     feed_line("a", "Session worker closed", 3500);
+    see_processes("a b", true, 4000); /* a's hangs about */
     see_processes("b", true, 4000);
     assert_true(exec_log_next(&elog, &event));
     assert_true(event.opened);
@@ -400,6 +408,12 @@ static void test_events(void **state)
     assert_true(exec_log_next(&elog, &event));
     assert_int_equal(event.ending, EXEC_LOG_BY_PROCESS);
     assert_int_equal(event.alive_ms, 5000);
+    feed_line("c", "hello", 10000);
+    see_processes("", true, 30000);
+    while (exec_log_next(&elog, &event)) {
+    }
+    assert_true(str_equal_text(event.session_id, "c"));
+    feed_line("c", "Session worker closed", 30001); /* said twice is told once */
     assert_false(exec_log_next(&elog, &event));
 }
 
