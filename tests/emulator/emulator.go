@@ -10,11 +10,16 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"fumidai/tests/emulator/ecs"
 	"fumidai/tests/emulator/edge"
 	"fumidai/tests/emulator/fargate"
 	"fumidai/tests/emulator/gateway"
+	"fumidai/tests/emulator/services"
+
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
 
 // Options configure an emulator. The zero value works: it needs no root and runs whatever Image finds.
@@ -32,8 +37,9 @@ type Options struct {
 	Image func(name string) (fargate.Image, error)
 	// TaskEnv is added to every container's environment.
 	TaskEnv []string
-	// ECS is passed on; what the fields above say is filled in.
-	ECS ecs.Options
+	// ECS and Services are passed on; what the fields above say is filled in.
+	ECS      ecs.Options
+	Services services.Options
 }
 
 // Emulator is one running emulator.
@@ -42,6 +48,7 @@ type Emulator struct {
 	Edge    *edge.Edge
 	ECS     *ecs.ECS
 	Gateway *gateway.Gateway
+	Others  *services.Services
 	VPC     *fargate.VPC // nil without namespaces
 
 	addr   net.Addr
@@ -111,16 +118,47 @@ func (e *Emulator) start() (err error) {
 		listener.Close()
 		return err
 	}
+	e.Gateway = gateway.New(gateway.Config{Now: e.Edge.Now, Log: e.Log})
+	others := e.Options.Services
+	others.Region, others.Account, others.Edge = e.Region, e.Account, e.Edge
+	e.Others = services.New(others)
 	o := e.Options.ECS
-	o.Region, o.Account, o.Edge, o.Runner, o.Image, o.Log = e.Region, e.Account, e.Edge, e.runner, e.Image, e.Log
+	o.Region, o.Account, o.Edge, o.Runner, o.Image, o.Log, o.Exec = e.Region, e.Account, e.Edge, e.runner, e.Image, e.Log, e.executeCommand
+	if o.Output == nil {
+		o.Output = e.awslogs
+	}
 	e.ECS = ecs.New(o)
 	e.Edge.Handle(e.ECS.Service())
-	e.Gateway = gateway.New(gateway.Config{Now: e.Edge.Now, Log: e.Log})
-	e.Edge.Handle(e.Gateway.Services(nil)...)
-	// Further services plug in here.
-
+	e.Edge.Handle(e.Gateway.Services(e.Others.ServeSSM)...)
+	e.Edge.Handle(e.Others.Services()...)
 	e.Edge.Serve(listener)
 	return nil
+}
+
+// executeCommand starts the session of ecs:ExecuteCommand at the gateway.
+func (e *Emulator) executeCommand(c *edge.Call, target string, in *sdk.ExecuteCommandInput) (*types.Session, error) {
+	scheme, host := "ws://", c.Host
+	if c.TLS != nil {
+		scheme = "wss://"
+	}
+	if rest, ok := strings.CutPrefix(host, "ecs."); ok {
+		host = "ssmmessages." + rest
+	}
+	started, err := e.Gateway.StartSession(scheme+host, c.Principal.ARN, target, "", "ecs:ExecuteCommand "+*in.Command, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &types.Session{SessionId: &started.SessionID, StreamUrl: &started.StreamURL, TokenValue: started.TokenValue}, nil
+}
+
+// awslogs is the log driver of containers that name it; the output of others goes nowhere.
+func (e *Emulator) awslogs(t types.Task, d types.ContainerDefinition) io.Writer {
+	log := d.LogConfiguration
+	if log == nil || log.LogDriver != types.LogDriverAwslogs {
+		return io.Discard
+	}
+	id := (*t.TaskArn)[strings.LastIndexByte(*t.TaskArn, '/')+1:]
+	return e.Others.Logs.Writer(log.Options["awslogs-group"], log.Options["awslogs-stream-prefix"]+"/"+*d.Name+"/"+id)
 }
 
 func (e *Emulator) makeRunner() error {
