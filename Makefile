@@ -125,6 +125,7 @@ build/fumidai: build/$(NATIVE)/fumidai
 all: $(if $(filter $(NATIVE),$(ARCH)),build/fumidai,build/$(ARCH)/fumidai)
 
 include tests/tests.mk
+include tests/tools/tools.mk
 
 .PHONY: clean distclean
 clean:

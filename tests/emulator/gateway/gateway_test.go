@@ -120,7 +120,9 @@ func (w *world) settled() {
 
 // report tells where a transfer has got to.
 func (w *world) report(c *client.Client) {
-	w.t.Logf("client end: %+v, unacknowledged %d", c.End.Counters(), c.End.Unacknowledged())
+	if c != nil {
+		w.t.Logf("client end: %+v, unacknowledged %d", c.End.Counters(), c.End.Unacknowledged())
+	}
 	for _, s := range w.agent.Sessions() {
 		w.t.Logf("agent end: %+v, unacknowledged %d", s.End.Counters(), s.End.Unacknowledged())
 	}
