@@ -117,6 +117,11 @@ lint: build/$(NATIVE)/fumidai $(SOURCES:%.c=build/$(NATIVE)/obj/%.o) | $(call de
 
 # --- bench, check ---------------------------------------------------------------------------------------------------------
 
+# Microbenchmarks bench/<name>.c, built as the product is.
+build/$(ARCH)/bench/%: build/$(ARCH)/obj/bench/%.o $($(ARCH)_LIBS)
+	@mkdir -p $(@D)
+	$(Q)$(call link_product,$(ARCH),$^,$@)
+
 .PHONY: bench check
 bench: build/fumidai
 	$(Q)if [ -x bench/run ]; then bench/run; else echo "bench/run is not there yet"; fi
