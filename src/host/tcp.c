@@ -180,6 +180,15 @@ void tcp_close(struct tcp *tcp)
     *tcp = (struct tcp){.watch = LOOP_WATCH_INIT};
 }
 
+int tcp_detach(struct tcp *tcp)
+{
+    int fd = tcp->watch.fd;
+    if (fd >= 0)
+        loop_watch_remove(tcp->loop, &tcp->watch);
+    tcp_close(tcp);
+    return fd;
+}
+
 void tcp_reset(struct tcp *tcp)
 {
     if (tcp->state == TCP_STATE_OPEN || tcp->state == TCP_STATE_ENDED) {

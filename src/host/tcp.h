@@ -63,6 +63,8 @@ void tcp_end_write(struct tcp *tcp);
 /* Why it failed; ERROR_NONE otherwise. */
 int tcp_error(const struct tcp *tcp, struct error *err);
 
+/* Gives the descriptor of an open connection away, for tcp_adopt elsewhere; -1 when there is none. */
+int tcp_detach(struct tcp *tcp);
 void tcp_close(struct tcp *tcp); /* at any time; twice does no harm */
 void tcp_reset(struct tcp *tcp); /* closes with RST: the peer must not mistake this for a proper end */
 
