@@ -1,0 +1,66 @@
+/*
+ * link: what keeper and relay tell each other over their SOCK_SEQPACKET pair: two fixed-size messages, one for each
+ * direction. Both ends are the same binary, started by the same process, so structs are sent as they are; a message of
+ * another size or kind is a defect of the other end, and the keeper replaces a relay that sends one.
+ *
+ *     relay ──► keeper   struct link_status   every LINK_STATUS_MS, and at once when a count changes or an order is done
+ *     keeper ──► relay   struct link_order    when the terminator decides, and the time of the end when it moves
+ *
+ * A relay that was not heard of for LINK_SILENCE_MS is hung (or stopped) and is replaced; a keeper that has gone closes the
+ * socket, and the relay leaves.
+ *
+ * Times are CLOCK_MONOTONIC milliseconds, which both processes share.
+ */
+#ifndef FUMIDAI_LINK_H
+#define FUMIDAI_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    LINK_STATUS_MS = 1000,
+    LINK_SILENCE_MS = 4000, /* a relay stopped at any moment is noticed within 5 s: this and one poll */
+    LINK_TEXT_SIZE = 256
+};
+
+/* Where the relay's control channel is, for the health check and the log. */
+enum link_control {
+    LINK_CONTROL_OPENING, /* never open so far, or reconnecting */
+    LINK_CONTROL_OPEN,
+    LINK_CONTROL_COUNT
+};
+
+struct link_status {
+    uint32_t answers; /* the ticket of the order this answers, 0: a plain report */
+    bool somebody;    /* to LINK_LOOK: somebody is here, the door stays open */
+    bool busy;        /* as FUMIDAI_IDLE_BY counts it */
+    bool listening;   /* every port of FUMIDAI_LISTEN is open */
+    bool door_closed; /* new sessions are refused */
+    enum link_control control;
+    uint32_t open_sessions; /* sessions and connections of fixed relays */
+    uint32_t open_streams;
+    uint64_t total_sessions;      /* since this relay started */
+    uint64_t bytes;               /* moved either way, since this relay started */
+    int64_t last_activity_ms;     /* INT64_MIN: none yet */
+    int64_t control_since_ms;     /* when `control` last changed */
+    char trouble[LINK_TEXT_SIZE]; /* why the control channel is not open; empty when it is */
+};
+
+enum link_order_kind {
+    LINK_LOOK, /* close the door unless somebody is here (or `forced`), and say which */
+    LINK_OPEN_DOOR,
+    LINK_END_SESSIONS, /* end every session, `text` for the users; answer when all are gone */
+    LINK_ENDS_AT,      /* when this task ends if nobody comes, for banners */
+    LINK_DRAIN,        /* no new sessions, the running ones may go on: SIGTERM */
+    LINK_ORDER_COUNT
+};
+
+struct link_order {
+    enum link_order_kind kind;
+    uint32_t ticket; /* not 0 where an answer is wanted */
+    bool forced;
+    int64_t ends_at_ms; /* INT64_MAX: not by time */
+    char text[LINK_TEXT_SIZE];
+};
+
+#endif
