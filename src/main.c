@@ -1,6 +1,94 @@
+/* main: a table of commands. What each does stands in its own file; this one parses, opens the log, and calls. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-int main(void)
+#include "base/bytes.h"
+#include "config.h"
+#include "host/log.h"
+#include "host/signals.h"
+#include "keeper.h"
+#include "relay.h"
+
+extern char **environ;
+
+enum { TEXT_SIZE = 64 * 1024 /* holds the longest page of help and the README's tables */ };
+
+/* The relay gets the very arguments that this process got, under another name: same settings, same sources. */
+static char **relay_argv;
+
+static int run_task(const struct config *config)
 {
-    return puts("fumidai " FUMIDAI_VERSION) < 0;
+    return keeper_run(config, relay_argv, environ);
+}
+
+static int print(const struct writer *text)
+{
+    size_t written = fwrite(text->start, 1, text->len, stdout);
+    return written == text->len && !text->failed && fflush(stdout) == 0 ? 0 : 1;
+}
+
+static int run_settings(const struct config *config)
+{
+    static char memory[TEXT_SIZE];
+    struct writer text = writer_of(memory, sizeof memory);
+    if (config->markdown)
+        config_write_markdown(&text);
+    else
+        config_write_settings(&text, config);
+    return print(&text);
+}
+
+static int (*const commands[CONFIG_COMMAND_COUNT])(const struct config *config) = {
+    [CONFIG_TASK] = run_task,
+    [CONFIG_SETTINGS] = run_settings,
+};
+
+static int print_help(enum config_command command)
+{
+    static char memory[TEXT_SIZE];
+    struct writer text = writer_of(memory, sizeof memory);
+    config_write_help(&text, command);
+    return print(&text);
+}
+
+/* Made before config_parse rearranges the originals; the keeper gives it its name. */
+static char **copy_arguments(int argc, char **argv)
+{
+    char **copy = calloc((size_t) argc + 2, sizeof *copy);
+    if (copy == NULL)
+        return NULL;
+    for (int i = 0; i < argc; i++)
+        copy[i] = argv[i];
+    return copy;
+}
+
+int main(int argc, char **argv)
+{
+    struct config config;
+    struct error err = ERROR_INIT;
+    const char *name = argc > 0 ? argv[0] : "";
+    bool serves_sessions = strcmp(name, RELAY_PROCESS_NAME) == 0;
+    bool is_relay = serves_sessions || strcmp(name, RELAY_PORTS_PROCESS_NAME) == 0;
+    signals_block_all();
+    relay_argv = copy_arguments(argc, argv);
+    if (relay_argv == NULL) {
+        fprintf(stderr, "fumidai: out of memory before anything started\n");
+        return 1;
+    }
+    if (config_parse(&config, argc, argv, environ, &err) < 0) {
+        fprintf(stderr, "fumidai: %s\n", err.text);
+        return CONFIG_EXIT_USAGE;
+    }
+    if (config.help)
+        return print_help(config.command);
+    if (config.version)
+        return puts("fumidai " FUMIDAI_VERSION) < 0 ? 1 : 0;
+    struct log_settings log = {.format =
+                                   config.log_format == CONFIG_LOG_JSON ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT,
+                               .minimum_level = config.log_level,
+                               .app = "fumidai",
+                               .version = FUMIDAI_VERSION};
+    log_open(&log);
+    return is_relay ? relay_run(&config, serves_sessions, environ) : commands[config.command](&config);
 }

@@ -1,0 +1,68 @@
+/*
+ * ending: the two steps by which a task ends itself in ECS, each one attempt (terminator.h decides when, how often, and in
+ * which order).
+ *
+ *     scale in:   (DescribeTasks: which service?) ─► DescribeServices ─┬─ desired 0 or 1 ─► UpdateService to 0
+ *                                                                      └─ more ─► StopTask of this task ─► UpdateService to
+ *                                                                                                         one less
+ *     stop task:  StopTask with the reason
+ *
+ * A service of several tasks: ECS, not we, chooses which task a lower count stops, and it might choose a busy neighbour. So
+ * this task stops itself first and lowers the count at once; the scheduler then finds count and tasks in agreement. SIGTERM
+ * that this brings about leaves time for the second call (the container's stop timeout).
+ *
+ * A role without ecs:DescribeServices, as the image this replaces needed none, is no obstacle: the count is then set to 0
+ * as that image did.
+ */
+#ifndef FUMIDAI_ENDING_H
+#define FUMIDAI_ENDING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "aws/ecs.h"
+#include "aws_client.h"
+#include "engine/terminator.h"
+#include "identity.h"
+
+enum ending_step {
+    ENDING_FIND_SERVICE,
+    ENDING_COUNT_TASKS,
+    ENDING_STOP_BEFORE_COUNT, /* this task, before a count above 0 is set */
+    ENDING_SET_COUNT,
+    ENDING_STOP_TASK,
+    ENDING_STEP_COUNT
+};
+
+struct ending {
+    struct identity *identity;
+    void (*report)(struct ending *ending, enum terminator_result result);
+    void *owner;
+
+    /* private */
+    struct aws_call call;
+    enum ending_step step;
+    bool busy;
+    bool already;          /* the answer said "already so" */
+    uint32_t target_count; /* for UpdateService */
+    uint32_t tasks;        /* the service's desired count as it was found */
+    int64_t deadline_ms;
+    char reason[TERMINATOR_REASON_SIZE + 32];
+    char body[ECS_BODY_SIZE];
+    struct ecs_task task;
+    struct ecs_service service;
+};
+
+void ending_open(struct ending *ending, struct identity *identity,
+                 void (*report)(struct ending *ending, enum terminator_result result), void *owner);
+void ending_close(struct ending *ending);
+
+/* Each reports once, from the loop; one at a time, a new one replaces what is under way. */
+void ending_scale_in(struct ending *ending, const char *reason, int64_t deadline_ms);
+void ending_stop_task(struct ending *ending, const char *reason, int64_t deadline_ms);
+
+/* For a task whose service can't be told from its metadata: asks ECS at the start, so that a missing permission shows in
+ * the log early. Reports nothing. */
+void ending_find_service(struct ending *ending, int64_t deadline_ms);
+
+#endif
