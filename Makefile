@@ -119,7 +119,7 @@ endef
 $(foreach a,amd64 arm64,$(eval $(call product_program,$a)))
 
 build/fumidai: build/$(NATIVE)/fumidai
-	$(Q)cp $< $@
+	$(Q)cp $< $@.new && mv -f $@.new $@ # a program that runs is not written over
 
 .PHONY: all
 all: $(if $(filter $(NATIVE),$(ARCH)),build/fumidai,build/$(ARCH)/fumidai)
