@@ -596,6 +596,11 @@ bool data_channel_holding(const struct data_channel *channel)
     return channel->holding;
 }
 
+void data_channel_hold_until(struct data_channel *channel, int64_t until_ms)
+{
+    channel->hold_until_ms = until_ms;
+}
+
 bool data_channel_drained(const struct data_channel *channel)
 {
     return outbox_counted(&channel->outbox) == 0;

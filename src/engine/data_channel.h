@@ -246,6 +246,8 @@ int data_channel_send_plain(struct data_channel *channel, int64_t now_ms, enum a
  */
 void data_channel_hold(struct data_channel *channel, int64_t now_ms, int64_t until_ms);
 bool data_channel_holding(const struct data_channel *channel);
+/* Changes until_ms of the hold under way, for callers that wait for HandshakeComplete to arrive first. */
+void data_channel_hold_until(struct data_channel *channel, int64_t until_ms);
 
 /* Everything given was acknowledged (or given up, or passed over): nothing would be lost by closing now. */
 bool data_channel_drained(const struct data_channel *channel);

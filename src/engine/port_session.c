@@ -83,6 +83,13 @@ static void drop_first_chunk(struct port_session *ps, struct port_stream *s)
     ps->chunks_used--;
 }
 
+static void drop_held(struct port_session *ps, struct port_stream *s)
+{
+    while (s->first_chunk != PORT_NO_CHUNK)
+        drop_first_chunk(ps, s);
+    s->held = 0;
+}
+
 static void unqueue(struct port_session *ps, uint16_t stream)
 {
     struct port_stream *s = &ps->streams[stream];
@@ -104,9 +111,7 @@ static void free_stream(struct port_session *ps, uint16_t stream)
     struct port_stream *s = &ps->streams[stream];
     uint16_t *link = bucket_of(ps, s->id);
     unqueue(ps, stream);
-    while (s->first_chunk != PORT_NO_CHUNK)
-        drop_first_chunk(ps, s);
-    s->held = 0;
+    drop_held(ps, s);
     while (*link != stream)
         link = &ps->streams[*link].bucket_next;
     *link = s->bucket_next;
@@ -251,14 +256,25 @@ bool port_session_wants_fin(const struct port_session *ps, uint16_t stream)
     return ps->streams[stream].fin_due && !ps->streams[stream].flag_due;
 }
 
-bool port_session_take_refused(struct port_session *ps, uint32_t *id)
+bool port_session_refused(const struct port_session *ps, uint32_t *id, bool *flag_sent)
 {
     if (ps->refused_count == 0)
         return false;
     *id = ps->refused_ids[0];
+    *flag_sent = ps->refused_flag_sent;
+    return true;
+}
+
+void port_session_refused_flag_sent(struct port_session *ps)
+{
+    ps->refused_flag_sent = true;
+}
+
+void port_session_refused_fin_sent(struct port_session *ps)
+{
+    ps->refused_flag_sent = false;
     ps->refused_count--;
     memmove(ps->refused_ids, ps->refused_ids + 1, ps->refused_count * sizeof ps->refused_ids[0]);
-    return true;
 }
 
 /* ---- lifecycle ------------------------------------------------------------------------------------------------ */
@@ -277,6 +293,10 @@ static void settle(struct port_session *ps, uint16_t stream, int64_t now_ms, str
     *action = (struct port_action){.todo = PORT_TODO_NOTHING, .stream = stream};
     if (s->state != PORT_STREAM_OPEN || !s->client_ended || s->held > 0)
         return;
+    if (ps->mode != PORT_MULTIPLEXED) {
+        close_stream(ps, stream, action, "the client disconnected");
+        return;
+    }
     if (s->target_ended && !s->fin_due) {
         close_stream(ps, stream, action, "both ends are done");
         return;
@@ -299,21 +319,29 @@ static void settle(struct port_session *ps, uint16_t stream, int64_t now_ms, str
 void port_session_connected(struct port_session *ps, uint16_t stream, int64_t now_ms,
                             struct port_action *action)
 {
-    ps->streams[stream].state = PORT_STREAM_OPEN;
-    ps->streams[stream].took_ms = now_ms;
+    struct port_stream *s = &ps->streams[stream];
+    if (s->state == PORT_STREAM_DIALLING) {
+        s->state = PORT_STREAM_OPEN;
+        s->took_ms = now_ms;
+    }
     settle(ps, stream, now_ms, action);
 }
 
-/* The connection is no more, the stream remains until its FIN has been sent. */
-static void mourn(struct port_session *ps, uint16_t stream)
+/* The connection is no more. The stream remains until its FIN has been sent, if that has not been done before. */
+static void mourn(struct port_session *ps, uint16_t stream, bool tell_by_flag)
 {
     struct port_stream *s = &ps->streams[stream];
-    while (s->first_chunk != PORT_NO_CHUNK)
-        drop_first_chunk(ps, s);
-    s->held = 0;
-    s->state = PORT_STREAM_DIALLING; /* no connection: what still comes is dropped below */
+    if (s->state == PORT_STREAM_FREE || s->state == PORT_STREAM_GONE)
+        return;
+    if (s->target_ended && !s->fin_due) {
+        free_stream(ps, stream);
+        return;
+    }
+    drop_held(ps, s);
+    s->state = PORT_STREAM_GONE;
     s->client_ended = s->target_ended = s->write_ended = true;
     s->readable = false;
+    s->flag_due = tell_by_flag;
     s->fin_due = true;
     if (ps->blocked == stream)
         ps->blocked = PORT_NO_STREAM;
@@ -324,13 +352,12 @@ static void mourn(struct port_session *ps, uint16_t stream)
 
 void port_session_failed(struct port_session *ps, uint16_t stream)
 {
-    ps->streams[stream].flag_due = true;
-    mourn(ps, stream);
+    mourn(ps, stream, true);
 }
 
 void port_session_broke(struct port_session *ps, uint16_t stream)
 {
-    mourn(ps, stream);
+    mourn(ps, stream, false);
 }
 
 void port_session_target_ended(struct port_session *ps, uint16_t stream, int64_t now_ms,
@@ -338,6 +365,8 @@ void port_session_target_ended(struct port_session *ps, uint16_t stream, int64_t
 {
     struct port_stream *s = &ps->streams[stream];
     *action = (struct port_action){.todo = PORT_TODO_NOTHING, .stream = stream};
+    if (s->state != PORT_STREAM_OPEN)
+        return;
     s->target_ended = true;
     s->readable = false;
     s->fin_due = ps->mode == PORT_MULTIPLEXED;
@@ -352,10 +381,9 @@ void port_session_fin_sent(struct port_session *ps, uint16_t stream, int64_t now
                            struct port_action *action)
 {
     struct port_stream *s = &ps->streams[stream];
-    bool gone = s->state != PORT_STREAM_OPEN;
     s->fin_due = false;
     end_turn(ps, stream, now_ms);
-    if (gone) { /* failed or broke: the host has closed the connection already */
+    if (s->state == PORT_STREAM_GONE) { /* the caller has closed the connection already */
         *action = (struct port_action){.todo = PORT_TODO_NOTHING, .stream = stream};
         free_stream(ps, stream);
         return;
@@ -399,6 +427,22 @@ static void take_frame(struct port_session *ps, int64_t now_ms, const struct smu
     }
 }
 
+/* Who is to blame when there is no room for this stream: itself if its own share is used up, else whoever has taken nothing
+ * of what is held for it for the longest time. */
+static uint16_t culprit(const struct port_session *ps, uint16_t stream)
+{
+    if (ps->streams[stream].held == PORT_STREAM_HELD_MAX)
+        return stream;
+    for (uint16_t i = 0; i < PORT_STREAMS_MAX; i++) {
+        const struct port_stream *other = &ps->streams[i];
+        const struct port_stream *worst = &ps->streams[stream];
+        if (other->state != PORT_STREAM_FREE && other->held > 0 &&
+            (worst->held == 0 || other->took_ms < worst->took_ms))
+            stream = i;
+    }
+    return stream;
+}
+
 /* Offers data to a target, or holds it behind what is held already. Returns how much of it is taken in now: all, or less
  * when the target blocks. */
 static size_t take_data(struct port_session *ps, int64_t now_ms, uint16_t stream, const uint8_t *data,
@@ -409,10 +453,9 @@ static size_t take_data(struct port_session *ps, int64_t now_ms, uint16_t stream
         return len;
     size_t room = room_for(ps, s);
     if (room == 0) {
-        if (ps->blocked == PORT_NO_STREAM) {
-            ps->blocked = stream;
+        if (ps->blocked == PORT_NO_STREAM)
             ps->blocked_ms = now_ms;
-        }
+        ps->blocked = culprit(ps, stream);
         return 0;
     }
     ps->blocked = PORT_NO_STREAM;
@@ -457,14 +500,16 @@ static int receive_multiplexed(struct port_session *ps, int64_t now_ms, const ui
 static void receive_basic(struct port_session *ps, int64_t now_ms, const uint8_t *data, size_t len,
                           size_t *used, struct port_action *action)
 {
-    if (ps->stream_count ==
-        0) { /* LocalPortForwarding after its target has closed: the next data dials anew */
-        *used = 0;
-        *action =
-            (struct port_action){.todo = PORT_TODO_DIAL, .stream = port_session_begin_basic(ps, now_ms)};
+    uint16_t stream = find_stream(ps, 0);
+    *used = 0;
+    if (len == 0)
         return;
-    }
-    *used = take_data(ps, now_ms, find_stream(ps, 0), data, len, action);
+    if (stream == PORT_NO_STREAM) { /* LocalPortForwarding after its target has closed */
+        stream = port_session_begin_basic(ps, now_ms);
+        *action = (struct port_action){.todo = PORT_TODO_DIAL, .stream = stream};
+    } else if (!ps->streams[stream].client_ended) {
+        *used = take_data(ps, now_ms, stream, data, len, action);
+    } /* else: these bytes are the next connection's, they wait until this one is done with */
 }
 
 int port_session_receive(struct port_session *ps, int64_t now_ms, const uint8_t *data, size_t len,
@@ -519,12 +564,17 @@ uint16_t port_session_begin_basic(struct port_session *ps, int64_t now_ms)
     return open_stream(ps, 0, now_ms);
 }
 
-void port_session_disconnect(struct port_session *ps, struct port_action *action)
+void port_session_disconnect(struct port_session *ps, int64_t now_ms, struct port_action *action)
 {
     uint16_t stream = find_stream(ps, 0);
     *action = (struct port_action){.todo = PORT_TODO_NOTHING};
-    if (ps->mode != PORT_MULTIPLEXED && stream != PORT_NO_STREAM)
+    if (ps->mode == PORT_MULTIPLEXED || stream == PORT_NO_STREAM || ps->streams[stream].client_ended)
+        return;
+    ps->streams[stream].client_ended = true;
+    if (ps->streams[stream].state == PORT_STREAM_DIALLING && ps->streams[stream].held == 0)
         close_stream(ps, stream, action, "the client disconnected");
+    else
+        settle(ps, stream, now_ms, action);
 }
 
 /* ---- stalls --------------------------------------------------------------------------------------------------- */
@@ -557,7 +607,7 @@ void port_session_tick(struct port_session *ps, int64_t now_ms, struct port_acti
     *action = (struct port_action){.todo = PORT_TODO_RESET,
                                    .stream = ps->blocked,
                                    .why = "the target took nothing for 30 s while other streams waited"};
-    mourn(ps, ps->blocked);
+    mourn(ps, ps->blocked, false);
 }
 
 const struct port_stream *port_session_stream(const struct port_session *ps, uint16_t stream)

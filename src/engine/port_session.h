@@ -7,10 +7,10 @@
  *
  * One stream (numbers are slots, not smux ids):
  *
- *   FREE ── SYN: DIAL ──► DIALLING ── connected ──► OPEN ── both ends done ──► CLOSE ──► FREE
- *                            │ failed: flag ConnectToPortError, FIN             │ target broke: FIN
- *                            ▼                                                  ▼
- *                           FREE ◄──────────────────────────────────────────── FREE
+ *   FREE ── SYN: DIAL ──► DIALLING ── connected ──► OPEN ── both ends done: CLOSE ──► FREE
+ *                            │ failed                 │ target broke, or RESET        ▲
+ *                            └─────────► GONE ◄───────┘                               │
+ *                                          └── (flag ConnectToPortError,) FIN sent ───┘
  *
  * - The client's FIN: everything it sent before reaches the target first, then CLOSE, and FIN is answered; what the target
  *   still sends is dropped (AWS's client does not take it, and an aborted query must not use up the rate). A client that
@@ -20,12 +20,14 @@
  *   changes nothing.
  *
  * Basic sessions have one stream, slot 0, without frames. LocalPortForwarding: when its target has closed, the next data
- * dials anew; flag DisconnectToPort closes the target. Other types: the target's end is the session's end.
+ * dials anew; flag DisconnectToPort closes the target once it has taken what was sent before. Other types: the target's end
+ * is the session's end.
  *
  * Slow targets. smux 1 has no window for each stream, so what a target does not take is held: at most
  * PORT_STREAM_HELD_MAX for one, PORT_HELD_CHUNKS for all. When that is full, receive takes no more input, the data
  * channel's own store fills and TCP pushes back. If a target has taken nothing for PORT_STALL_MS while others had to wait for
- * it, its stream is reset (pitfall 15); if there are no others, it may take as long as it likes.
+ * it, its stream is reset (pitfall 15); if there are no others, it may take as long as it likes. When all chunks are used, the
+ * one to blame is not the stream whose turn it is but the one that has taken nothing for the longest time.
  *
  * Turns. Streams that have something to send stand in one of two rings: interactive (it sent little lately) or bulk. Each
  * turn is one read of at most PORT_TURN_MAX bytes; then the stream goes to the end of the ring. A stream counts as
@@ -65,7 +67,12 @@ enum port_mode {
     PORT_BASIC_ONCE    /* any other type: ssh through a proxy command */
 };
 
-enum port_stream_state { PORT_STREAM_FREE, PORT_STREAM_DIALLING, PORT_STREAM_OPEN };
+enum port_stream_state {
+    PORT_STREAM_FREE,
+    PORT_STREAM_DIALLING,
+    PORT_STREAM_OPEN,
+    PORT_STREAM_GONE /* no connection any more, its FIN is still to be sent */
+};
 
 struct port_stream {
     uint32_t id;   /* smux */
@@ -98,7 +105,7 @@ enum port_todo {
     PORT_TODO_WRITE, /* stream, data, len: offer it to the target, then port_session_wrote with what it took */
     PORT_TODO_END_WRITE, /* stream: half-close towards the target */
     PORT_TODO_CLOSE,     /* stream: what was written arrives, then close; the slot is free already */
-    PORT_TODO_RESET,     /* stream: abort the connection; the slot is free already */
+    PORT_TODO_RESET,     /* stream: abort the connection, which is the caller's no more */
     PORT_TODO_END        /* the session is over (PORT_BASIC_ONCE) */
 };
 
@@ -125,8 +132,9 @@ struct port_session {
     uint16_t free_chunk;
     uint16_t chunks_used;
     uint16_t chunks_untouched;
-    uint16_t
-        refused_count; /* SYNs beyond the maximum whose refusal has not been sent; further ones stay unanswered */
+    /* SYNs beyond the maximum whose refusal has not been sent; further ones stay unanswered. */
+    uint16_t refused_count;
+    bool refused_flag_sent; /* of the first of them */
     uint32_t refused_ids[PORT_REFUSED_MAX];
     uint16_t ring[2];            /* the stream whose turn is next, by class */
     struct port_stream *streams; /* PORT_STREAMS_MAX */
@@ -152,7 +160,7 @@ void port_session_init(struct port_session *ps, void *memory, enum port_mode mod
  * left then, a target blocks: try again after port_session_took. ERROR_INVALID: the framing is lost, the session must end. */
 int port_session_receive(struct port_session *ps, int64_t now_ms, const uint8_t *data, size_t len,
                          size_t *used, struct port_action *action, struct error *err);
-/* The answer to WRITE: the target took n bytes, the rest is held here. */
+/* The answer to WRITE: the target took n bytes, the rest is held here. (Not needed after port_session_broke.) */
 void port_session_wrote(struct port_session *ps, int64_t now_ms, size_t n);
 
 /* What is held for a target, oldest first; null when nothing. */
@@ -161,16 +169,17 @@ const uint8_t *port_session_held(const struct port_session *ps, uint16_t stream,
 void port_session_took(struct port_session *ps, uint16_t stream, int64_t now_ms, size_t n,
                        struct port_action *action);
 
+/* What is held for it can be written from here on. */
 void port_session_connected(struct port_session *ps, uint16_t stream, int64_t now_ms,
                             struct port_action *action);
-/* The dial failed: the client is told by flag and FIN; frees the slot once that is sent. */
+/* The dial failed: the client is told by flag and FIN; the slot is free once that is sent. */
 void port_session_failed(struct port_session *ps, uint16_t stream);
-/* The connection broke. FIN goes to the client; what was held is dropped. */
+/* The connection broke. FIN goes to the client, if it has not gone before; what was held is dropped. */
 void port_session_broke(struct port_session *ps, uint16_t stream);
 /* Basic sessions: the one stream at the start (its connection is dialled before the session begins), and the client's flag
  * DisconnectToPort. */
 uint16_t port_session_begin_basic(struct port_session *ps, int64_t now_ms);
-void port_session_disconnect(struct port_session *ps, struct port_action *action);
+void port_session_disconnect(struct port_session *ps, int64_t now_ms, struct port_action *action);
 
 /* The stream whose target holds up the others, PORT_NO_STREAM when none does. */
 uint16_t port_session_blocked_on(const struct port_session *ps);
@@ -195,8 +204,10 @@ void port_session_sent(struct port_session *ps, uint16_t stream, int64_t now_ms,
 /* The read gave the end. A FIN is due (PORT_BASIC_ONCE: END). */
 void port_session_target_ended(struct port_session *ps, uint16_t stream, int64_t now_ms,
                                struct port_action *action);
-/* smux id of a stream that was refused for want of a slot; it wants flag and FIN. False when there is none. */
-bool port_session_take_refused(struct port_session *ps, uint32_t *id);
+/* smux id of a stream that was refused for want of a slot; it wants a flag, then FIN. False when there is none. */
+bool port_session_refused(const struct port_session *ps, uint32_t *id, bool *flag_sent);
+void port_session_refused_flag_sent(struct port_session *ps);
+void port_session_refused_fin_sent(struct port_session *ps);
 
 const struct port_stream *port_session_stream(const struct port_session *ps, uint16_t stream);
 uint16_t port_session_open_streams(const struct port_session *ps);

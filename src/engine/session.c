@@ -39,22 +39,29 @@ static void do_nothing(struct session *s, int64_t now_ms)
     (void) now_ms;
 }
 
-static void start_greeting(struct session *s, int64_t now_ms)
+/* Not part of the stream, so neither kept nor resent: said again if the connection breaks before the client has answered. */
+static void announce(struct session *s, int64_t now_ms)
 {
     char payload[SSMMESSAGES_PAYLOAD_SIZE];
     struct error err = ERROR_INIT;
     struct writer out = writer_of(payload, sizeof payload);
     ssmmessages_write_session_state(&out, str_from(s->document->session_id), SSMMESSAGES_CONNECTED);
-    int result = data_channel_send_plain(&s->channel, now_ms, AGENT_MESSAGE_AGENT_SESSION_STATE,
-                                         writer_view(&out), &err);
-    out = writer_of(payload, sizeof payload);
-    handshake_write_request(&out, str_from(s->document->properties));
-    if (result == 0)
-        result = data_channel_send_message(&s->channel, now_ms, PAYLOAD_HANDSHAKE_REQUEST, out.start, out.len,
-                                           &err);
+    if (data_channel_send_plain(&s->channel, now_ms, AGENT_MESSAGE_AGENT_SESSION_STATE, writer_view(&out),
+                                &err) < 0)
+        session_end(s, now_ms, true, str_from(err.text));
+}
+
+static void start_greeting(struct session *s, int64_t now_ms)
+{
+    char payload[SSMMESSAGES_PAYLOAD_SIZE];
+    struct error err = ERROR_INIT;
+    struct writer out = writer_of(payload, sizeof payload);
     s->state = SESSION_GREETING;
     s->state_until_ms = now_ms + HANDSHAKE_TIMEOUT_MS;
-    if (result < 0)
+    announce(s, now_ms);
+    handshake_write_request(&out, str_from(s->document->properties));
+    if (data_channel_send_message(&s->channel, now_ms, PAYLOAD_HANDSHAKE_REQUEST, out.start, out.len, &err) <
+        0)
         session_end(s, now_ms, true, str_from(err.text));
 }
 
@@ -69,8 +76,8 @@ static void complete(struct session *s, int64_t now_ms)
         session_end(s, now_ms, true, str_from(err.text));
         return;
     }
-    data_channel_hold(&s->channel, now_ms,
-                      s->port.mode == PORT_MULTIPLEXED ? INT64_MAX : now_ms + SESSION_HOLD_MS);
+    s->complete_sequence = data_channel_next_sequence(&s->channel) - 1;
+    data_channel_hold(&s->channel, now_ms, INT64_MAX);
     s->state = SESSION_OPEN;
     s->state_until_ms = INT64_MAX;
     s->ready_due = true;
@@ -98,27 +105,41 @@ static void fail_greeting(struct session *s, int64_t now_ms)
     session_end(s, now_ms, true, STR_LITERAL("the client did not answer the handshake within 15 s"));
 }
 
+static bool client_has_all(const struct session *s)
+{
+    return s->client_gone || data_channel_drained(&s->channel);
+}
+
+/* Nothing is left that somebody would miss: all we said has arrived, and targets have all they were sent, or are gone. */
+static bool is_drained(const struct session *s)
+{
+    bool targets_have_all = !s->port_ready || (s->port.chunks_used == 0 && !s->input_waits);
+    return client_has_all(s) && targets_have_all;
+}
+
 static void begin_ending(struct session *s, int64_t now_ms)
 {
     s->state = SESSION_ENDING;
     s->state_until_ms = now_ms + SESSION_DRAIN_MS;
-    if (data_channel_state(&s->channel) == DATA_CHANNEL_DOWN)
+    if (data_channel_state(&s->channel) == DATA_CHANNEL_DOWN && is_drained(s))
+        s->state = SESSION_OVER;
+}
+
+/* The connection is lost while the end is near: what is not there yet has its time still, over another connection. */
+static void keep_ending(struct session *s, int64_t now_ms)
+{
+    if (s->said_goodbye || is_drained(s) || now_ms >= s->state_until_ms)
         s->state = SESSION_OVER;
 }
 
 static void say_goodbye(struct session *s, int64_t now_ms)
 {
     s->state_until_ms = now_ms + 2 * DATA_CHANNEL_CLOSING_MS;
+    s->said_goodbye = true;
     if (data_channel_state(&s->channel) == DATA_CHANNEL_UP)
         data_channel_shut_down(&s->channel, now_ms, WEBSOCKET_CLOSE_NORMAL, STR_LITERAL("session ended"));
     else
         s->state = SESSION_OVER;
-}
-
-static void be_over(struct session *s, int64_t now_ms)
-{
-    (void) now_ms;
-    s->state = SESSION_OVER;
 }
 
 /* Every event in every state; LOST before the end is the caller's to mend, and told by session_next. */
@@ -129,7 +150,7 @@ static void (*const lifecycle[SESSION_STATE_COUNT][EVENT_COUNT])(struct session 
                           [EVENT_TIMER] = do_nothing,
                           [EVENT_END] = begin_ending,
                           [EVENT_LOST] = do_nothing},
-    [SESSION_GREETING] = {[EVENT_CONNECTED] = do_nothing,
+    [SESSION_GREETING] = {[EVENT_CONNECTED] = announce,
                           [EVENT_RESPONSE] = await_probe,
                           [EVENT_PROBED] = do_nothing,
                           [EVENT_TIMER] = fail_greeting,
@@ -152,7 +173,7 @@ static void (*const lifecycle[SESSION_STATE_COUNT][EVENT_COUNT])(struct session 
                         [EVENT_PROBED] = do_nothing,
                         [EVENT_TIMER] = say_goodbye,
                         [EVENT_END] = do_nothing,
-                        [EVENT_LOST] = be_over},
+                        [EVENT_LOST] = keep_ending},
     [SESSION_OVER] = {[EVENT_CONNECTED] = do_nothing,
                       [EVENT_RESPONSE] = do_nothing,
                       [EVENT_PROBED] = do_nothing,
@@ -211,23 +232,39 @@ bool session_is_over(const struct session *s)
 
 bool session_wants_connection(const struct session *s)
 {
-    return s->state < SESSION_ENDING && data_channel_state(&s->channel) == DATA_CHANNEL_DOWN;
+    if (data_channel_state(&s->channel) != DATA_CHANNEL_DOWN || s->state == SESSION_OVER)
+        return false;
+    return s->state != SESSION_ENDING || (!s->said_goodbye && !client_has_all(s));
 }
 
-/* Nothing is left that somebody would miss: all we said has arrived, and targets have all they were sent. */
-static bool is_drained(const struct session *s)
+/* ENDING before its time is up: nobody waits for anything any more. */
+static bool may_leave(const struct session *s)
 {
-    return data_channel_drained(&s->channel) && (!s->port_ready || s->port.chunks_used == 0);
+    return s->state == SESSION_ENDING && !s->said_goodbye && is_drained(s);
+}
+
+static bool gave_up(const struct session *s, int64_t now_ms)
+{
+    return s->state < SESSION_ENDING && s->lost_ms != INT64_MAX && now_ms - s->lost_ms >= SESSION_LOST_MS;
+}
+
+/* Basic sessions: the client may be spoken to a while after it has HandshakeComplete. */
+static void limit_hold(struct session *s, int64_t now_ms)
+{
+    if (!s->hold_limited && s->state == SESSION_OPEN && s->port.mode != PORT_MULTIPLEXED &&
+        data_channel_acknowledged(&s->channel, s->complete_sequence)) {
+        s->hold_limited = true;
+        data_channel_hold_until(&s->channel, now_ms + SESSION_HOLD_MS);
+    }
 }
 
 void session_tick(struct session *s, int64_t now_ms)
 {
     data_channel_tick(&s->channel, now_ms);
-    if (s->state == SESSION_ENDING && is_drained(s) && data_channel_state(&s->channel) == DATA_CHANNEL_UP)
-        s->state_until_ms = now_ms;
-    if (now_ms >= s->state_until_ms)
+    limit_hold(s, now_ms);
+    if (now_ms >= s->state_until_ms || may_leave(s))
         dispatch(s, EVENT_TIMER, now_ms);
-    if (s->lost_ms != INT64_MAX && now_ms - s->lost_ms >= SESSION_LOST_MS)
+    if (gave_up(s, now_ms))
         session_end(s, now_ms, true,
                     STR_LITERAL("the connection to Session Manager could not be restored for 120 s"));
 }
@@ -242,9 +279,11 @@ int64_t session_deadline(struct session *s, int64_t now_ms)
     int64_t at_ms = earlier(data_channel_deadline(&s->channel, now_ms), s->state_until_ms);
     if (s->state == SESSION_OVER)
         return s->over_told ? INT64_MAX : now_ms;
-    if (s->lost_ms != INT64_MAX)
+    if (may_leave(s))
+        return now_ms;
+    if (s->state < SESSION_ENDING && s->lost_ms != INT64_MAX)
         at_ms = earlier(at_ms, s->lost_ms + SESSION_LOST_MS);
-    if (s->port_ready)
+    if (s->state == SESSION_OPEN)
         at_ms = earlier(at_ms, port_session_deadline(&s->port));
     return at_ms;
 }
@@ -275,7 +314,7 @@ static void take_flag(struct session *s, int64_t now_ms, const struct data_chann
     case PAYLOAD_FLAG_DISCONNECT_TO_PORT:
         if (!s->port_ready)
             break;
-        port_session_disconnect(&s->port, &event->port);
+        port_session_disconnect(&s->port, now_ms, &event->port);
         if (event->port.todo != PORT_TODO_NOTHING)
             event->type = SESSION_EVENT_PORT;
         break;
@@ -295,7 +334,7 @@ static void take_output(struct session *s, int64_t now_ms, const struct data_cha
         return;
     }
     if (port_session_receive(&s->port, now_ms, data->data, data->len, &used, &event->port, err) < 0) {
-        session_end(s, now_ms, true, str_from(err->text));
+        session_end(s, now_ms, true, str_from(err->text)); /* sticky: what follows is dropped */
         return;
     }
     s->consume = used;
@@ -312,7 +351,9 @@ static bool take_data(struct session *s, int64_t now_ms, const struct data_chann
 {
     s->consume = data->len;
     s->consume_due = true;
-    if (s->state >= SESSION_ENDING)
+    /* At the end targets still get what is here for them, and nothing else counts. */
+    if (s->state == SESSION_OVER ||
+        (s->state == SESSION_ENDING && (!s->port_ready || data->payload_type != PAYLOAD_OUTPUT)))
         return true;
     switch (data->payload_type) {
     case PAYLOAD_HANDSHAKE_RESPONSE:
@@ -345,8 +386,8 @@ static void take_closed(struct session *s, int64_t now_ms, const struct data_cha
     if (json_parse(&doc, payload, tokens, sizeof tokens / sizeof tokens[0], NULL) == 0)
         json_string(&doc, json_member(&doc, json_root(&doc), "Output"), output, sizeof output, NULL);
     writer_format(&text, "the service ended the session%s%s", output[0] != '\0' ? ": " : "", output);
+    s->client_gone = true;
     session_end(s, now_ms, false, writer_view(&text));
-    s->state_until_ms = now_ms; /* nobody is left to drain to */
 }
 
 static void take_lost(struct session *s, int64_t now_ms, const struct data_channel_event *data,
@@ -367,7 +408,8 @@ static bool take_event(struct session *s, int64_t now_ms, struct session_event *
     data_channel_next(&s->channel, now_ms, &data);
     switch (data.type) {
     case DATA_CHANNEL_EVENT_DATA:
-        return take_data(s, now_ms, &data, event, err);
+        s->input_waits = !take_data(s, now_ms, &data, event, err);
+        return !s->input_waits;
     case DATA_CHANNEL_EVENT_CHANNEL_CLOSED:
         take_closed(s, now_ms, &data);
         return true;
@@ -450,10 +492,14 @@ static bool send_fin(struct session *s, int64_t now_ms, uint32_t id)
 static void answer_refused(struct session *s, int64_t now_ms)
 {
     uint32_t id;
-    while (data_channel_send_room(&s->channel, now_ms, PACER_INTERACTIVE) >= SMUX_HEADER_SIZE &&
-           port_session_take_refused(&s->port, &id)) {
-        send_flag(s, now_ms, PAYLOAD_FLAG_CONNECT_TO_PORT_ERROR);
-        send_fin(s, now_ms, id);
+    bool flag_sent;
+    while (port_session_refused(&s->port, &id, &flag_sent)) {
+        if (!flag_sent && !send_flag(s, now_ms, PAYLOAD_FLAG_CONNECT_TO_PORT_ERROR))
+            return;
+        port_session_refused_flag_sent(&s->port);
+        if (!send_fin(s, now_ms, id))
+            return;
+        port_session_refused_fin_sent(&s->port);
     }
 }
 
@@ -528,7 +574,10 @@ void session_send(struct session *s, int64_t now_ms, const struct session_gather
         if (header > 0)
             smux_write_header(data - header, SMUX_PSH, port_session_stream(&s->port, gather->stream)->id,
                               (uint16_t) len);
-        data_channel_send(&s->channel, now_ms, gather->class, data - header, header + len);
+        /* Less than asked for can't be: gather has asked for room, and nothing was sent since. */
+        if (data_channel_send(&s->channel, now_ms, gather->class, data - header, header + len) < header + len)
+            session_end(s, now_ms, true,
+                        STR_LITERAL("internal error: the data channel took less than it had room for"));
         s->last_data_ms = now_ms;
     }
     port_session_sent(&s->port, gather->stream, now_ms, len, more);

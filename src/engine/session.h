@@ -6,7 +6,7 @@
  *      │                                              │ 15 s, refusal              │ (acknowledged)   or SESSION_PROBE_MS   │
  *      │                                              ▼                            ▼                  HandshakeComplete     │
  *      └──────── end ────────────────────────────► ENDING ◄──────────────────────── OPEN ◄───────────────────────────────────┘
- *                                                    │ drained, or SESSION_DRAIN_MS
+ *                                                    │ drained and said goodbye, or time is up
  *                                                    ▼
  *                                                  OVER: the reason is told to the service (agent_task_complete)
  *
@@ -15,8 +15,14 @@
  * What ends a session: the service (channel_closed), the client (flag TerminateSession), the target of a session that has
  * only one (PORT_BASIC_ONCE), the caller (session_end), a broken peer (framing), or SESSION_LOST_MS without a connection.
  *
- * The caller's loop: bytes in (session_in_buf, session_in_ack), session_next until NONE, and whatever the events ask for;
- * at the end of its turn session_gather until it has nothing to read, then session_out_buf and session_out_ack.
+ * The end. Nothing is read from targets any more, but what was said before still arrives: at the client, over another
+ * connection if need be, and at targets. SESSION_DRAIN_MS at most.
+ *
+ * The caller's turn, after anything that was told to the session, its `channel` or its `port`: session_tick, bytes in
+ * (data_channel_in_buf and data_channel_in_ack of `channel`, while data_channel_wants_input), session_next until NONE, and
+ * whatever the events ask for; session_gather until NOTHING; data_channel_out_buf and data_channel_out_ack of `channel`
+ * until nothing is left; session_next once more, since a gather may have made room for input. Then session_deadline says
+ * when the next turn is, if nothing happens before.
  */
 #ifndef FUMIDAI_ENGINE_SESSION_H
 #define FUMIDAI_ENGINE_SESSION_H
@@ -88,6 +94,11 @@ struct session {
     int64_t state_until_ms; /* of GREETING, PROBING, ENDING */
     int64_t lost_ms;        /* since when there is no connection; INT64_MAX while there is one */
     int64_t last_data_ms;   /* a payload byte moved either way */
+    int64_t complete_sequence; /* HandshakeComplete's */
+    bool hold_limited;
+    bool client_gone;  /* the service has ended the session: nobody is left to drain to */
+    bool said_goodbye; /* ENDING: the websocket is being closed */
+    bool input_waits;  /* a payload was shown that could not be taken yet */
     bool over_told;
     bool ready_due;
     bool begin_due;   /* basic: the first dial has to be asked for */
