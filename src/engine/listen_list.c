@@ -2,16 +2,24 @@
 
 #include <string.h>
 
-/* "HOST:PORT", "[IPv6]:PORT". */
+static bool has_any(struct str text, const char *characters)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.ptr[i] == '\0' || strchr(characters, text.ptr[i]) != NULL)
+            return true;
+    return false;
+}
+
+/* "HOST:PORT", "[IPv6]:PORT". Whether the host is a name or an address is seen when it is dialled. */
 static bool split_host_port(struct str text, struct str *host, struct str *port)
 {
     if (!str_cut_last(text, ':', host, port))
         return false;
     if (str_starts_with(*host, "[") && str_ends_with(*host, "]"))
         *host = str_slice(*host, 1, host->len - 1);
-    else if (memchr(host->ptr, ':', host->len) != NULL)
-        return false;
-    return host->len > 0;
+    else
+        return host->len > 0 && !has_any(*host, ":[]=");
+    return host->len > 0 && !has_any(*host, "[]=");
 }
 
 static bool parse_listener(struct str text, struct listen_entry *entry)
