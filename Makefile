@@ -37,10 +37,10 @@ CFLAGS   := -std=c11 $(WARNINGS) -MMD -MP
 
 # What every tunnelled byte passes through. The product has these built for speed (and BearSSL's ciphers and hashes, see
 # BEARSSL_FAST), and everything else for size: that is a fifth of it.
-FAST := src/base/bytes src/wire/agent_message src/wire/smux src/wire/websocket src/engine/data_channel src/engine/pacer \
-        src/engine/inbox src/engine/outbox
+FAST := src/base/bytes src/base/sha256 src/wire/agent_message src/wire/smux src/wire/websocket \
+        src/engine/data_channel src/engine/inbox src/engine/outbox src/engine/pacer
 
-# --- variants: <name>_CC, _FLAGS for our sources, _BEARSSL for BearSSL's, _FAST on top for what is in the lists of both ---
+# --- variants: <name>_CC, _FLAGS for our sources, _BEARSSL for BearSSL's, _FAST on top for what is in the lists of both -
 
 # No unwind tables: nothing here unwinds, and they are a tenth of the size.
 HARDENING := -fPIE -fstack-protector-strong -fno-asynchronous-unwind-tables -fno-unwind-tables
@@ -51,7 +51,7 @@ $1_CC       = $$($1_GCC) $$($1_MUSL_INCLUDES) -ffile-prefix-map=$$(CURDIR)=.
 $1_FLAGS   := -Os $(HARDENING) $(SECTIONS)
 $1_BEARSSL := -Os $(HARDENING) $(SECTIONS)
 $1_FAST    := -O2
-$1_NEEDS   := $$($1_MUSL)/unpacked
+$1_LIBC    := $$($1_MUSL)/unpacked
 endef
 $(foreach a,amd64 arm64,$(eval $(call product,$a)))
 
@@ -77,11 +77,11 @@ include third_party/trust_anchors.mk
 include third_party/cmocka.mk
 
 define variant
-build/$1/obj/%.o: %.c Makefile | $(JSMN)/jsmn.h $$($1_NEEDS)
+build/$1/obj/%.o: %.c Makefile $$($1_LIBC) | $(JSMN)/jsmn.h $$($1_NEEDS)
 	@mkdir -p $$(@D)
 	$$(Q)$$($1_CC) $$(CPPFLAGS) $$(CFLAGS) $$($1_FLAGS) $$(if $$(filter $$(FAST),$$*),$$($1_FAST)) -c $$< -o $$@
 
-build/$1/bearssl/%.o: $(BEARSSL)/src/%.c Makefile third_party/bearssl.mk | $$($1_NEEDS)
+build/$1/bearssl/%.o: $(BEARSSL)/src/%.c Makefile third_party/bearssl.mk $$($1_LIBC) | $$($1_NEEDS)
 	@mkdir -p $$(@D)
 	$$(Q)$$($1_CC) $$(BEARSSL_FLAGS) $$($1_BEARSSL) $$(if $$(filter $$(BEARSSL_FAST),$$*),$$($1_FAST)) -c $$< -o $$@
 

@@ -13,7 +13,7 @@ $(CMOCKA)/src/cmocka.c: third_party/pins third_party/fetch third_party/cmocka.mk
 	$(Q)touch $@
 
 define cmocka
-build/$1/cmocka.o: $(CMOCKA)/src/cmocka.c Makefile third_party/cmocka.mk | $$($1_NEEDS)
+build/$1/cmocka.o: $(CMOCKA)/src/cmocka.c Makefile third_party/cmocka.mk $$($1_LIBC)
 	@mkdir -p $$(@D)
 	$$(Q)$$($1_CC) $$($1_FLAGS) $(CMOCKA_HAVE) -D_UINTPTR_T_DEFINED -I$(CMOCKA)/include -c $$< -o $$@
 

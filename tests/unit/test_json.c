@@ -604,7 +604,7 @@ static void large_documents_cost_linear_time(void **state)
         assert_int_equal(json_member(&doc, 0, "absent"), JSON_ABSENT);
         assert_int_equal(json_element(&doc, 0, ITEMS), JSON_ABSENT);
         assert_int_equal(json_count(&doc, 0), ITEMS);
-        assert_true(clock() - start < 2 * CLOCKS_PER_SEC); /* about 20 ms */
+        assert_true(clock() - start < 20 * CLOCKS_PER_SEC); /* about 20 ms; 100 times that in an emulator */
     }
     free(text);
     free(tokens);
