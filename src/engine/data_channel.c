@@ -174,8 +174,9 @@ static void answer_close(struct data_channel *channel, int64_t now_ms)
 
 static void note_peer_closed(struct data_channel *channel, int64_t now_ms)
 {
-    (void) now_ms;
     channel->peer_closed = true;
+    if (channel->close_queued && channel->plain_end == 0)
+        go_down(channel, now_ms); /* ours is out already */
 }
 
 static const lifecycle_step steps[DATA_CHANNEL_STATE_COUNT][HAPPENING_COUNT] = {

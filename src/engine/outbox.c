@@ -646,8 +646,8 @@ bool outbox_acknowledge(struct outbox *outbox, int64_t sequence, int64_t now_ms)
         return false;
     uint16_t slot = (uint16_t) (*entry_of(outbox, sequence) - 1);
     const struct outbox_message *message = &outbox->messages[slot];
-    if (!message->sealed || (message->state == OUTBOX_SENDING && message->from == OUTBOX_UNSENT))
-        return false; /* never sent: the peer can't know it */
+    if (message->state == OUTBOX_UNSENT)
+        return false; /* the peer can't know it */
     if (message->state == OUTBOX_FIRST_FLIGHT) {
         measure(outbox, now_ms - message->sent_ms);
         if (message->order > outbox->acked_order)

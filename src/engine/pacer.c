@@ -120,12 +120,13 @@ static void credit(struct pacer *pacer, int64_t now_ms)
 
     if (elapsed_ms < PACER_CLUMP_MS)
         return;
-    if (elapsed_ms > PACER_CREDIT_MAX_MS)
-        elapsed_ms = PACER_CREDIT_MAX_MS;
+    if (elapsed_ms > PACER_WINDOW_MS)
+        elapsed_ms = PACER_WINDOW_MS;
     pacer->even_rate = plan_even_rate(pacer);
+    int64_t most = MILLIONTHS + PACER_CREDIT_MAX_MS * pacer->even_rate;
     pacer->credit += elapsed_ms * pacer->even_rate;
-    if (pacer->credit > PACER_CREDIT_MAX_MS * pacer->even_rate)
-        pacer->credit = PACER_CREDIT_MAX_MS * pacer->even_rate;
+    if (pacer->credit > most)
+        pacer->credit = most;
     pacer->credited_ms = now_ms;
 }
 
@@ -180,13 +181,19 @@ int64_t pacer_next_ms(struct pacer *pacer, int64_t now_ms, enum pacer_class clas
     if (pacer_allows(pacer, now_ms, class) > 0)
         return now_ms;
     uint32_t limit = pacer_window_limit(pacer);
-    uint32_t usable = class == PACER_INTERACTIVE ? limit : limit - reserve_of(pacer);
-    if (pacer->window_sent >= usable)
-        return freed_ms(pacer, pacer->window_sent - usable);
-    int64_t missing = MILLIONTHS - pacer->credit;
-    int64_t wait_ms = pacer->even_rate > 0 ? (missing + pacer->even_rate - 1) / pacer->even_rate : 0;
-    int64_t next_ms = pacer->credited_ms + (wait_ms < PACER_CLUMP_MS ? PACER_CLUMP_MS : wait_ms);
-    return next_ms > now_ms ? next_ms : now_ms + 1;
+    if (class == PACER_INTERACTIVE)
+        return freed_ms(pacer, pacer->window_sent - limit);
+    uint32_t usable = limit - reserve_of(pacer);
+    int64_t next_ms;
+    if (pacer->window_sent >= usable) {
+        next_ms = freed_ms(pacer, pacer->window_sent - usable);
+    } else {
+        int64_t missing = MILLIONTHS - pacer->credit;
+
+        next_ms = pacer->credited_ms;
+        next_ms += pacer->even_rate > 0 ? (missing + pacer->even_rate - 1) / pacer->even_rate : 0;
+    }
+    return next_ms > now_ms + PACER_CLUMP_MS ? next_ms : now_ms + PACER_CLUMP_MS;
 }
 
 static uint32_t halved(uint32_t value, uint32_t full)

@@ -1,0 +1,181 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "engine/inbox.h"
+
+static struct inbox inbox;
+static void *memory;
+
+static int fresh(void **state)
+{
+    (void) state;
+    if (memory == NULL)
+        memory = mmap(NULL, INBOX_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    else
+        madvise(memory, INBOX_MEMORY_SIZE, MADV_DONTNEED);
+    inbox_init(&inbox, memory);
+    return memory == MAP_FAILED;
+}
+
+static enum inbox_verdict take(int64_t sequence, const char *payload)
+{
+    return inbox_take(&inbox, sequence, (uint32_t) sequence + 1, payload, strlen(payload));
+}
+
+static void assert_front(const char *payload, size_t message_left)
+{
+    const uint8_t *data;
+    uint32_t type;
+    size_t len, left;
+
+    assert_true(inbox_front(&inbox, &type, &data, &len, &left));
+    assert_int_equal(len, strlen(payload));
+    assert_memory_equal(data, payload, len);
+    assert_int_equal(left, message_left);
+}
+
+static void assert_empty(void)
+{
+    const uint8_t *data;
+    uint32_t type;
+    size_t len, left;
+
+    assert_false(inbox_front(&inbox, &type, &data, &len, &left));
+}
+
+static void puts_in_order_each_once(void **state)
+{
+    (void) state;
+    assert_int_equal(take(2, "c"), INBOX_NEW);
+    assert_int_equal(take(1, "b"), INBOX_NEW);
+    assert_empty();
+    assert_int_equal(take(2, "other"), INBOX_DOUBLE);
+    assert_int_equal(take(0, "a"), INBOX_NEW);
+    assert_int_equal(take(0, "other"), INBOX_DOUBLE);
+    assert_front("a", 1);
+    inbox_consume(&inbox, 1);
+    assert_int_equal(take(0, "other"), INBOX_DOUBLE);
+    assert_front("b", 1);
+    inbox_consume(&inbox, 1);
+    assert_front("c", 1);
+    inbox_consume(&inbox, 1);
+    assert_empty();
+    assert_int_equal(inbox.used, 0);
+}
+
+static void consumes_in_parts_and_keeps_the_type(void **state)
+{
+    const uint8_t *data;
+    uint32_t type;
+    size_t len, left;
+
+    (void) state;
+    take(0, "");
+    take(1, "hello");
+    assert_front("", 0);
+    inbox_consume(&inbox, 0);
+    inbox_consume(&inbox, 2);
+    assert_front("llo", 3);
+    inbox_consume(&inbox, 0);
+    assert_true(inbox_front(&inbox, &type, &data, &len, &left));
+    assert_int_equal(type, 2);
+    inbox_consume(&inbox, 3);
+    assert_empty();
+}
+
+static void a_long_payload_comes_in_pieces(void **state)
+{
+    static char payload[2 * INBOX_SLOT_SIZE + 11];
+    const uint8_t *data;
+    uint32_t type;
+    size_t len, left, at = 0;
+
+    (void) state;
+    for (size_t i = 0; i < sizeof payload; i++)
+        payload[i] = (char) (i % 251);
+    assert_int_equal(inbox_take(&inbox, 0, 5, payload, sizeof payload), INBOX_NEW);
+    while (inbox_front(&inbox, &type, &data, &len, &left)) {
+        assert_int_equal(left, sizeof payload - at);
+        assert_int_equal(type, 5);
+        assert_memory_equal(data, payload + at, len);
+        inbox_consume(&inbox, len);
+        at += len;
+    }
+    assert_int_equal(at, sizeof payload);
+    assert_int_equal(inbox.used, 0);
+    assert_int_equal(inbox_take(&inbox, 1, 5, payload, INBOX_PAYLOAD_MAX + 1), INBOX_REFUSED);
+}
+
+/* Early messages never take the room that the expected one needs. */
+static void the_expected_message_has_room_however_many_came_early(void **state)
+{
+    size_t kept = 0;
+
+    (void) state;
+    for (int64_t sequence = 1; sequence < INBOX_SPAN; sequence++)
+        kept += take(sequence, "early") == INBOX_NEW;
+    assert_int_equal(kept, INBOX_MESSAGES - INBOX_RESERVE);
+    assert_int_equal(take(0, "expected"), INBOX_NEW);
+    assert_front("expected", 8);
+    assert_int_equal(inbox.expected, INBOX_MESSAGES - INBOX_RESERVE + 1);
+}
+
+static void what_is_not_consumed_fills_it_to_the_last_slot(void **state)
+{
+    int64_t sequence = 0;
+
+    (void) state;
+    while (take(sequence, "x") == INBOX_NEW)
+        sequence++;
+    assert_int_equal(sequence, INBOX_MESSAGES);
+    assert_int_equal(take(sequence, "x"), INBOX_REFUSED);
+    inbox_consume(&inbox, 1);
+    assert_int_equal(take(sequence, "x"), INBOX_NEW);
+    assert_int_equal(inbox.used, INBOX_MESSAGES);
+}
+
+static void numbers_far_ahead_are_refused(void **state)
+{
+    (void) state;
+    assert_int_equal(take(INBOX_SPAN, "x"), INBOX_REFUSED);
+    assert_int_equal(take(INT64_MAX, "x"), INBOX_REFUSED);
+    assert_int_equal(take(INBOX_SPAN - 1, "x"), INBOX_NEW);
+    assert_int_equal(take(0, "x"), INBOX_NEW);
+    inbox_consume(&inbox, 1);
+    assert_int_equal(take(INBOX_SPAN, "x"), INBOX_NEW);
+}
+
+static void knows_how_many_the_peer_still_holds(void **state)
+{
+    (void) state;
+    assert_int_equal(inbox_missing(&inbox), 0);
+    take(0, "x");
+    assert_int_equal(inbox_missing(&inbox), 0);
+    take(5, "x");
+    assert_int_equal(inbox_missing(&inbox), 4);
+    take(INBOX_SPAN + 10, "x"); /* seen, though refused */
+    assert_int_equal(inbox_missing(&inbox), INBOX_SPAN + 10 + 1 - 1 - 1);
+    take(INT64_MAX, "x"); /* nonsense */
+    assert_int_equal(inbox_missing(&inbox), INBOX_SPAN + 10 + 1 - 1 - 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(puts_in_order_each_once, fresh),
+        cmocka_unit_test_setup(consumes_in_parts_and_keeps_the_type, fresh),
+        cmocka_unit_test_setup(a_long_payload_comes_in_pieces, fresh),
+        cmocka_unit_test_setup(the_expected_message_has_room_however_many_came_early, fresh),
+        cmocka_unit_test_setup(what_is_not_consumed_fills_it_to_the_last_slot, fresh),
+        cmocka_unit_test_setup(numbers_far_ahead_are_refused, fresh),
+        cmocka_unit_test_setup(knows_how_many_the_peer_still_holds, fresh),
+    };
+
+    return cmocka_run_group_tests_name("inbox", tests, NULL, NULL);
+}
