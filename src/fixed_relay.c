@@ -266,8 +266,12 @@ void fixed_relays_close_door(struct fixed_relays *relays, bool closed)
 
 void fixed_relays_end(struct fixed_relays *relays)
 {
-    while (relays->first != NULL)
-        close_connection(relays->first, "the task ends", true);
+    struct fixed_connection *c = relays->first;
+    while (c != NULL) {
+        struct fixed_connection *next = c->next;
+        close_connection(c, "the task ends", true);
+        c = next;
+    }
 }
 
 bool fixed_relays_has_port(const struct fixed_relays *relays, uint16_t port)

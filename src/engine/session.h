@@ -91,9 +91,9 @@ struct session {
     char banner[SESSION_TEXT_SIZE];
     struct handshake_response client;
     int64_t started_ms;
-    int64_t state_until_ms; /* of GREETING, PROBING, ENDING */
-    int64_t lost_ms;        /* since when there is no connection; INT64_MAX while there is one */
-    int64_t last_data_ms;   /* a payload byte moved either way */
+    int64_t state_until_ms;    /* of GREETING, PROBING, ENDING */
+    int64_t lost_ms;           /* since when there is no connection; INT64_MAX while there is one */
+    int64_t last_data_ms;      /* a payload byte moved either way */
     int64_t complete_sequence; /* HandshakeComplete's */
     bool hold_limited;
     bool client_gone;  /* the service has ended the session: nobody is left to drain to */
