@@ -43,7 +43,7 @@ func TestReachesTheEndWhateverFails(t *testing.T) {
 	w.Edge.Faults.Add(edge.Fault{Service: "ecs", Probability: p, Effect: edge.EffectResetBefore})
 
 	for i, task := range tasks {
-		w.stopped(task, 90*time.Second)
+		t.Logf("task %d lived %v", i, w.stopped(task, 4*time.Minute)) // within the deadline of an end
 		w.wantEnded(names[i], 0)
 		if calls := strings.Join(w.calls(task), " "); !strings.Contains(calls, "UpdateService") {
 			t.Errorf("task %d called %s", i, calls)
@@ -66,16 +66,18 @@ func TestReachesTheEndWhateverFails(t *testing.T) {
 
 // TestFailuresThatDoNotPass: the end comes all the same, and the exit status says that it was not as asked for.
 func TestFailuresThatDoNotPass(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		faults []edge.Fault
 		calls  []string // that are carried out all the same
+		exit   int32
 	}{
-		{"may not update the service", []edge.Fault{denied("UpdateService")}, []string{"StopTask"}},
-		{"may not stop the task", []edge.Fault{denied("StopTask")}, []string{"UpdateService"}},
-		{"the API is down", []edge.Fault{{Service: "ecs", Effect: edge.EffectResetBefore}}, nil},
-		{"the API hangs", []edge.Fault{{Service: "ecs", Effect: edge.EffectHang}}, nil},
-		{"no credentials", []edge.Fault{{Service: edge.ServiceCredentials, Effect: edge.EffectError, Status: 500}}, nil},
+		{"may not update the service", []edge.Fault{denied("UpdateService")}, []string{"StopTask"}, 125},
+		{"may not stop the task: ECS does, having scaled in", []edge.Fault{denied("StopTask")}, []string{"UpdateService"}, 0},
+		{"the API is down", []edge.Fault{{Service: "ecs", Effect: edge.EffectResetBefore}}, nil, 125},
+		{"the API hangs", []edge.Fault{{Service: "ecs", Effect: edge.EffectHang}}, nil, 125},
+		{"no credentials", []edge.Fault{{Service: edge.ServiceCredentials, Effect: edge.EffectError, Status: 500}}, nil, 125},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -86,8 +88,8 @@ func TestFailuresThatDoNotPass(t *testing.T) {
 			}
 			w.stopped(task, 75*time.Second)
 			w.wantCalls(task, test.calls...)
-			if got := *task.State().Containers[0].ExitCode; got != 125 {
-				t.Errorf("exit code %d, want 125: the end was not as asked for", got)
+			if got := *task.State().Containers[0].ExitCode; got != test.exit {
+				t.Errorf("exit code %d, want %d", got, test.exit)
 			}
 		})
 	}
@@ -99,6 +101,7 @@ func denied(action string) edge.Fault {
 }
 
 func TestClocksApart(t *testing.T) {
+	t.Parallel()
 	for _, skew := range []time.Duration{-20 * time.Minute, 20 * time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
 			t.Parallel()

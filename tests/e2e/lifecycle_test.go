@@ -110,6 +110,7 @@ func TestStopTaskFromOutsideIsReplaced(t *testing.T) {
 }
 
 func TestWrappedCommandEnds(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, how string
 		exit      int32

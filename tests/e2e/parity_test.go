@@ -23,6 +23,7 @@ import (
 
 // TestSettings: every setting of the original, as a flag and as a variable, does what it did.
 func TestSettings(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name        string
 		env, args   []string
@@ -154,6 +155,7 @@ func isJSON(t *testing.T, out string) {
 
 // TestBadSettings: one line that names the setting, the value and what is allowed; status 2; nothing was started.
 func TestBadSettings(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name      string
 		env, args []string
@@ -192,6 +194,7 @@ func (w *world) endsOf(variables map[string]string) *ecs.Task {
 }
 
 func TestEndAsAskedFor(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name      string
 		variables map[string]string

@@ -92,7 +92,10 @@ func prepare(t *testing.T) (*solo, func(env []string, args ...string)) {
 	return s, func(env []string, args ...string) {
 		t.Helper()
 		img, _ := image("")
-		env = append([]string{"ECS_TST_SSM_AGENT_LOG_LOCATION=" + seen, "FUMIDAI_RELAY=off"}, env...)
+		env = append([]string{"ECS_TST_SSM_AGENT_LOG_LOCATION=" + seen}, env...)
+		if !strings.Contains(strings.Join(env, " "), "FUMIDAI_RELAY=") {
+			env = append(env, "FUMIDAI_RELAY=off")
+		}
 		s.started = time.Now()
 		s.Container, err = sandbox.Run(fargate.Spec{Image: img, Args: append([]string{"/fumidai"}, args...), Env: env, ReadOnlyRoot: true,
 			Mounts: []fargate.Mount{{Source: dir, Target: "/log"}}, Stdout: &s.out, Stderr: &s.out})
