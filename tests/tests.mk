@@ -108,7 +108,7 @@ lint-tidy: $(LINT_SOURCES:%.c=build/lint/%.tidy)
 lint-cppcheck: | $(call deps,lint)
 	@mkdir -p build/lint/cppcheck
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 --suppressions-list=tests/lint/cppcheck-suppressions \
-		--cppcheck-build-dir=build/lint/cppcheck -Isrc -Itests -D_GNU_SOURCE -DFUMIDAI_VERSION='""' $(LINT_SOURCES)
+		--cppcheck-build-dir=build/lint/cppcheck -Isrc -Itests -D_GNU_SOURCE -D__x86_64__ -DFUMIDAI_VERSION='""' $(LINT_SOURCES)
 lint-format: | $(call deps,lint)
 	$(Q)tests/lint/format $(LINT_SOURCES) $(LINT_HEADERS)
 

@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "bearssl_hash.h"
+#include <bearssl_hash.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "bearssl_hash.h"
+#include <bearssl_hash.h>
 
 enum {
     BIT_FIN = 0x80,
@@ -311,7 +311,7 @@ static int take_frame(struct websocket_decoder *decoder, struct websocket_event 
     if (code != 0 || decoder->end - decoder->start - frame.header_size < frame.len)
         return code;
     uint8_t *payload = decoder->buffer + decoder->start + frame.header_size;
-    if (frame.masked)
+    if (frame.mask != NULL)
         websocket_mask(payload, (size_t) frame.len, frame.mask, 0);
     decoder->start += frame.header_size + (size_t) frame.len;
     *progress = true;

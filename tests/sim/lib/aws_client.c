@@ -122,6 +122,8 @@ static void drop_unacknowledged(struct aws_client *c, struct aws_client_message 
 {
     struct aws_client_message *m = *at;
 
+    if (m == NULL)
+        abort();
     *at = m->next;
     if (c->newest == m)
         c->newest = NULL;
