@@ -170,24 +170,24 @@ static int judge_upgrade(struct channel_link *link)
 /* 0: go on later; 1: upgraded; negative: refused. */
 static int read_upgrade(struct channel_link *link)
 {
-    size_t len;
-    const uint8_t *data;
-    struct http_event event = {.type = HTTP_EVENT_NONE};
-    while ((data = stream_recv_buf(link->stream, &len)) != NULL) {
+    struct http_event event;
+    do {
+        size_t len = 0;
         size_t used;
-        int result = http_response_feed(&link->upgrade->response, data, len, &used, &event, &link->err);
+        const uint8_t *data = stream_recv_buf(link->stream, &len);
+        int result = http_response_feed(&link->upgrade->response, data, data != NULL ? len : 0, &used, &event,
+                                        &link->err);
         if (result < 0)
             return error_prefix(&link->err, "%s", open_calls[link->channel].action);
         if (event.type == HTTP_EVENT_BODY)
             collect_body(link->upgrade, event.body);
-        stream_recv_ack(link->stream, used);
+        if (used > 0)
+            stream_recv_ack(link->stream, used);
         if (event.type == HTTP_EVENT_END) {
             result = judge_upgrade(link);
             return result == 0 ? 1 : result;
         }
-        if (event.type == HTTP_EVENT_NONE && used == 0)
-            break;
-    }
+    } while (event.type != HTTP_EVENT_NONE); /* an end may need no bytes */
     if (stream_state(link->stream) == STREAM_ENDED) {
         if (http_response_close(&link->upgrade->response, &link->err) == 0)
             return judge_upgrade(link);
