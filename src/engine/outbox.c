@@ -93,9 +93,9 @@ static uint16_t next_free_slot(const struct outbox *outbox)
 
 static uint16_t free_large_slot(const struct outbox *outbox)
 {
-    for (uint16_t slot = OUTBOX_MESSAGES; slot < OUTBOX_SLOTS; slot++) {
+    for (int slot = OUTBOX_MESSAGES; slot < OUTBOX_SLOTS; slot++) {
         if (outbox->messages[slot].state == OUTBOX_FREE)
-            return slot;
+            return (uint16_t) slot;
     }
     return OUTBOX_NO_SLOT;
 }

@@ -161,20 +161,17 @@ static void send(struct world *w, size_t len, enum pacer_class class)
     check(taken <= room && taken == (len < room ? len : room));
 }
 
-static void step(struct world *w, struct script *s)
+static void peer_step(struct world *w, struct script *s, uint32_t what, uint32_t arg)
 {
-    uint32_t what = take(s, 1);
-    uint32_t arg = take(s, 2);
     uint32_t near = (uint32_t) w->channel.inbox.expected;
+    size_t len = arg % 256 < s->left ? arg % 256 : s->left;
 
-    switch (what % 16) {
-    case 0: {
-        size_t len = arg % 256 < s->left ? arg % 256 : s->left;
+    switch (what) {
+    case 0:
         give(w, s->at, len);
         s->at += len;
         s->left -= len;
         break;
-    }
     case 1:
         give_stream_data(w, near, arg % 1100);
         break;
@@ -193,10 +190,16 @@ static void step(struct world *w, struct script *s)
     case 6:
         give_acknowledge(w, (int64_t) arg << (arg % 40));
         break;
-    case 7:
+    default:
         give_message(w, arg % 2 == 0 ? AGENT_MESSAGE_PAUSE_PUBLICATION : AGENT_MESSAGE_START_PUBLICATION, 0,
                      NULL, 0);
         break;
+    }
+}
+
+static void own_step(struct world *w, struct script *s, uint32_t what, uint32_t arg)
+{
+    switch (what) {
     case 8:
         send(w, arg, arg % 3 == 0 ? PACER_INTERACTIVE : PACER_BULK);
         break;
@@ -222,12 +225,22 @@ static void step(struct world *w, struct script *s)
             data_channel_hold(&w->channel, w->now_ms, w->now_ms + arg);
         break;
     default:
-        if (arg % 16 == 0)
-            data_channel_shut_down(&w->channel, w->now_ms, WEBSOCKET_CLOSE_NORMAL, str_from("script"));
-        else
-            give_message(w, AGENT_MESSAGE_CHANNEL_CLOSED, 0, "{}", 2);
+        data_channel_shut_down(&w->channel, w->now_ms, WEBSOCKET_CLOSE_NORMAL, str_from("script"));
         break;
     }
+}
+
+static void step(struct world *w, struct script *s)
+{
+    uint32_t what = take(s, 1);
+    uint32_t arg = take(s, 2);
+
+    if (what % 16 < 8)
+        peer_step(w, s, what % 16, arg);
+    else if (what % 16 == 15 && arg % 16 != 0)
+        give_message(w, AGENT_MESSAGE_CHANNEL_CLOSED, 0, "{}", 2);
+    else
+        own_step(w, s, what % 16, arg);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -153,7 +153,7 @@ static void send_next(struct aws_client *c, struct gateway *g, int64_t now_ms)
     traffic_fill(c->upload_seed, c->uploaded, payload, len);
     len = frame(out, AGENT_MESSAGE_INPUT_STREAM_DATA, c->next, payload, len);
     gateway_relay(g, GATEWAY_CLIENT, out, len, true, now_ms);
-    if (c->unacknowledged_count == AWS_CLIENT_BUFFER) {
+    if (c->unacknowledged != NULL && c->unacknowledged_count == AWS_CLIENT_BUFFER) {
         c->lost_data = true;
         drop_unacknowledged(c, &c->unacknowledged);
     }

@@ -21,10 +21,9 @@ struct channel_end {
     uint64_t receive_seed, received;
     uint32_t read_bytes_per_ms; /* 0: as much as there is */
     int64_t read_ms;
-    bool small_pieces;             /* bytes in and out in odd pieces */
-    bool pauses;                   /* the gateway says pause_publication now and then */
-    const char *fault;             /* what went wrong, for ever */
-    uint64_t interactive_every_ms; /* a byte is sent as PACER_INTERACTIVE; 0 never */
+    bool small_pieces; /* bytes in and out in odd pieces */
+    bool pauses;       /* the gateway says pause_publication now and then */
+    const char *fault; /* what went wrong, for ever */
 };
 
 /* `memory` is DATA_CHANNEL_MEMORY_SIZE zeroed bytes. */
