@@ -36,6 +36,8 @@ type Options struct {
 	HalfClose bool
 	// Stream settings: pace, window, buffers. Its Dial and role are set here.
 	Stream stream.Config
+	// MuxBuffer bounds what is held for all streams; 0: the protocol's 4 MiB.
+	MuxBuffer int
 	// HandshakeTimeout; 0: 15 s.
 	HandshakeTimeout time.Duration
 }
@@ -206,7 +208,7 @@ func (c *Client) begin() {
 		c.basic, c.basicIn = io.Pipe()
 		return
 	}
-	c.Mux = smux.New(smux.Config{Client: true, HalfClose: c.opts.HalfClose,
+	c.Mux = smux.New(smux.Config{Client: true, HalfClose: c.opts.HalfClose, BufferBytes: c.opts.MuxBuffer,
 		Send: func(b []byte) error { return c.End.Send(agentmsg.Output, b) }})
 }
 

@@ -206,6 +206,15 @@ func newNetNS() (*NetNS, error) {
 	})
 }
 
+// NetNSOf is the network namespace of a process: a task's, for a test to serve or dial inside it. It has to be closed.
+func NetNSOf(pid int) (*NetNS, error) {
+	handle, err := netns.GetFromPid(pid)
+	if err != nil {
+		return nil, err
+	}
+	return &NetNS{handle: handle}, nil
+}
+
 // Close lets go of the namespace.
 func (n *NetNS) Close() error { return n.handle.Close() }
 

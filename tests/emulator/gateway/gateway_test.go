@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -219,6 +220,19 @@ func TestSizesBothModes(t *testing.T) {
 			}
 		}
 	}
+	w.settled()
+}
+
+// All the same through TLS, as the relay and the tools come.
+func TestTLS(t *testing.T) {
+	w := newWorld(t)
+	w.api.URL, w.api.TLS = w.emu.URL(), &tls.Config{RootCAs: w.emu.Edge.CA.Pool()}
+	c := w.open(listen(t, echo))
+	s, err := c.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, 20*time.Second, "20 MB each way", func() error { return exchange(s, 1, 20<<20) })
 	w.settled()
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fumidai/tests/emulator/gateway"
+	"fumidai/tests/emulator/gateway/agenttest"
 	"fumidai/tests/tools"
 	"fumidai/tests/tools/plugintest"
 )
@@ -32,7 +33,7 @@ func (w *world) plugin(document string, parameters map[string][]string, stdio bo
 
 // AWS's own client is content with this gateway, reconnects through it, and is told why a session ends.
 func TestPlugin(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(o *agenttest.Options) { o.Stream.GiveUp = true })
 	// The plugin sends a message before it notes it as sent. Over loopback the acknowledgement is often faster; the message
 	// then counts as unacknowledged until it has been resent, which the plugin does ten times a second and in order: what
 	// is really lost waits behind all of these. Networks are slower than that.
@@ -53,7 +54,8 @@ func TestPlugin(t *testing.T) {
 		within(t, 20*time.Second, "1 MB each way", func() error { return <-done })
 		stuck.Stop()
 		_ = c.Close()
-		s.Bye("client") // not while it sends: a failure to send ends its upload for good
+		time.Sleep(200 * time.Millisecond)
+		s.Bye("client") // not while it sends, and be it a FIN: a failure to send ends its upload for good
 		within(t, 5*time.Second, "its return", func() error {
 			for s.Stats().Client.Opened < i+2 {
 				time.Sleep(time.Millisecond)

@@ -43,6 +43,9 @@ type Config struct {
 	QueueBytes int
 	// IgnoreOld makes it ignore, without acknowledging, what it has processed before: AWS's client does.
 	IgnoreOld bool
+	// GiveUp takes a message that has been resent five times while others were acknowledged for arrived: AWS's client does
+	// not acknowledge again what it has processed before.
+	GiveUp bool
 	// OnOpen is called after each successful Dial, before anything is sent again.
 	OnOpen func(c *websocket.Conn)
 }
@@ -68,6 +71,7 @@ const (
 	initialTimeout = 200 * time.Millisecond
 	joinBytes      = 64 << 10
 	resendBurst    = 128 // messages each 10 ms
+	giveUp         = 5   // resends of one message while others are acknowledged
 	reconnectFirst = 50 * time.Millisecond
 	reconnectMost  = 2 * time.Second
 )
@@ -91,6 +95,7 @@ type End struct {
 	srtt     float64
 	rttvar   float64
 	timeout  time.Duration
+	newest   time.Time // when the youngest message acknowledged so far was sent
 	paused   bool
 	finished error
 
@@ -110,6 +115,7 @@ type slot struct {
 	frame   []byte
 	sent    time.Time // zero: never on any connection
 	resends int
+	tries   int // of these, since the connection or the peer last came back
 	acked   bool
 }
 
@@ -148,7 +154,8 @@ func (e *End) install(c *websocket.Conn) {
 	}
 	e.mu.Lock()
 	for seq := e.base; seq < e.next; seq++ { // everything unacknowledged goes out again on the new connection
-		e.slots[seq%int64(len(e.slots))].sent = time.Time{}
+		s := &e.slots[seq%int64(len(e.slots))]
+		s.sent, s.tries = time.Time{}, 0
 	}
 	e.mu.Unlock()
 	e.conn.Store(c)
@@ -312,6 +319,9 @@ func (e *End) resume() {
 	e.mu.Lock()
 	if e.paused {
 		e.paused = false
+		for seq := e.base; seq < e.next; seq++ {
+			e.slots[seq%int64(len(e.slots))].tries = 0
+		}
 		e.room.Broadcast()
 	}
 	e.mu.Unlock()
@@ -398,9 +408,17 @@ func (e *End) acknowledged(seq int64) {
 	}
 	s.acked = true
 	e.acked.Add(1)
+	if s.sent.After(e.newest) {
+		e.newest = s.sent
+	}
 	if s.resends == 0 && !s.sent.IsZero() {
 		e.sample(float64(time.Since(s.sent)))
 	}
+	e.advance()
+}
+
+// advance moves the window past what has been acknowledged; e.mu is held.
+func (e *End) advance() {
 	moved := false
 	for e.base < e.next && e.slots[e.base%int64(len(e.slots))].acked {
 		e.base++
@@ -441,7 +459,7 @@ func (e *End) Send(payloadType uint32, payload []byte) error {
 	s := &e.slots[seq%int64(len(e.slots))]
 	s.frame = agentmsg.Append(s.frame[:0], &agentmsg.Message{Type: e.sendType, Sequence: seq, Flags: flags,
 		ID: agentmsg.NewUUID(), PayloadType: payloadType, Payload: payload})
-	s.acked, s.resends, s.sent = false, 0, time.Now()
+	s.acked, s.resends, s.tries, s.sent = false, 0, 0, time.Now()
 	e.next++
 	frame := s.frame // the slot is not used again while this message is unacknowledged, and it cannot be acknowledged before
 	e.mu.Unlock()
@@ -488,9 +506,14 @@ func (e *End) resendOverdue() {
 		s := &e.slots[seq%int64(len(e.slots))]
 		due := seq >= e.base && !s.acked && !e.paused && e.finished == nil &&
 			time.Since(s.sent) > min(maxTimeout, e.timeout<<min(s.resends, 6))
+		if full := e.next-e.base == int64(len(e.slots)); due && e.cfg.GiveUp && s.tries >= giveUp && (full || e.newest.After(s.sent)) {
+			s.acked, due = true, false
+			e.advance()
+		}
 		if due {
 			frame = append(frame[:0], s.frame...)
 			s.resends++
+			s.tries++
 			s.sent = time.Now()
 		}
 		e.mu.Unlock()

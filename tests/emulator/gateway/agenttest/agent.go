@@ -417,7 +417,11 @@ func (s *Session) forward(st *smux.Stream) {
 
 // basic forwards one connection at a time.
 func (s *Session) basic() error {
-	var conn net.Conn
+	conn, err := s.target() // before the session starts
+	if err != nil {
+		return err
+	}
+	go s.upstream(conn)
 	defer func() {
 		if conn != nil {
 			_ = conn.Close()
