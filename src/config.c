@@ -145,6 +145,10 @@ static const struct setting settings[] = {
         "How long setting the desired count and stopping the task are tried again when they fail; "
         "then the task exits with status 125.",
         DURATION(end_deadline_ms, "5m", 0, 24 * HOUR_MS), OWN},
+    [CONFIG_CHANNEL_LIMIT] = {"channel-limit", "FUMIDAI_CHANNEL_LIMIT", IN_TASK,
+        "`fumidai health` says unhealthy when the control channel has not been open for so long and "
+        "no session is.",
+        DURATION(channel_limit_ms, "3m", 0, 24 * HOUR_MS), OWN},
     [CONFIG_TASK_PROTECTION] = {"task-protection", "FUMIDAI_TASK_PROTECTION", IN_TASK,
         "Hold ECS's scale-in protection while sessions are open.",
         SWITCH(task_protection), OWN},
@@ -170,7 +174,9 @@ static const struct {
     [CONFIG_TASK] =
         {NULL, "fumidai [flags] [--] [command args...]",
          "Relays Session Manager sessions into the VPC and ends its ECS task when nobody needs it.", true},
-    [CONFIG_HEALTH] = {"health", NULL, NULL, false},
+    [CONFIG_HEALTH] = {"health", "fumidai health",
+                       "Asks the fumidai of this container whether it is fit to serve; exits with 1 when not.",
+                       false},
     [CONFIG_FORWARD] = {"forward", NULL, NULL, true},
     [CONFIG_REDSHIFT] = {"redshift", NULL, NULL, true},
     [CONFIG_SETTINGS] = {"settings", "fumidai settings [flags]",

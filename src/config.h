@@ -3,8 +3,9 @@
  * README's reference come from it, so they can't differ.
  *
  *     fumidai [flags] [--] [command args…]    the task's own mode (CONFIG_TASK)
+ *     fumidai health                          whether that task is fit to serve (CONFIG_HEALTH)
  *     fumidai settings [flags]                what flags and environment come to
- *     fumidai health | forward | redshift     reserved names
+ *     fumidai forward | redshift              reserved names
  *
  * Sub-commands. Only when the very first argument is exactly one of these names is it a sub-command;
  * everything else is what it was for the image this replaces: a command to wrap. `fumidai -- health` and
@@ -79,6 +80,7 @@ enum config_setting {
     CONFIG_STOP_TIMEOUT,
     CONFIG_STOP_GRACE,
     CONFIG_END_DEADLINE,
+    CONFIG_CHANNEL_LIMIT,
     CONFIG_TASK_PROTECTION,
     CONFIG_HELP,
     CONFIG_VERSION,
@@ -116,6 +118,7 @@ struct config {
     int64_t stop_timeout_ms; /* the container definition's stopTimeout */
     int64_t stop_grace_ms;   /* not given: filled with config_reserve_stop() of the stop timeout */
     int64_t end_deadline_ms;
+    int64_t channel_limit_ms;
     bool task_protection;
 
     bool help;

@@ -10,6 +10,7 @@
 #include "ending.h"
 #include "engine/terminator.h"
 #include "exec_watch.h"
+#include "health.h"
 #include "host/child.h"
 #include "host/clock.h"
 #include "host/log.h"
@@ -38,6 +39,8 @@ struct keeper {
     struct exec_watch exec;
     struct relay_child relay;
     bool relays;
+    bool serves_sessions;
+    struct health health;
     struct child command;
     struct loop_timer poll;
     struct loop_timer due;
@@ -275,6 +278,31 @@ static bool decide_to_relay(const struct config *config, const char **why)
     return true;
 }
 
+/* ---- what the health check is told ---------------------------------------------------------------------------- */
+
+static void gather_health(struct health *health, struct health_facts *facts)
+{
+    const struct keeper *k = health->owner;
+    const struct relay_child *relay = &k->relay;
+    int64_t now_ms = loop_now_ms(&k->loop);
+    facts->state = terminator_state_name(k->terminator.state);
+    facts->sessions = exec_log_activity(&k->exec.log).open_sessions + relay->status.open_sessions;
+    facts->relays = k->relays;
+    facts->serves_sessions = k->serves_sessions;
+    if (!k->relays)
+        return;
+    facts->relay_is_up = relay_child_is_up(relay);
+    facts->relay_pid = relay->child.pid;
+    facts->relay_starts = relay->starts;
+    facts->relay_age_ms = now_ms - relay->started_ms;
+    facts->relay_silent_ms = now_ms - relay->heard_ms;
+    facts->channel_is_open = relay->status.control == LINK_CONTROL_OPEN;
+    facts->channel_for_ms =
+        now_ms - (facts->channel_is_open ? relay->status.control_since_ms : relay->channel_open_ms);
+    facts->channel_limit_ms = k->config->channel_limit_ms;
+    facts->channel_trouble = relay->status.trouble;
+}
+
 /* ---- signals and children ------------------------------------------------------------------------------------- */
 
 static void command_ended(struct keeper *k, int wait_status)
@@ -373,10 +401,10 @@ static struct terminator_options terminator_options(const struct keeper *k)
                                        .has_command = config->word_count > 0};
 }
 
-static void log_start(const struct keeper *k, bool serves_sessions, const char *why)
+static void log_start(const struct keeper *k, const char *why)
 {
     const struct config *config = k->config;
-    log_event(LOG_INFO, "starting", LOG_TEXT("mode", serves_sessions ? "relay" : "watch"),
+    log_event(LOG_INFO, "starting", LOG_TEXT("mode", k->serves_sessions ? "relay" : "watch"),
               LOG_TEXT("because", why), LOG_DURATION_MS("initial_wait_time", config->initial_wait_ms),
               LOG_DURATION_MS("idle_timeout", config->idle_timeout_ms),
               LOG_DURATION_MS("max_life_time", config->max_life_ms),
@@ -406,16 +434,17 @@ static int open_all(struct keeper *k, char **relay_argv, char *const *env, struc
     terminator_init(&k->terminator, &options, loop_now_ms(&k->loop), seed);
     k->told_ends_at_ms = INT64_MIN;
     exec_watch_open(&k->exec, k->config->ssm_agent_log_location, loop_now_ms(&k->loop));
-    bool serves_sessions = decide_to_relay(k->config, &why);
-    k->relays = serves_sessions || k->config->listen[0] != '\0';
+    k->serves_sessions = decide_to_relay(k->config, &why);
+    k->relays = k->serves_sessions || k->config->listen[0] != '\0';
     static char names[2][sizeof RELAY_PORTS_PROCESS_NAME] = {RELAY_PORTS_PROCESS_NAME, RELAY_PROCESS_NAME};
-    relay_argv[0] = names[serves_sessions];
-    log_start(k, serves_sessions, why);
+    relay_argv[0] = names[k->serves_sessions];
+    log_start(k, why);
     loop_timer_init(&k->poll, poll_expired);
     loop_timer_init(&k->due, due_expired);
     loop_timer_set(&k->loop, &k->poll, loop_now_ms(&k->loop));
     if (k->relays)
         relay_child_open(&k->relay, &k->loop, relay_argv, relay_heard, relay_answered, k);
+    health_open(&k->health, &k->loop, env, gather_health, k);
     start_command(k);
     return 0;
 }
@@ -435,6 +464,7 @@ int keeper_run(const struct config *config, char **relay_argv, char *const *env)
     }
     if (k->relays)
         relay_child_close(&k->relay);
+    health_close(&k->health);
     ending_close(&k->ending);
     identity_close(&k->identity);
     aws_client_close(&k->client);

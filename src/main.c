@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "config.h"
+#include "health.h"
 #include "host/log.h"
 #include "host/signals.h"
 #include "keeper.h"
@@ -20,6 +21,12 @@ static char **relay_argv;
 static int run_task(const struct config *config)
 {
     return keeper_run(config, relay_argv, environ);
+}
+
+static int run_health(const struct config *config)
+{
+    (void) config; /* the keeper has its own */
+    return health_run(environ);
 }
 
 static int print(const struct writer *text)
@@ -41,6 +48,7 @@ static int run_settings(const struct config *config)
 
 static int (*const commands[CONFIG_COMMAND_COUNT])(const struct config *config) = {
     [CONFIG_TASK] = run_task,
+    [CONFIG_HEALTH] = run_health,
     [CONFIG_SETTINGS] = run_settings,
 };
 

@@ -62,6 +62,8 @@ static void take_status(struct relay_child *relay, const struct link_status *sta
     relay->heard_ms = loop_now_ms(relay->loop);
     if (status->last_activity_ms > relay->last_activity_ms && status->last_activity_ms <= relay->heard_ms)
         relay->last_activity_ms = status->last_activity_ms;
+    if (status->control == LINK_CONTROL_OPEN)
+        relay->channel_open_ms = relay->heard_ms;
     if (relay->heard_ms - relay->status.control_since_ms > LINK_SILENCE_MS)
         retry_succeed(&relay->retry);
     loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + LINK_SILENCE_MS);
@@ -110,7 +112,7 @@ static void start(struct relay_child *relay)
         return;
     }
     relay->starts++;
-    relay->heard_ms = loop_now_ms(relay->loop);
+    relay->started_ms = relay->heard_ms = loop_now_ms(relay->loop);
     loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + LINK_SILENCE_MS);
     log_event(LOG_DEBUG, "started the relay", LOG_I64("pid", relay->child.pid),
               LOG_I64("start", relay->starts));
@@ -128,6 +130,7 @@ void relay_child_open(struct relay_child *relay, struct loop *loop, char *const 
     relay->owner = owner;
     relay->watch = LOOP_WATCH_INIT;
     relay->last_activity_ms = INT64_MIN;
+    relay->channel_open_ms = loop_now_ms(loop);
     relay->status.last_activity_ms = INT64_MIN;
     loop_timer_init(&relay->silence, fell_silent);
     loop_timer_init(&relay->again, start_again);

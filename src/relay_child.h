@@ -31,7 +31,10 @@ struct relay_child {
     struct link_status status; /* the latest; zeroes while down */
     uint64_t sessions_before;  /* served by relays that are gone */
     int64_t last_activity_ms;  /* over all relays; INT64_MIN: none yet */
-    int64_t heard_ms;
+    int64_t heard_ms;          /* of this relay; its start when not yet */
+    int64_t
+        channel_open_ms; /* when a control channel was last open, over all relays; the first start before */
+    int64_t started_ms;
     uint64_t starts;
     struct loop_watch watch; /* owns the socket */
     struct loop_timer silence;

@@ -102,6 +102,7 @@ static const struct {
     {CONFIG_STOP_TIMEOUT, "30s"},
     {CONFIG_STOP_GRACE, "25s"}, /* the stop timeout's */
     {CONFIG_END_DEADLINE, "5m0s"},
+    {CONFIG_CHANNEL_LIMIT, "3m0s"},
     {CONFIG_TASK_PROTECTION, "false"},
 };
 
@@ -194,6 +195,7 @@ static const struct {
     {"", "FUMIDAI_STOP_TIMEOUT=2s", CONFIG_STOP_GRACE, "1s"},
     {"--stop-grace=0", "FUMIDAI_STOP_TIMEOUT=2m", CONFIG_STOP_GRACE, "0s"},
     {"", "FUMIDAI_END_DEADLINE=90s", CONFIG_END_DEADLINE, "1m30s"},
+    {"", "FUMIDAI_CHANNEL_LIMIT=1m", CONFIG_CHANNEL_LIMIT, "1m0s"},
     {"", "FUMIDAI_LISTEN=5439=db:5439", CONFIG_LISTEN, "5439=db:5439"},
     {"--listen|0.0.0.0:1=a:2, [::1]:3=[fd00::1]:4", "", CONFIG_LISTEN, "0.0.0.0:1=a:2, [::1]:3=[fd00::1]:4"},
     {"", "FUMIDAI_ALLOW=*.internal:5432-5439, 10.0.0.0/16", CONFIG_ALLOW,
@@ -355,8 +357,8 @@ static const struct {
      "unknown flag --markdown; see --help; a wrapped command with flags of its own goes after --"},
     {"settings|--nonsense", "", "unknown flag --nonsense; see fumidai settings --help"},
     {"settings|x", "", "fumidai settings takes no arguments, but there is \"x\"; see --help"},
-    {"health", "",
-     "there is no \"fumidai health\" yet; a command of that name is wrapped by: fumidai -- health"},
+    {"forward", "",
+     "there is no \"fumidai forward\" yet; a command of that name is wrapped by: fumidai -- forward"},
     {"--idle-timeout=a\nb\tc", "", "--idle-timeout: \"a?b?c\" " DURATION_WORDS "not negative"},
 };
 
@@ -410,7 +412,8 @@ static void test_help_names_every_setting(void **state)
         strstr(page, "  --idle-timeout=DURATION  [ECS_TST_IDLE_TIMEOUT]  (default 15m)\n        End when"));
     assert_non_null(strstr(page, "  --relay=auto|on|off  [FUMIDAI_RELAY]  (default auto)\n"));
     assert_non_null(strstr(page, "  fumidai settings [flags]\n"));
-    assert_null(strstr(page, "fumidai health")); /* reserved, not there */
+    assert_non_null(strstr(page, "fumidai health"));
+    assert_null(strstr(page, "fumidai forward")); /* reserved, not there */
     assert_null(strchr(page, '`'));
 }
 
