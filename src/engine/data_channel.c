@@ -487,6 +487,14 @@ void data_channel_consume(struct data_channel *channel, size_t n)
     inbox_consume(&channel->inbox, n);
 }
 
+bool data_channel_peek(const struct data_channel *channel, size_t n, struct data_channel_event *event)
+{
+    memset(event, 0, sizeof *event);
+    event->type = DATA_CHANNEL_EVENT_DATA;
+    return inbox_peek(&channel->inbox, n, &event->payload_type, &event->data, &event->len,
+                      &event->message_left);
+}
+
 /* ---- the stream's output ---- */
 
 /* So many new messages are refused by us that the peer will lose its oldest: do not provoke more. */

@@ -256,6 +256,10 @@ bool data_channel_drained(const struct data_channel *channel);
 int64_t data_channel_next_sequence(const struct data_channel *channel);
 bool data_channel_acknowledged(const struct data_channel *channel, int64_t sequence);
 
+/* Payloads that wait, without taking them: the first piece of the n-th message from the one that is next on, of which
+ * the first may have been consumed in part. Pieces beyond the first (handshake messages) are not shown. */
+bool data_channel_peek(const struct data_channel *channel, size_t n, struct data_channel_event *event);
+
 /* ---- time ---- */
 
 /* When tick or out_buf has something to do although nothing arrives; INT64_MAX never. */

@@ -91,19 +91,27 @@ enum inbox_verdict inbox_take(struct inbox *inbox, int64_t sequence, uint32_t pa
     return INBOX_NEW;
 }
 
-bool inbox_front(const struct inbox *inbox, uint32_t *payload_type, const uint8_t **data, size_t *len,
-                 size_t *message_left)
+bool inbox_peek(const struct inbox *inbox, size_t n, uint32_t *payload_type, const uint8_t **data,
+                size_t *len, size_t *message_left)
 {
-    if (inbox->front == inbox->expected)
+    size_t consumed = n == 0 ? inbox->consumed : 0;
+
+    if (n >= (size_t) (inbox->expected - inbox->front))
         return false;
-    uint16_t slot = (uint16_t) (*entry_of(inbox, inbox->front) - 1);
+    uint16_t slot = (uint16_t) (*entry_of(inbox, inbox->front + (int64_t) n) - 1);
     *payload_type = inbox->slots[slot].payload_type;
-    *data = inbox->payloads + (size_t) slot * INBOX_SLOT_SIZE + inbox->consumed;
-    *len = inbox->slots[slot].len - inbox->consumed;
+    *data = inbox->payloads + (size_t) slot * INBOX_SLOT_SIZE + consumed;
+    *len = inbox->slots[slot].len - consumed;
     *message_left = *len;
     for (slot = inbox->slots[slot].next; slot != INBOX_NO_SLOT; slot = inbox->slots[slot].next)
         *message_left += inbox->slots[slot].len;
     return true;
+}
+
+bool inbox_front(const struct inbox *inbox, uint32_t *payload_type, const uint8_t **data, size_t *len,
+                 size_t *message_left)
+{
+    return inbox_peek(inbox, 0, payload_type, data, len, message_left);
 }
 
 void inbox_consume(struct inbox *inbox, size_t n)

@@ -584,10 +584,10 @@ uint16_t port_session_blocked_on(const struct port_session *ps)
     return ps->blocked;
 }
 
-/* Since when nothing moved although others wait; INT64_MAX when nobody is held up. */
+/* Since when nothing moved; INT64_MAX when nothing is held up. */
 static int64_t stalled_since_ms(const struct port_session *ps)
 {
-    if (ps->blocked == PORT_NO_STREAM || ps->stream_count < 2)
+    if (ps->blocked == PORT_NO_STREAM)
         return INT64_MAX;
     int64_t took_ms = ps->streams[ps->blocked].took_ms;
     return took_ms > ps->blocked_ms ? took_ms : ps->blocked_ms;
@@ -596,18 +596,43 @@ static int64_t stalled_since_ms(const struct port_session *ps)
 int64_t port_session_deadline(const struct port_session *ps)
 {
     int64_t since_ms = stalled_since_ms(ps);
-    return since_ms == INT64_MAX ? INT64_MAX : since_ms + PORT_STALL_MS;
+    if (since_ms == INT64_MAX)
+        return INT64_MAX;
+    return since_ms + PORT_STALL_MS > ps->look_ms ? since_ms + PORT_STALL_MS : ps->look_ms;
 }
 
-void port_session_tick(struct port_session *ps, int64_t now_ms, struct port_action *action)
+void port_session_tick(struct port_session *ps, int64_t now_ms, bool others_wait, struct port_action *action)
 {
     *action = (struct port_action){.todo = PORT_TODO_NOTHING};
     if (now_ms < port_session_deadline(ps))
         return;
+    if (!others_wait) {
+        ps->look_ms = now_ms + PORT_STALL_CHECK_MS;
+        return;
+    }
     *action = (struct port_action){.todo = PORT_TODO_RESET,
                                    .stream = ps->blocked,
                                    .why = "the target took nothing for 30 s while other streams waited"};
     mourn(ps, ps->blocked, false);
+}
+
+void port_lookahead_begin(struct port_lookahead *look, const struct port_session *ps)
+{
+    look->decoder = ps->decoder;
+    look->blocked_id = ps->blocked == PORT_NO_STREAM ? 0 : ps->streams[ps->blocked].id;
+}
+
+bool port_lookahead_finds_others(struct port_lookahead *look, const uint8_t *data, size_t len)
+{
+    size_t used;
+    struct smux_event event;
+    for (; len > 0; data += used, len -= used) {
+        if (smux_decoder_next(&look->decoder, data, len, &used, &event, NULL) < 0)
+            return true; /* the end of the session is in there, and should not wait either */
+        if (event.type != SMUX_EVENT_NONE && event.command != SMUX_NOP && event.stream != look->blocked_id)
+            return true;
+    }
+    return false;
 }
 
 const struct port_stream *port_session_stream(const struct port_session *ps, uint16_t stream)

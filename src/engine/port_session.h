@@ -25,8 +25,9 @@
  *
  * Slow targets. smux 1 has no window for each stream, so what a target does not take is held: at most
  * PORT_STREAM_HELD_MAX for one, PORT_HELD_CHUNKS for all. When that is full, receive takes no more input, the data
- * channel's own store fills and TCP pushes back. If a target has taken nothing for PORT_STALL_MS while others had to wait for
- * it, its stream is reset (pitfall 15); if there are no others, it may take as long as it likes. When all chunks are used, the
+ * channel's own store fills and TCP pushes back. If a target has taken nothing for PORT_STALL_MS while others have to wait for
+ * it, its stream is reset (pitfall 15); if nobody waits, it may take as long as it likes. Who waits stands behind, in the input
+ * that is not taken: the caller looks ahead there (port_lookahead), since it is the only one who can. When all chunks are used, the
  * one to blame is not the stream whose turn it is but the one that has taken nothing for the longest time.
  *
  * Turns. Streams that have something to send stand in one of two rings: interactive (it sent little lately) or bulk. Each
@@ -52,6 +53,7 @@ enum {
     PORT_HELD_CHUNKS = 832, /* 3.25 MiB: with the data channel's 11 MiB below 16 MiB a session */
     PORT_STREAM_HELD_MAX = 256 * PORT_CHUNK_SIZE, /* 1 MiB: one stalled target leaves room for others */
     PORT_STALL_MS = 30 * 1000,
+    PORT_STALL_CHECK_MS = 1000, /* how soon to look again whether anybody waits */
     PORT_TURN_MAX = 16 * 1024,       /* a full TLS record */
     PORT_INTERACTIVE_MAX = 4 * 1024, /* a few screens' or rows' worth */
     PORT_WEIGHT_HALF_MS = 128,
@@ -125,6 +127,7 @@ struct port_session {
     uint16_t offered;     /* stream of the WRITE that waits for port_session_wrote */
     uint16_t blocked;     /* the stream whose target holds everything up, or PORT_NO_STREAM */
     int64_t blocked_ms;   /* since when */
+    int64_t look_ms;      /* nobody waited; not to be looked at again before this */
     const uint8_t *offer; /* what WRITE showed */
     size_t offer_len;
     uint16_t stream_count;
@@ -183,9 +186,17 @@ void port_session_disconnect(struct port_session *ps, int64_t now_ms, struct por
 
 /* The stream whose target holds up the others, PORT_NO_STREAM when none does. */
 uint16_t port_session_blocked_on(const struct port_session *ps);
-/* RESET of a target that has held others up for too long, else NOTHING. */
-void port_session_tick(struct port_session *ps, int64_t now_ms, struct port_action *action);
+/* At the deadline the caller looks ahead: RESET of a target that has held others up for too long, else NOTHING. */
+void port_session_tick(struct port_session *ps, int64_t now_ms, bool others_wait, struct port_action *action);
 int64_t port_session_deadline(const struct port_session *ps);
+
+/* Looks for other streams' frames in input that is not taken: first what receive left of its input, then what came after. */
+struct port_lookahead {
+    struct smux_decoder decoder;
+    uint32_t blocked_id;
+};
+void port_lookahead_begin(struct port_lookahead *look, const struct port_session *ps);
+bool port_lookahead_finds_others(struct port_lookahead *look, const uint8_t *data, size_t len);
 
 /* ---- targets to client ---- */
 

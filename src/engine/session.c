@@ -428,6 +428,22 @@ static bool take_event(struct session *s, int64_t now_ms, struct session_event *
     return false;
 }
 
+/* Whether anybody but the stream that is blocked has something in what is not taken yet. */
+static bool others_wait(const struct session *s)
+{
+    struct port_lookahead look;
+    struct data_channel_event data;
+    size_t messages = 0;
+    if (s->port.mode != PORT_MULTIPLEXED)
+        return false;
+    port_lookahead_begin(&look, &s->port);
+    for (; data_channel_peek(&s->channel, messages, &data); messages++)
+        if (data.payload_type == PAYLOAD_OUTPUT && port_lookahead_finds_others(&look, data.data, data.len))
+            return true;
+    /* With that much here reading has stopped, and who knows what the socket holds. */
+    return messages >= DATA_CHANNEL_INBOX_MESSAGES / 2 && port_session_open_streams(&s->port) > 1;
+}
+
 /* What does not come from the data channel: told first. */
 static bool own_event(struct session *s, int64_t now_ms, struct session_event *event)
 {
@@ -439,8 +455,8 @@ static bool own_event(struct session *s, int64_t now_ms, struct session_event *e
         event->type = SESSION_EVENT_PORT;
         event->port = (struct port_action){.todo = PORT_TODO_DIAL,
                                            .stream = port_session_begin_basic(&s->port, now_ms)};
-    } else if (s->port_ready && s->state == SESSION_OPEN) {
-        port_session_tick(&s->port, now_ms, &event->port);
+    } else if (s->state == SESSION_OPEN && now_ms >= port_session_deadline(&s->port)) {
+        port_session_tick(&s->port, now_ms, others_wait(s), &event->port);
         if (event->port.todo != PORT_TODO_NOTHING)
             event->type = SESSION_EVENT_PORT;
     }

@@ -548,7 +548,7 @@ static void pitfall_15_a_stalled_target_is_reset_when_others_wait(void **state)
     assert_int_equal(step_at(rig, NOW_MS + 500), PORT_TODO_NOTHING);
     int64_t deadline_ms = NOW_MS + 500 + PORT_STALL_MS;
     assert_int_equal(port_session_deadline(&rig->ps), deadline_ms);
-    port_session_tick(&rig->ps, deadline_ms - 1, &action);
+    port_session_tick(&rig->ps, deadline_ms - 1, true, &action);
     assert_int_equal(action.todo, PORT_TODO_NOTHING);
     /* A byte taken is a byte taken. */
     port_session_took(&rig->ps, stalled, NOW_MS + 1000, 1, &action);
@@ -558,13 +558,13 @@ static void pitfall_15_a_stalled_target_is_reset_when_others_wait(void **state)
     assert_int_equal(rig->input_len, 0); /* there was room for that one */
     feed_frame(rig, SMUX_PSH, 3, "y", 1);
     assert_int_equal(step_at(rig, NOW_MS + 1000), PORT_TODO_NOTHING);
-    port_session_tick(&rig->ps, deadline_ms, &action);
+    port_session_tick(&rig->ps, deadline_ms, true, &action);
     assert_int_equal(action.todo, PORT_TODO_RESET);
     assert_int_equal(action.stream, stalled);
     assert_string_equal(action.why, "the target took nothing for 30 s while other streams waited");
     assert_int_equal(rig->ps.chunks_used, 0);
     assert_int_equal(port_session_deadline(&rig->ps), INT64_MAX);
-    port_session_tick(&rig->ps, deadline_ms, &action);
+    port_session_tick(&rig->ps, deadline_ms, true, &action);
     assert_int_equal(action.todo, PORT_TODO_NOTHING);
     assert_int_equal(step(rig), PORT_TODO_NOTHING); /* the rest for it is dropped */
     assert_int_equal(rig->input_len, 0);
@@ -573,17 +573,50 @@ static void pitfall_15_a_stalled_target_is_reset_when_others_wait(void **state)
     assert_int_equal(port_session_stream(&rig->ps, other)->state, PORT_STREAM_OPEN);
 }
 
-static void a_stalled_target_that_is_alone_may_take_its_time(void **state)
+static void a_stalled_target_that_nobody_waits_for_may_take_its_time(void **state)
 {
     struct rig *rig = *state;
     struct port_action action;
     open_stream(rig, 3);
+    open_stream(rig, 5);
     fill_up(rig, 3, PORT_STREAM_HELD_MAX);
     feed_frame(rig, SMUX_PSH, 3, "x", 1);
     assert_int_equal(step(rig), PORT_TODO_NOTHING);
-    assert_int_equal(port_session_deadline(&rig->ps), INT64_MAX);
-    port_session_tick(&rig->ps, NOW_MS + 100 * PORT_STALL_MS, &action);
-    assert_int_equal(action.todo, PORT_TODO_NOTHING);
+    int64_t now_ms = port_session_deadline(&rig->ps);
+    assert_int_equal(now_ms, NOW_MS + PORT_STALL_MS);
+    for (int i = 0; i < 100; i++) {
+        port_session_tick(&rig->ps, now_ms, false, &action);
+        assert_int_equal(action.todo, PORT_TODO_NOTHING);
+        assert_int_equal(port_session_deadline(&rig->ps), now_ms + PORT_STALL_CHECK_MS);
+        now_ms += PORT_STALL_CHECK_MS;
+    }
+    port_session_tick(&rig->ps, now_ms, true, &action);
+    assert_int_equal(action.todo, PORT_TODO_RESET);
+}
+
+static void looks_ahead_for_streams_that_wait(void **state)
+{
+    struct rig *rig = *state;
+    struct port_lookahead look;
+    open_stream(rig, 3);
+    fill_up(rig, 3, PORT_STREAM_HELD_MAX);
+    feed_frame(rig, SMUX_PSH, 3, "its own", 7);
+    assert_int_equal(step(rig), PORT_TODO_NOTHING);
+    assert_int_equal(port_session_blocked_on(&rig->ps), 0);
+    feed_frame(rig, SMUX_PSH, 3, "and more of its own", 19);
+    feed_frame(rig, SMUX_NOP, 0, NULL, 0);
+    feed_frame(rig, SMUX_FIN, 3, NULL, 0);
+    size_t own_len = rig->input_len;
+    feed_frame(rig, SMUX_SYN, 5, NULL, 0);
+    for (size_t cut = 0; cut <= rig->input_len; cut++) {
+        port_lookahead_begin(&look, &rig->ps);
+        assert_int_equal(port_lookahead_finds_others(&look, rig->input, cut), cut == rig->input_len);
+        if (cut < rig->input_len)
+            assert_true(port_lookahead_finds_others(&look, rig->input + cut, rig->input_len - cut));
+    }
+    rig->input[own_len] = 99; /* no smux: there is no point in waiting either */
+    port_lookahead_begin(&look, &rig->ps);
+    assert_true(port_lookahead_finds_others(&look, rig->input, rig->input_len));
 }
 
 static void pitfall_15_the_one_that_takes_nothing_is_reset_and_not_the_one_that_waits(void **state)
@@ -601,7 +634,7 @@ static void pitfall_15_the_one_that_takes_nothing_is_reset_and_not_the_one_that_
     feed_frame(rig, SMUX_PSH, 11, "from a healthy one", 18);
     assert_int_equal(step_at(rig, NOW_MS + 20), PORT_TODO_NOTHING);
     assert_int_equal(port_session_blocked_on(&rig->ps), 2);
-    port_session_tick(&rig->ps, NOW_MS + 20 + PORT_STALL_MS, &action);
+    port_session_tick(&rig->ps, NOW_MS + 20 + PORT_STALL_MS, true, &action);
     assert_int_equal(action.todo, PORT_TODO_RESET);
     assert_int_equal(action.stream, 2);
     assert_int_equal(step(rig), PORT_TODO_WRITE);
@@ -772,7 +805,8 @@ int main(void)
         TEST(takes_what_there_is_room_for),
         TEST(never_holds_more_than_its_memory),
         TEST(pitfall_15_a_stalled_target_is_reset_when_others_wait),
-        TEST(a_stalled_target_that_is_alone_may_take_its_time),
+        TEST(a_stalled_target_that_nobody_waits_for_may_take_its_time),
+        TEST(looks_ahead_for_streams_that_wait),
         TEST(pitfall_15_the_one_that_takes_nothing_is_reset_and_not_the_one_that_waits),
         TEST(streams_take_turns),
         TEST(who_sends_much_is_bulk_until_it_was_quiet_for_a_while),

@@ -44,13 +44,13 @@ static struct aws_client_message *copy_of(int64_t sequence, int64_t sent_ms, con
     return m;
 }
 
-static size_t frame(uint8_t *out, enum agent_message_type type, int64_t sequence, const void *payload,
-                    size_t len)
+static size_t frame(uint8_t *out, enum agent_message_type type, int64_t sequence, uint32_t payload_type,
+                    const void *payload, size_t len)
 {
     struct agent_message m = {.type = type, .created_unix_ms = 1, .sequence = sequence, .payload = payload};
 
     m.payload_len = len;
-    m.payload_type = type == AGENT_MESSAGE_ACKNOWLEDGE ? PAYLOAD_NONE : PAYLOAD_OUTPUT;
+    m.payload_type = payload_type;
     agent_message_write_header(out, &m);
     memcpy(out + AGENT_MESSAGE_HEADER_SIZE, payload, len);
     return AGENT_MESSAGE_HEADER_SIZE + len;
@@ -65,24 +65,29 @@ static void acknowledge(struct gateway *g, const struct agent_message *m, int64_
 
     memcpy(ack.id, m->id, sizeof ack.id);
     acknowledge_write(&w, &ack);
-    gateway_relay(g, GATEWAY_CLIENT, out, frame(out, AGENT_MESSAGE_ACKNOWLEDGE, 0, payload, w.len), false,
-                  now_ms);
+    gateway_relay(g, GATEWAY_CLIENT, out,
+                  frame(out, AGENT_MESSAGE_ACKNOWLEDGE, 0, PAYLOAD_NONE, payload, w.len), false, now_ms);
 }
 
-static void process(struct aws_client *c, const uint8_t *payload, size_t len)
+static void process(struct aws_client *c, int64_t now_ms, uint32_t payload_type, const uint8_t *payload,
+                    size_t len)
 {
+    c->expected++;
+    if (c->app.take != NULL) {
+        c->app.take(c->app.context, now_ms, payload_type, payload, len);
+        return;
+    }
     c->corrupted |= !traffic_matches(c->download_seed, c->downloaded, payload, len);
     c->downloaded += len;
-    c->expected++;
 }
 
-static void process_early(struct aws_client *c)
+static void process_early(struct aws_client *c, int64_t now_ms)
 {
     while (c->early != NULL && c->early->sequence <= c->expected) {
         struct aws_client_message *m = c->early;
 
         if (m->sequence == c->expected)
-            process(c, m->bytes, m->len);
+            process(c, now_ms, m->payload_type, m->bytes, m->len);
         c->early = m->next;
         c->early_count--;
         free(m);
@@ -98,6 +103,7 @@ static void keep_early(struct aws_client *c, const struct agent_message *m)
     if (*at != NULL && (*at)->sequence == m->sequence)
         return;
     struct aws_client_message *kept = copy_of(m->sequence, 0, m->payload, m->payload_len);
+    kept->payload_type = m->payload_type;
     kept->next = *at;
     *at = kept;
     c->early_count++;
@@ -109,9 +115,9 @@ static void take_stream_data(struct aws_client *c, struct gateway *g, const stru
     if (m->sequence < c->expected) {
         c->ignored++;
     } else if (m->sequence == c->expected) {
-        process(c, m->payload, m->payload_len);
+        process(c, now_ms, m->payload_type, m->payload, m->payload_len);
         acknowledge(g, m, now_ms);
-        process_early(c);
+        process_early(c, now_ms);
     } else if (c->early_count < AWS_CLIENT_BUFFER) {
         acknowledge(g, m, now_ms);
         keep_early(c, m);
@@ -144,15 +150,32 @@ static void take_acknowledge(struct aws_client *c, const struct agent_message *m
         drop_unacknowledged(c, at);
 }
 
-static void send_next(struct aws_client *c, struct gateway *g, int64_t now_ms)
+/* The next payload, of traffic or of the application. */
+static size_t next_payload(struct aws_client *c, int64_t now_ms, uint8_t *payload, uint32_t *payload_type)
 {
-    uint8_t payload[PAYLOAD_MAX], out[AGENT_MESSAGE_HEADER_SIZE + PAYLOAD_MAX];
     uint64_t left = c->upload_total - c->uploaded;
     size_t len = left < PAYLOAD_MAX ? (size_t) left : PAYLOAD_MAX;
 
+    *payload_type = PAYLOAD_OUTPUT;
+    if (c->app.give != NULL)
+        return c->app.give(c->app.context, now_ms, payload, payload_type);
     traffic_fill(c->upload_seed, c->uploaded, payload, len);
-    len = frame(out, AGENT_MESSAGE_INPUT_STREAM_DATA, c->next, payload, len);
-    gateway_relay(g, GATEWAY_CLIENT, out, len, true, now_ms);
+    c->uploaded += len;
+    return len;
+}
+
+static void send_next(struct aws_client *c, struct gateway *g, int64_t now_ms)
+{
+    uint8_t payload[PAYLOAD_MAX], out[AGENT_MESSAGE_HEADER_SIZE + PAYLOAD_MAX];
+    uint32_t payload_type;
+    size_t len = next_payload(c, now_ms, payload, &payload_type);
+
+    if (len == 0)
+        return;
+    c->next_send_ms = now_ms + 1;
+    len = frame(out, AGENT_MESSAGE_INPUT_STREAM_DATA, c->next, payload_type, payload, len);
+    /* Its 1,000 messages a second, and resends, are between it and the service: nobody polices them here. */
+    gateway_relay(g, GATEWAY_CLIENT, out, len, false, now_ms);
     if (c->unacknowledged != NULL && c->unacknowledged_count == AWS_CLIENT_BUFFER) {
         c->lost_data = true;
         drop_unacknowledged(c, &c->unacknowledged);
@@ -167,7 +190,6 @@ static void send_next(struct aws_client *c, struct gateway *g, int64_t now_ms)
     c->newest = m;
     c->unacknowledged_count++;
     c->next++;
-    c->uploaded += len - AGENT_MESSAGE_HEADER_SIZE;
 }
 
 void aws_client_step(struct aws_client *c, struct gateway *g, int64_t now_ms)
@@ -187,16 +209,14 @@ void aws_client_step(struct aws_client *c, struct gateway *g, int64_t now_ms)
     }
     if (!g->sides[GATEWAY_CLIENT].connected || gateway_blocks(g, GATEWAY_CLIENT))
         return;
-    if (now_ms >= c->next_send_ms && c->uploaded < c->upload_total) {
+    if (now_ms >= c->next_send_ms)
         send_next(c, g, now_ms);
-        c->next_send_ms = now_ms + 1;
-    }
     if (now_ms >= c->next_resend_ms) {
         struct aws_client_message *front = c->unacknowledged;
 
         c->next_resend_ms = now_ms + RESEND_INTERVAL_MS;
         if (front != NULL && now_ms - front->sent_ms > RESEND_TIMEOUT_MS)
-            gateway_relay(g, GATEWAY_CLIENT, front->bytes, front->len, true, now_ms);
+            gateway_relay(g, GATEWAY_CLIENT, front->bytes, front->len, false, now_ms);
     }
 }
 

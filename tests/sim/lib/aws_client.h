@@ -19,11 +19,21 @@ struct aws_client_message {
     struct aws_client_message *next;
     int64_t sequence;
     int64_t sent_ms;
+    uint32_t payload_type; /* of an early one */
     size_t len;
     uint8_t bytes[];
 };
 
+/* What is above the data channel. Without one there is plain traffic both ways. */
+struct aws_client_app {
+    /* The next payload of at most 1,024 bytes; 0 when there is nothing to say now. */
+    size_t (*give)(void *context, int64_t now_ms, uint8_t *payload, uint32_t *payload_type);
+    void (*take)(void *context, int64_t now_ms, uint32_t payload_type, const uint8_t *payload, size_t len);
+    void *context;
+};
+
 struct aws_client {
+    struct aws_client_app app;
     uint64_t upload_seed, upload_total, uploaded;
     uint64_t download_seed, downloaded;
     int64_t expected; /* next number to process */
