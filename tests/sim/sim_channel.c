@@ -2,7 +2,7 @@
  * Two data channels, or one and a model of AWS's client, over a gateway that does its worst, on a virtual clock. Every
  * byte is checked. A run follows from its seed; a failure prints what to give to reproduce it:
  *
- *     SIM_SEED=<seed> SIM_RUNS=1 build/unit/tests/sim/sim_channel
+ *     SIM_ONLY=<scenario> SIM_SEED=<seed> SIM_RUNS=1 SIM_VERBOSE=1 build/unit/tests/sim/sim_channel
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,8 +18,15 @@
 #include "base/sha256.h"
 #include "sim/lib/aws_client.h"
 #include "sim/lib/channel_end.h"
+#include "sim/lib/traffic.h"
 
 enum { MINUTE_MS = 60 * 1000 };
+
+#ifdef __SANITIZE_ADDRESS__
+enum { SLOWER = 10 }; /* fewer runs where each is slow */
+#else
+enum { SLOWER = 1 };
+#endif
 
 struct scenario {
     const char *name;
@@ -139,6 +146,23 @@ static const char *fault_of(const struct world *w, const struct scenario *s)
     return NULL;
 }
 
+static void describe(const struct world *w, const struct scenario *s, uint64_t seed, const char *outcome)
+{
+    struct data_channel_stats a;
+
+    data_channel_stats(&w->agent.channel, &a);
+    print_error("%s: seed %llu, after %lld ms and %llu steps: %s\n", s->name, (unsigned long long) seed,
+                (long long) w->now_ms, (unsigned long long) w->steps, outcome);
+    print_error("  agent sent %llu of %llu bytes in %llu messages, resent %llu, gave up %llu, %llu "
+                "connections; it received "
+                "%llu of %llu; the client received %llu\n",
+                (unsigned long long) w->agent.sent, (unsigned long long) w->agent.send_total,
+                (unsigned long long) a.sent, (unsigned long long) a.resent, (unsigned long long) a.given_up,
+                (unsigned long long) a.connections, (unsigned long long) w->agent.received,
+                (unsigned long long) w->client.send_total,
+                (unsigned long long) (s->aws ? w->aws.downloaded : w->client.received));
+}
+
 static void run(const struct scenario *s, uint64_t seed)
 {
     static struct world w;
@@ -147,19 +171,8 @@ static void run(const struct scenario *s, uint64_t seed)
     set_up(&w, s, seed);
     while (!arrived(&w, s) && (fault = fault_of(&w, s)) == NULL)
         step(&w, s);
-    if (fault != NULL) {
-        struct data_channel_stats a;
-
-        data_channel_stats(&w.agent.channel, &a);
-        print_error("%s: seed %llu, after %lld ms and %llu steps: %s\n", s->name, (unsigned long long) seed,
-                    (long long) w.now_ms, (unsigned long long) w.steps, fault);
-        print_error("  agent sent %llu of %llu (given up %llu, resent %llu), received %llu of %llu; client "
-                    "has %llu\n",
-                    (unsigned long long) w.agent.sent, (unsigned long long) w.agent.send_total,
-                    (unsigned long long) a.given_up, (unsigned long long) a.resent,
-                    (unsigned long long) w.agent.received, (unsigned long long) w.client.send_total,
-                    (unsigned long long) (s->aws ? w.aws.downloaded : w.client.received));
-    }
+    if (fault != NULL || getenv("SIM_VERBOSE") != NULL)
+        describe(&w, s, seed, fault != NULL ? fault : "all arrived");
     gateway_end(&w.gateway);
     aws_client_end(&w.aws);
     assert_null(fault);
@@ -228,6 +241,26 @@ static const struct scenario scenarios[] = {
      {400000, 50000},
      .aws = true,
      .limit_ms = 30 * MINUTE_MS},
+    {"aws_paced_cut_every_400_kB",
+     10,
+     {.cut_bytes = {400000, 400000}, .away_ms = 20, .delay_ms = 20, .rate_limit = 1920},
+     {20000000, 200000},
+     .aws = true,
+     .rate = 960,
+     .burst = 512,
+     .limit_ms = 30 * MINUTE_MS},
+    {"aws_upload_with_faults",
+     5,
+     {ALL_FAULTS(100), .delay_ms = 2},
+     {1000, 10000000},
+     .aws = true,
+     .limit_ms = 30 * MINUTE_MS},
+    {"aws_download_with_faults",
+     20,
+     {ALL_FAULTS(100), .delay_ms = 2},
+     {10000000, 1000},
+     .aws = true,
+     .limit_ms = 30 * MINUTE_MS},
     {"aws_slow_reader",
      20,
      {.delay_ms = 3},
@@ -236,6 +269,44 @@ static const struct scenario scenarios[] = {
      .read_bytes_per_ms = 200,
      .limit_ms = 60 * MINUTE_MS},
 };
+
+/* Issue: a one-byte message of one stream beside a bulk copy on another arrives within 25 ms in 99 of 100 cases, under
+ * the service's limit, as often as a client asks. */
+static void interactive_beside_bulk(void **state)
+{
+    const struct scenario s = {
+        "interactive_beside_bulk", 1, {.delay_ms = 1, .rate_limit = 1920}, {0, 0}, .rate = 960, .burst = 512};
+    static struct world w;
+    int64_t asked_ms = 100, next_ms = 100;
+    uint64_t waits_for = 0;
+    unsigned trips = 0, slow = 0;
+
+    (void) state;
+    set_up(&w, &s, 1);
+    w.agent.send_total = UINT64_MAX;
+    w.agent.small_pieces = w.client.small_pieces = false;
+    while (w.now_ms < 60000) {
+        uint8_t byte = traffic_byte(w.agent.send_seed, w.agent.sent);
+
+        if (waits_for != 0 && w.client.received >= waits_for) {
+            trips++;
+            slow += w.now_ms - asked_ms > 25;
+            waits_for = 0;
+            next_ms = asked_ms = w.now_ms + 2; /* the client's own time */
+        }
+        if (waits_for == 0 && w.now_ms >= next_ms &&
+            data_channel_send(&w.agent.channel, w.now_ms, PACER_INTERACTIVE, &byte, 1) == 1)
+            waits_for = ++w.agent.sent;
+        step(&w, &s);
+        assert_null(w.agent.fault);
+        assert_null(w.client.fault);
+        assert_false(w.gateway.over_limit);
+    }
+    gateway_end(&w.gateway);
+    assert_true(trips > 5000);
+    assert_true(slow * 100 <= trips);
+    assert_true(w.client.received >= (uint64_t) 60 * (960 - trips / 60) * 1024 * 90 / 100);
+}
 
 static uint64_t from_environment(const char *name, uint64_t otherwise)
 {
@@ -248,7 +319,7 @@ static void play(void **state)
 {
     const struct scenario *s = *state;
     uint64_t first = from_environment("SIM_SEED", 1);
-    uint64_t runs = from_environment("SIM_RUNS", s->runs);
+    uint64_t runs = from_environment("SIM_RUNS", (s->runs + SLOWER - 1) / SLOWER);
 
     for (uint64_t seed = first; seed < first + runs; seed++)
         run(s, seed);
@@ -257,7 +328,7 @@ static void play(void **state)
 int main(void)
 {
     enum { COUNT = sizeof scenarios / sizeof scenarios[0] };
-    struct CMUnitTest tests[COUNT];
+    struct CMUnitTest tests[COUNT + 1] = {[COUNT] = cmocka_unit_test(interactive_beside_bulk)};
 
     sha256_choose(0);
     for (size_t i = 0; i < COUNT; i++)
@@ -265,5 +336,5 @@ int main(void)
             (struct CMUnitTest){scenarios[i].name, play, NULL, NULL, (void *) (uintptr_t) &scenarios[i]};
     if (getenv("SIM_ONLY") != NULL)
         cmocka_set_test_filter(getenv("SIM_ONLY"));
-    return _cmocka_run_group_tests("sim_channel", tests, COUNT, NULL, NULL);
+    return _cmocka_run_group_tests("sim_channel", tests, COUNT + 1, NULL, NULL);
 }
