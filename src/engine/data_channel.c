@@ -411,9 +411,10 @@ static void work_off(struct data_channel *channel, int64_t now_ms)
     }
 }
 
+/* Much is kept that could be consumed and isn't. (What came early waits for a message that has yet to be read.) */
 static bool pressed(const struct data_channel *channel)
 {
-    return channel->inbox.used > INBOX_PRESSED;
+    return channel->inbox.used > INBOX_PRESSED && channel->inbox.front != channel->inbox.expected;
 }
 
 /* New messages of ours wait for acknowledgements that come in between the peer's data. */

@@ -818,6 +818,20 @@ static void pitfall_2_reading_stops_but_not_while_own_data_waits(void **state)
     assert_true(data_channel_wants_input(&channel));
 }
 
+/* Found by the simulator: half an inbox of early messages, and the one they wait for was never read. */
+static void pitfall_2_early_messages_do_not_stop_reading(void **state)
+{
+    (void) state;
+    hear();
+    for (int i = 1; i < INBOX_MESSAGES - INBOX_RESERVE; i++) {
+        say_data(i, "early");
+        hear();
+        assert_true(data_channel_wants_input(&channel));
+    }
+    say_data(0, "expected");
+    assert_false(data_channel_wants_input(&channel));
+}
+
 static void pitfall_2_what_has_no_room_is_refused_and_few_of_ours_are_in_flight(void **state)
 {
     (void) state;
@@ -1093,6 +1107,7 @@ int main(void)
         TEST(pitfall_1_ten_thousand_later_acknowledgements_prove_arrival),
         TEST(pitfall_1_a_peer_that_acknowledges_old_messages_is_waited_for),
         TEST(pitfall_2_reading_stops_but_not_while_own_data_waits),
+        TEST(pitfall_2_early_messages_do_not_stop_reading),
         TEST(pitfall_2_what_has_no_room_is_refused_and_few_of_ours_are_in_flight),
         TEST(pitfall_3_nothing_follows_handshake_complete_until_the_client_speaks),
         TEST(pitfall_3_a_lost_handshake_complete_is_resent_after_a_second),

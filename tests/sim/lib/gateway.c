@@ -84,7 +84,7 @@ static void enqueue(struct gateway_side *s, const uint8_t *message, size_t len, 
 }
 
 /* More than the limit within 2 s, the last of them now? */
-static void police(struct gateway *g, struct gateway_side *s, int64_t now_ms)
+static void police(const struct gateway *g, struct gateway_side *s, int64_t now_ms)
 {
     const uint64_t ring = sizeof s->sent_ms / sizeof s->sent_ms[0];
     uint32_t limit = g->faults.rate_limit;
@@ -92,7 +92,7 @@ static void police(struct gateway *g, struct gateway_side *s, int64_t now_ms)
     if (limit == 0 || limit >= ring)
         return;
     if (s->sent >= limit && now_ms - s->sent_ms[(s->sent - limit) % ring] < 2000)
-        g->over_limit = true;
+        s->over_limit = true;
     s->sent_ms[s->sent++ % ring] = now_ms;
 }
 

@@ -42,6 +42,7 @@ struct gateway_side {
     size_t queued;
     int64_t sent_ms[4096]; /* when its last stream messages came, a ring */
     uint64_t sent;
+    bool over_limit; /* it sent more than the service tolerates */
 };
 
 struct gateway {
@@ -50,7 +51,6 @@ struct gateway {
     struct gateway_side sides[GATEWAY_SIDES];
     uint64_t relayed;
     uint64_t lost;
-    bool over_limit; /* somebody sent more than the service tolerates */
 };
 
 void gateway_init(struct gateway *g, const struct gateway_faults *faults, uint64_t seed);
