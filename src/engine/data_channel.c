@@ -533,27 +533,11 @@ size_t data_channel_send_room(struct data_channel *channel, int64_t now_ms, enum
     return min_size(messages, allowed) * AGENT_MESSAGE_STREAM_PAYLOAD_MAX + outbox_open_room(outbox);
 }
 
-uint8_t *data_channel_send_buf(struct data_channel *channel, int64_t now_ms, enum pacer_class class,
-                               size_t *room)
-{
-    *room = 0;
-    if (data_channel_send_room(channel, now_ms, class) == 0)
-        return NULL;
-    return outbox_append_buf(&channel->outbox, PAYLOAD_OUTPUT, room);
-}
-
 static void note_appended(struct data_channel *channel, enum pacer_class class, size_t len)
 {
     channel->stats.bytes_out += len;
     if (class == PACER_INTERACTIVE)
         channel->urgent_below = channel->outbox.next;
-}
-
-void data_channel_send_ack(struct data_channel *channel, int64_t now_ms, enum pacer_class class, size_t len)
-{
-    (void) now_ms;
-    outbox_append_ack(&channel->outbox, PAYLOAD_OUTPUT, len);
-    note_appended(channel, class, len);
 }
 
 size_t data_channel_send(struct data_channel *channel, int64_t now_ms, enum pacer_class class,

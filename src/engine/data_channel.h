@@ -226,11 +226,6 @@ size_t data_channel_send_room(struct data_channel *channel, int64_t now_ms, enum
  * send_room says. They fill the last message that has not gone yet up to 1,024 before another begins. */
 size_t data_channel_send(struct data_channel *channel, int64_t now_ms, enum pacer_class class,
                          const void *data, size_t len);
-/* The same without a copy of one's own: room for up to *room bytes inside the message that would take them
- * next (at least 1, at most 1,024), then how many were put there. Null when send_room is 0. */
-uint8_t *data_channel_send_buf(struct data_channel *channel, int64_t now_ms, enum pacer_class class,
-                               size_t *room);
-void data_channel_send_ack(struct data_channel *channel, int64_t now_ms, enum pacer_class class, size_t len);
 /* One message of another payload type, whole: handshake, flag. In order with the Output around it. It does
  * not ask the pacer's leave to be queued. ERROR_TOO_LARGE above OUTBOX_LARGE_PAYLOAD_MAX; ERROR_UNAVAILABLE
  * when the window is full, or when OUTBOX_LARGE messages above 1,024 bytes are unacknowledged: try again

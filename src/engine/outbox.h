@@ -3,21 +3,18 @@
  * which is transmitted next and when one is resent. It writes the whole frame (websocket header, agent
  * message header, payload) into the message's slot, so what is sent, and sent again, is never copied.
  *
- *     append          begin           end                      acknowledge
- *   ─────────► UNSENT ───────► SENDING ─────► FIRST_FLIGHT ─────────────────────► free
- *                               ▲ │ ▲               │ overdue, or connection lost
- *                               │ │ │ due           ▼
- *                               │ │ └────────────── │ ──────────────────────────── PASSED_OVER ──► free: acknowledged
- *                               ├─│──────────────  LOST ◄─────────────────────┐        ▲           after all, ten
- *                               │ ▼   overdue       ▲                         │        │           resends passed
- *                               RESENT_FLIGHT ──────┘ (the peer answers)      │        │           over, or 10,000
- *                                 │ │ overdue                                 │        │           later ones
- *                                 │ └────────► RESTING ───────────────────────┘        │           acknowledged
- *                                 │   (the peer may ignore it)  next round             │
- *                                 └────────────────┴── a later one was acknowledged ───┘
+ * A message is in one state, and in the list of that state; what leads out of it:
  *
- * (SENDING: its frame is being taken byte by byte. Acknowledged meanwhile, it is freed at the end of the
- * frame.)
+ *   UNSENT         begin ──► SENDING
+ *   SENDING        (its frame is being taken byte by byte) end ──► FIRST_FLIGHT, or RESENT_FLIGHT, or back to PASSED_OVER
+ *   FIRST_FLIGHT   overdue ──► LOST
+ *   RESENT_FLIGHT  overdue ──► LOST, or RESTING if the peer may be ignoring it; passed over ──► PASSED_OVER
+ *   RESTING        all that was LOST has been resent and the round's pause is over ──► LOST; passed over ──► PASSED_OVER
+ *   LOST           begin ──► SENDING
+ *   PASSED_OVER    its turn ──► SENDING; ten resends passed over, or 10,000 later ones acknowledged ──► free
+ *   all but UNSENT acknowledged ──► free (SENDING: when the frame is out); connection lost ──► LOST, PASSED_OVER stays
+ *
+ * Passed over: a message first sent after the resend was acknowledged, the resend was not.
  *
  * Every list is in order of transmission, every step is O(1): acknowledgements find their message by its
  * number.
