@@ -36,6 +36,7 @@ func TestConnectedOnceAndGone(t *testing.T) {
 	w := newWorld(t)
 	task := w.service(family, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "2s", "ECS_TST_IDLE_TIMEOUT": "1s"})
 	agent := w.agent(task)
+	time.Sleep(awake)
 	w.must(agent.StartSession("ecs-execute-command-0001"))
 	time.Sleep(4 * time.Second) // longer than either timeout: the session holds the task
 	if got := *task.State().LastStatus; got != "RUNNING" {
@@ -54,6 +55,7 @@ func TestConnectedAgainBeforeIdle(t *testing.T) {
 	w := newWorld(t)
 	task := w.service(family, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "3s", "ECS_TST_IDLE_TIMEOUT": "3s"})
 	agent := w.agent(task)
+	time.Sleep(awake)
 	for _, id := range []string{"one", "two"} {
 		w.must(agent.StartSession(id))
 		time.Sleep(1500 * time.Millisecond)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -291,6 +292,9 @@ func TestMetadataAbsentForEver(t *testing.T) {
 
 // TestOrphansAreReaped: as PID 1 it inherits what its command leaves behind.
 func TestOrphansAreReaped(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: without namespaces it is not PID 1")
+	}
 	t.Parallel()
 	s := run(t, nil, "--", "/dummy", "orphans=5", "sleep=1s", "zombies", "exit=0")
 	s.ends(time.Second, time.Second+slack, 0)

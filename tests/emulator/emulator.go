@@ -163,7 +163,9 @@ func (e *Emulator) awslogs(t types.Task, d types.ContainerDefinition) io.Writer 
 
 func (e *Emulator) makeRunner() error {
 	if !e.Namespaces {
-		env := append([]string{"AWS_ENDPOINT_URL=" + e.URL(), "SSL_CERT_FILE=" + e.CAFile()}, e.TaskEnv...)
+		// By name: not every TLS library takes an address for a name.
+		_, port, _ := net.SplitHostPort(e.Addr())
+		env := append([]string{"AWS_ENDPOINT_URL=https://localhost:" + port, "SSL_CERT_FILE=" + e.CAFile()}, e.TaskEnv...)
 		e.runner = &fargate.Process{Region: e.Region, TaskEnv: env}
 		return nil
 	}
