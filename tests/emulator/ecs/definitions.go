@@ -58,6 +58,9 @@ func completeContainer(d *types.ContainerDefinition) error {
 	if d.Essential == nil {
 		d.Essential = ptr(true)
 	}
+	if err := completeHealthCheck(d.HealthCheck); err != nil {
+		return err
+	}
 	d.Environment, d.MountPoints, d.VolumesFrom = nonNil(d.Environment), nonNil(d.MountPoints), nonNil(d.VolumesFrom)
 	d.PortMappings, d.SystemControls = nonNil(d.PortMappings), nonNil(d.SystemControls)
 	for i, m := range d.PortMappings {

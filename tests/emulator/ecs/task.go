@@ -167,6 +167,9 @@ func (t *Task) begin() error {
 		t.ecs.Log.Warn("start the exec agent", "task", t.id, "error", err)
 	}
 	t.set(statusRunning, func() { t.state.StartedAt = now() })
+	for i := range t.containers {
+		go t.checkHealth(i)
+	}
 	return nil
 }
 

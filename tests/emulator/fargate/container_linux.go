@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,7 @@ func containerInit() error {
 		return fmt.Errorf("read the setup: %w", err)
 	}
 	pipe.Close()
+	unix.CloseOnExec(4) // which tells the parent
 	for _, step := range []func(containerSetup) error{makeRoot, mountFiles, makeDev, enterRoot, dropPrivileges} {
 		if err := step(setup); err != nil {
 			return err
@@ -147,25 +149,39 @@ func dropPrivileges(s containerSetup) error {
 			unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) //nolint:errcheck // this kernel may not know it
 		}
 	}
-	if s.User == "" {
-		return nil
-	}
-	uidText, gidText, both := strings.Cut(s.User, ":")
-	uid, err := strconv.Atoi(uidText)
-	if err != nil {
-		return fmt.Errorf("user %q: only numbers are understood", s.User)
-	}
-	gid := 0
-	if both {
-		if gid, err = strconv.Atoi(gidText); err != nil {
-			return fmt.Errorf("user %q: only numbers are understood", s.User)
-		}
+	user, err := credential(s.User)
+	if err != nil || user == nil {
+		return err
 	}
 	if err := unix.Setgroups(nil); err != nil {
 		return err
 	}
+	uid, gid := int(user.Uid), int(user.Gid)
 	if err := unix.Setresgid(gid, gid, gid); err != nil {
 		return err
 	}
 	return unix.Setresuid(uid, uid, uid)
+}
+
+// credential reads "uid" or "uid:gid"; nil for nobody in particular, which is root.
+func credential(text string) (*syscall.Credential, error) {
+	if text == "" {
+		return nil, nil
+	}
+	uid, gid, _ := strings.Cut(text, ":")
+	c := &syscall.Credential{}
+	for _, part := range []struct {
+		text string
+		id   *uint32
+	}{{uid, &c.Uid}, {gid, &c.Gid}} {
+		if part.text == "" {
+			continue
+		}
+		n, err := strconv.ParseUint(part.text, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("user %q: only numbers are understood", text)
+		}
+		*part.id = uint32(n)
+	}
+	return c, nil
 }

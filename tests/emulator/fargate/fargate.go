@@ -8,6 +8,7 @@
 package fargate
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/netip"
@@ -88,6 +89,9 @@ type Container interface {
 	// Done is closed once the first process has ended; ExitCode is its status then (128+n for a signal).
 	Done() <-chan struct{}
 	ExitCode() int
+	// Exec runs a command in the container, as its user and with its environment, as container health checks are run,
+	// and returns its exit code. The error is for commands that could not be started or were cut off by ctx.
+	Exec(ctx context.Context, args []string, output io.Writer) (int, error)
 	// Worker starts a process that does nothing but be there, under the given command line, where the container's
 	// first process sees it in /proc. (The exec agent's session workers are made of it.) Kill it to end it.
 	Worker(args ...string) (*os.Process, error)

@@ -1,8 +1,10 @@
 package fargate
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -139,31 +141,72 @@ func (s *nsSandbox) Run(spec Spec) (Container, error) {
 	if err := s.start(cmd, setup); err != nil {
 		return nil, err
 	}
-	c := &nsContainer{processContainer{cmd: cmd, done: make(chan struct{})}}
+	c := &nsContainer{processContainer{cmd: cmd, spec: spec, done: make(chan struct{})}}
 	go c.wait()
 	return c, nil
 }
 
-// start forks from a thread that is in the task's network namespace, then tells the child what to become.
+// start forks from a thread that is in the task's network namespace, tells the child what to become, and waits until it
+// has: whoever looks into the container then finds it complete.
 func (s *nsSandbox) start(cmd *exec.Cmd, setup containerSetup) error {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer write.Close()
-	cmd.ExtraFiles = []*os.File{read}
+	became, becomes, err := os.Pipe() // the child's end closes with exec, or with the child
+	if err != nil {
+		read.Close()
+		return err
+	}
+	defer became.Close()
+	cmd.ExtraFiles = []*os.File{read, becomes}
 	err = s.ns.Do(cmd.Start)
 	read.Close()
+	becomes.Close()
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(write).Encode(setup)
+	if err := json.NewEncoder(write).Encode(setup); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, became)
+	return err
 }
 
 type nsContainer struct{ processContainer }
 
 // Kill ends the whole container: the kernel kills a process namespace with its PID 1.
 func (c *nsContainer) Kill() { c.cmd.Process.Kill() } //nolint:errcheck // it may have ended
+
+// Exec goes where the container's first process is, all but its capabilities, which go with root.
+func (c *nsContainer) Exec(ctx context.Context, args []string, output io.Writer) (int, error) {
+	user, err := credential(c.spec.User)
+	if err != nil {
+		return 0, err
+	}
+	return c.exec(ctx, args, output, user, func() error {
+		// The files are opened first: in another mount namespace there is another /proc.
+		var files []*os.File
+		for _, kind := range []string{"net", "ipc", "uts", "pid", "mnt"} {
+			file, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", c.PID(), kind))
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			files = append(files, file)
+		}
+		if err := unix.Unshare(unix.CLONE_FS); err != nil { // threads that share a root can't change it
+			return err
+		}
+		for _, file := range files {
+			if err := unix.Setns(int(file.Fd()), 0); err != nil {
+				return fmt.Errorf("enter %s: %w", file.Name(), err)
+			}
+		}
+		return nil
+	})
+}
 
 func (c *nsContainer) Worker(args ...string) (*os.Process, error) {
 	return c.startWorker(args, func() error {

@@ -2,8 +2,10 @@ package fargate
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -68,19 +70,13 @@ func newNetwork(address netip.Addr, subnet netip.Prefix, dns netip.Addr, region 
 }
 
 func (s *processSandbox) Run(spec Spec) (Container, error) {
-	args := make([]string, len(spec.Args))
-	for i, arg := range spec.Args {
-		args[i] = arg
-		if host, ok := spec.Image.Files[arg]; ok {
-			args[i] = host
-		}
-	}
+	args := realPaths(spec, spec.Args)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = spec.Env
 	cmd.Stdout, cmd.Stderr = spec.Stdout, spec.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = outputDelay
-	c := &processContainer{cmd: cmd, done: make(chan struct{})}
+	c := &processContainer{cmd: cmd, spec: spec, done: make(chan struct{})}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -88,9 +84,22 @@ func (s *processSandbox) Run(spec Spec) (Container, error) {
 	return c, nil
 }
 
+// realPaths replaces paths of the image's files by those of this machine.
+func realPaths(spec Spec, args []string) []string {
+	real := make([]string, len(args))
+	for i, arg := range args {
+		real[i] = arg
+		if host, ok := spec.Image.Files[arg]; ok {
+			real[i] = host
+		}
+	}
+	return real
+}
+
 // processContainer is a container whose first process is a child of ours, with or without namespaces.
 type processContainer struct {
 	cmd  *exec.Cmd
+	spec Spec
 	done chan struct{}
 
 	mu      sync.Mutex
@@ -116,6 +125,33 @@ func (c *processContainer) Signal(sig syscall.Signal) error { return c.cmd.Proce
 
 func (c *processContainer) Kill() {
 	syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) //nolint:errcheck // it may have ended
+}
+
+func (c *processContainer) Exec(ctx context.Context, args []string, output io.Writer) (int, error) {
+	return c.exec(ctx, realPaths(c.spec, args), output, nil, nil)
+}
+
+// exec runs a command from a thread that enter, if there is one, has taken elsewhere.
+func (c *processContainer) exec(ctx context.Context, args []string, output io.Writer, as *syscall.Credential, enter func() error) (int, error) {
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.spec.Env, output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: as}
+	cmd.WaitDelay = outputDelay
+	errs := make(chan error)
+	go onOwnThread(func() {
+		if enter != nil {
+			if err := enter(); err != nil {
+				errs <- err
+				return
+			}
+		}
+		errs <- cmd.Start()
+	})
+	if err := <-errs; err != nil {
+		return 0, err
+	}
+	cmd.Wait() //nolint:errcheck // the status is in ProcessState
+	return exitCode(cmd.ProcessState), ctx.Err()
 }
 
 func (c *processContainer) Worker(args ...string) (*os.Process, error) {
