@@ -105,6 +105,8 @@ void control_channel_fetched(struct control_channel *c)
 
 void control_channel_connected(struct control_channel *c, int64_t now_ms, struct str first_text)
 {
+    if (c->state != CONTROL_CHANNEL_CONNECTING)
+        return;
     c->state = CONTROL_CHANNEL_OPEN;
     c->opened_ms = c->heard_ms = now_ms;
     c->ping_ms = now_ms + CONTROL_CHANNEL_PING_MS;
@@ -112,17 +114,22 @@ void control_channel_connected(struct control_channel *c, int64_t now_ms, struct
     c->out_start = c->out_end = 0;
     websocket_decoder_init(&c->decoder, WEBSOCKET_CLIENT, c->in, sizeof c->in);
     send_frame(c, WEBSOCKET_TEXT, first_text);
-    /* What was sent on the last connection and not acknowledged may not have arrived. */
-    for (size_t i = 0; i < c->report_count; i++)
+    /* What was sent on the last connection and not acknowledged may not have arrived: it has all its tries again. */
+    for (size_t i = 0; i < c->report_count; i++) {
         c->reports[i].due_ms = now_ms;
+        c->reports[i].tries = 0;
+    }
 }
 
 void control_channel_failed(struct control_channel *c, int64_t now_ms, enum error_code code, const char *why,
                             uint32_t random)
 {
+    if (c->state == CONTROL_CHANNEL_WAITING)
+        return;
     if (c->state == CONTROL_CHANNEL_OPEN && now_ms - c->opened_ms >= CONTROL_CHANNEL_STEADY_MS)
         retry_succeed(&c->retry);
-    str_copy(str_limit_utf8(str_from(why), sizeof c->why - 1), c->why, sizeof c->why);
+    if (why != c->why) /* it is when a DROP is answered with its own text */
+        str_copy(str_limit_utf8(str_from(why), sizeof c->why - 1), c->why, sizeof c->why);
     retry_next(&c->retry, code, now_ms, random, &c->retry_at_ms);
     bytes_wipe(c->out, c->out_end); /* the first frame holds a token */
     c->out_start = c->out_end = 0;
@@ -146,11 +153,18 @@ static void remove_report(struct control_channel *c, size_t index)
     memmove(&c->reports[index], &c->reports[index + 1], (c->report_count - index) * sizeof c->reports[0]);
 }
 
+static void lose_report(struct control_channel *c, size_t index)
+{
+    c->lost_report = true;
+    memcpy(c->lost_id, c->reports[index].session_id, sizeof c->lost_id);
+    remove_report(c, index);
+}
+
 void control_channel_report(struct control_channel *c, int64_t now_ms, struct str session_id, bool failed,
                             struct str reason)
 {
     if (c->report_count == CONTROL_CHANNEL_REPORTS)
-        remove_report(c, 0);
+        lose_report(c, 0);
     struct control_channel_report *report = &c->reports[c->report_count];
     memset(report, 0, sizeof *report);
     if (!str_copy(session_id, report->session_id, sizeof report->session_id))
@@ -192,9 +206,9 @@ static void send_due_reports(struct control_channel *c, int64_t now_ms)
         if (now_ms < report->due_ms) {
             i++;
         } else if (report->tries == CONTROL_CHANNEL_REPORT_TRIES) {
-            c->lost_report = true;
-            memcpy(c->lost_id, report->session_id, sizeof c->lost_id);
-            remove_report(c, i);
+            if (c->lost_report) /* one at a time */
+                return;
+            lose_report(c, i);
         } else if (send_report(c, now_ms, report)) {
             i++;
         } else {
@@ -440,6 +454,8 @@ static int64_t earlier(int64_t a, int64_t b)
 
 int64_t control_channel_deadline(const struct control_channel *c)
 {
+    if (c->lost_report || c->drop_due)
+        return INT64_MIN; /* control_channel_next has something to tell */
     if (c->state == CONTROL_CHANNEL_WAITING)
         return c->retry_at_ms;
     if (c->state != CONTROL_CHANNEL_OPEN)

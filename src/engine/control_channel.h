@@ -16,7 +16,7 @@
  *
  * Reports. agent_task_complete says that a session is over, and why; it is sent up to CONTROL_CHANNEL_REPORT_TRIES times,
  * CONTROL_CHANNEL_REPORT_MS apart, until agent_task_acknowledge names it. Reports wait for a connection and survive its
- * loss. When the table is full the oldest gives way.
+ * loss, with all their tries anew. When the table is full the oldest gives way.
  *
  * agent_job (Run Command) is answered with agent_job_ack, status 51407, ContainerNotSupported, as AWS's agent does in a
  * container. Messages of a type nobody knows are told once a type.
@@ -67,7 +67,7 @@ enum control_channel_event_type {
     CONTROL_CHANNEL_START,   /* payload of interactive_shell, a session not seen before */
     CONTROL_CHANNEL_TERMINATE, /* text: the session's id */
     CONTROL_CHANNEL_READY,     /* the service says it is listening */
-    CONTROL_CHANNEL_DROP,      /* close the connection: text says why */
+    CONTROL_CHANNEL_DROP, /* close the connection: text says why; then control_channel_failed, until which it is repeated */
     CONTROL_CHANNEL_REFUSED_JOB,
     CONTROL_CHANNEL_UNKNOWN,    /* text: a type not told before */
     CONTROL_CHANNEL_REPORT_LOST /* text: the id of a session whose end nobody acknowledged */
@@ -139,6 +139,7 @@ void control_channel_report(struct control_channel *c, int64_t now_ms, struct st
                             struct str reason);
 bool control_channel_reports_pending(const struct control_channel *c);
 
+/* INT64_MIN: pull events now. */
 int64_t control_channel_deadline(const struct control_channel *c);
 void control_channel_tick(struct control_channel *c, int64_t now_ms);
 
