@@ -469,12 +469,18 @@ static bool take_events(struct relay_session *s)
     }
 }
 
+/* Whether there are bytes from the gateway and the engine would take them now. */
+static const uint8_t *receivable(struct relay_session *s, struct stream *stream, size_t *len)
+{
+    return data_channel_wants_input(&s->session.channel) ? stream_recv_buf(stream, len) : NULL;
+}
+
 /* Bytes from the gateway. True when some were moved. */
 static bool receive(struct relay_session *s, struct stream *stream)
 {
     size_t len;
-    const uint8_t *data;
-    if (!data_channel_wants_input(&s->session.channel) || (data = stream_recv_buf(stream, &len)) == NULL)
+    const uint8_t *data = receivable(s, stream, &len);
+    if (data == NULL)
         return false;
     size_t room;
     uint8_t *in = data_channel_in_buf(&s->session.channel, &room);
@@ -565,6 +571,9 @@ static void turn(struct loop_hook *hook)
             break;
         gather_targets(s);
         moved = transmit(s, s->link.stream) || moved;
+        /* What was consumed in between may have made the engine want what waits in the stream already. */
+        size_t len;
+        moved = receivable(s, s->link.stream, &len) != NULL || moved;
         check_stream(s, s->link.stream);
     }
     if (take_events(s)) {
