@@ -519,7 +519,7 @@ static void never_holds_more_than_its_memory(void **state)
     for (uint32_t i = 0; i < 5; i++)
         open_stream(rig, 3 + 2 * i);
     for (uint32_t i = 0; i < 3; i++)
-        fill_up(rig, 3 + 2 * i, PORT_STREAM_HELD_MAX);
+        fill_up(rig, 3 + 2 * i, (size_t) 256 * PORT_CHUNK_SIZE);
     fill_up(rig, 9, (size_t) (PORT_HELD_CHUNKS - 3 * 256) * PORT_CHUNK_SIZE);
     assert_int_equal(rig->ps.chunks_used, PORT_HELD_CHUNKS);
     feed_frame(rig, SMUX_PSH, 11, "no room", 7);
@@ -626,7 +626,7 @@ static void pitfall_15_the_one_that_takes_nothing_is_reset_and_not_the_one_that_
     for (uint32_t i = 0; i < 5; i++)
         open_stream(rig, 3 + 2 * i);
     for (uint32_t i = 0; i < 3; i++)
-        fill_up(rig, 3 + 2 * i, PORT_STREAM_HELD_MAX);
+        fill_up(rig, 3 + 2 * i, (size_t) 256 * PORT_CHUNK_SIZE);
     fill_up(rig, 9, (size_t) (PORT_HELD_CHUNKS - 3 * 256) * PORT_CHUNK_SIZE);
     for (uint16_t i = 0; i < 4; i++)
         if (i != 2)
