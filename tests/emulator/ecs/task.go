@@ -166,7 +166,7 @@ func (t *Task) begin() error {
 	if err := t.startAgent(); err != nil { // the container has ended already
 		t.ecs.Log.Warn("start the exec agent", "task", t.id, "error", err)
 	}
-	t.set(statusRunning, func() { t.state.StartedAt = now() })
+	t.set(statusRunning, func() { t.state.StartedAt = &t.born })
 	for i := range t.containers {
 		go t.checkHealth(i)
 	}
