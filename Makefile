@@ -146,7 +146,7 @@ help:
 	@echo "make            build/fumidai: the program, static, stripped"
 	@echo "make ARCH=arm64 build/arm64/fumidai, from any machine (amd64 likewise)"
 	@echo "make unit       unit tests; T=json runs those of one module and shows each"
-	@echo "make unit-product  the same, linked with musl as the program is; ARCH=arm64 runs them under qemu"
+	@echo "make unit-product  the same, linked with musl as the program is; unit-arm64 under qemu"
 	@echo "make sim        the whole stack over a simulated network and clock"
 	@echo "make e2e        the program against the emulator (some need root); e2e-asan with sanitizers"
 	@echo "make asan       unit and sim with address and undefined-behaviour sanitizers"

@@ -31,9 +31,12 @@ build/$(ARCH)/tests/unit/%: build/$(ARCH)/obj/tests/unit/%.o build/$(ARCH)/libte
 	@mkdir -p $(@D)
 	$(Q)$(call link_product,$(ARCH),$^,$@)
 
-.PHONY: unit-product
+.PHONY: unit-product unit-arm64
 unit-product: $(UNIT_PRODUCT) | $(if $(filter $(NATIVE),$(ARCH)),,$(call deps,qemu))
 	$(Q)tests/lib/emulated $(ARCH) tests/lib/run-programs $(if $(T),--verbose) $^
+
+unit-arm64:
+	$(Q)$(MAKE) --no-print-directory unit-product ARCH=arm64
 
 .PHONY: unit sim asan
 unit: $(unit_UNIT)
@@ -126,7 +129,7 @@ build/$(ARCH)/bench/%: build/$(ARCH)/obj/bench/%.o $($(ARCH)_LIBS)
 bench: build/fumidai
 	$(Q)if [ -x bench/run ]; then bench/run; else echo "bench/run is not there yet"; fi
 
-CHECKS := deps build size lint unit sim fuzz asan repro e2e
+CHECKS := deps build size lint unit unit-product unit-arm64 sim fuzz asan repro e2e
 
 check:
 	$(Q)MAKE="$(MAKE)" tests/check $(CHECKS)
