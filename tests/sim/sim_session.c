@@ -223,7 +223,8 @@ static const char *fault_of(const struct world *w, const struct scenario *s)
         if (w->plays[i].fault != NULL)
             return w->plays[i].fault;
     }
-    if (w->gateway.over_limit)
+    if (w->gateway.sides[GATEWAY_AGENT].over_limit ||
+        (!w->client.options.is_aws && w->gateway.sides[GATEWAY_CLIENT].over_limit))
         return "more messages than the service tolerates";
     if (w->host.over && !w->ending_begun)
         return "the session ended by itself";
@@ -434,6 +435,113 @@ static const struct scenario scenarios[] = {
      .limit_ms = 60 * MINUTE_MS},
 };
 
+/* ---- what it feels like: a world of one's own, measured ---- */
+
+struct measure {
+    const char *what;
+    uint64_t down_total; /* of one source */
+    bool beside_ping;    /* a keystroke each 20 ms on another stream */
+    int64_t quiet_ms;    /* before the source is opened */
+};
+
+/* No faults, a millisecond from end to end, the default pace. */
+static void set_up_measure(struct world *w, const struct measure *m)
+{
+    static const struct gateway_faults faults = {.delay_ms = 1, .rate_limit = 1920};
+    static int64_t pings[PLAY_PINGS_MAX];
+    const struct tunnel_host_options options = {.rate = 960, .burst = 512};
+    const struct tunnel_client_options client_options = {.half_close = true};
+    struct dice dice = {1};
+
+    w->play_count = 0;
+    gateway_init(&w->gateway, &faults, 1);
+    struct play *source = add_play(w, &dice, PLAY_SOURCE, 0);
+    *source = (struct play){.kind = PLAY_SOURCE,
+                            .seed = 1,
+                            .id = source->id,
+                            .abort_at = UINT64_MAX,
+                            .open_ms = m->quiet_ms,
+                            .down_total = m->down_total,
+                            .half_close = true};
+    if (m->beside_ping) {
+        struct play *ping = add_play(w, &dice, PLAY_PING, 0);
+        ping->open_ms = ping->dial_ms = 0;
+        ping->half_close = true;
+        ping->pings = pings;
+    }
+    tunnel_host_init(&w->host, &options, w->plays, w->play_count, fresh_memory(0, SESSION_MEMORY_SIZE), 1);
+    tunnel_client_init(&w->client, &client_options, w->plays, w->play_count,
+                       fresh_memory(1, DATA_CHANNEL_MEMORY_SIZE), 1);
+    w->ending = END_BY_FLAG;
+    w->ending_begun = false;
+    w->now_ms = 0;
+    w->steps = 0;
+}
+
+static void run_measure(const struct measure *m)
+{
+    static const struct scenario s = {.name = "measure", .limit_ms = 10 * MINUTE_MS};
+    struct world *w = &world;
+    const char *fault = NULL;
+
+    set_up_measure(w, m);
+    while (!w->host.over && fault == NULL) {
+        step(w);
+        fault = fault_of(w, &s);
+    }
+    if (fault == NULL)
+        fault = verdict(w);
+    if (fault != NULL)
+        explain(w, &s, 1, fault);
+    gateway_end(&w->gateway);
+    tunnel_client_end(&w->client);
+    assert_null(fault);
+}
+
+static void an_answer_of_512_kb_on_a_quiet_session_within_100_ms(void **state)
+{
+    (void) state;
+    run_measure(&(struct measure){.down_total = 512 * 1024, .quiet_ms = 10 * SECOND_MS});
+    int64_t took_ms = world.plays[0].last_ms - world.plays[0].first_ms;
+    print_message("512 KB in %lld ms\n", (long long) took_ms);
+    assert_in_range(took_ms, 0, 100);
+}
+
+static void a_download_at_97_percent_of_the_pace(void **state)
+{
+    (void) state;
+    run_measure(&(struct measure){.down_total = 50 * 1000 * 1000});
+    const struct play *p = &world.plays[0];
+    int64_t per_second = (int64_t) p->down_received * SECOND_MS / (p->last_ms - p->first_ms);
+    print_message("%lld bytes/s of %d\n", (long long) per_second, 960 * 1024);
+    assert_in_range(per_second, 960 * 1024 * 97 / 100, 960 * 1024 * 103 / 100);
+}
+
+static int compare(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *) a;
+    int64_t y = *(const int64_t *) b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void a_keystroke_beside_a_download_within_25_ms(void **state)
+{
+    (void) state;
+    run_measure(&(struct measure){.down_total = 20 * 1000 * 1000, .beside_ping = true});
+    const struct play *p = &world.plays[1];
+    assert_in_range(p->ping_count, 500, PLAY_PINGS_MAX);
+    qsort(p->pings, p->ping_count, sizeof p->pings[0], compare);
+    int64_t p99_ms = p->pings[p->ping_count * 99 / 100];
+    print_message("%zu round trips: p50 %lld ms, p99 %lld ms, max %lld ms (2 ms are the line's)\n",
+                  p->ping_count, (long long) p->pings[p->ping_count / 2], (long long) p99_ms,
+                  (long long) p->pings[p->ping_count - 1]);
+    assert_in_range(p99_ms, 0, 25);
+    const struct play *source = &world.plays[0];
+    int64_t per_second = (int64_t) source->down_received * SECOND_MS / (source->last_ms - source->first_ms);
+    assert_in_range(per_second, 960 * 1024 * 85 / 100, 960 * 1024 * 103 / 100);
+}
+
 static uint64_t one_seed;
 
 static void play(void **state)
@@ -448,16 +556,20 @@ static void play(void **state)
 
 int main(int argc, char **argv)
 {
-    enum { COUNT = sizeof scenarios / sizeof scenarios[0] };
-    struct CMUnitTest tests[COUNT];
+    enum { COUNT = sizeof scenarios / sizeof scenarios[0], MEASURES = 3 };
+    struct CMUnitTest tests[COUNT + MEASURES] = {
+        cmocka_unit_test(an_answer_of_512_kb_on_a_quiet_session_within_100_ms),
+        cmocka_unit_test(a_download_at_97_percent_of_the_pace),
+        cmocka_unit_test(a_keystroke_beside_a_download_within_25_ms),
+    };
 
     sha256_choose(0);
     for (size_t i = 0; i < COUNT; i++)
-        tests[i] =
+        tests[MEASURES + i] =
             (struct CMUnitTest){scenarios[i].name, play, NULL, NULL, (void *) (uintptr_t) &scenarios[i]};
     if (argc > 1)
         one_seed = strtoull(argv[1], NULL, 10);
     if (argc > 2)
         cmocka_set_test_filter(argv[2]);
-    return _cmocka_run_group_tests("sim_session", tests, COUNT, NULL, NULL);
+    return _cmocka_run_group_tests("sim_session", tests, COUNT + MEASURES, NULL, NULL);
 }
