@@ -109,8 +109,11 @@ build/%.a:
 # left out. No build id: it would hash what `strip` throws away.
 LINK_FLAGS := -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--gc-sections,--build-id=none,--hash-style=gnu
 
+# Relocations as a bit a pointer (RELR) instead of 24 bytes: 15 KB. For arm64 the linker learns it with binutils 2.44.
+amd64_LINK_FLAGS := -Wl,-z,pack-relative-relocs
+
 # $(call link_product,ARCHITECTURE,OBJECTS,OUTPUT)
-link_product = $($1_GCC) $(LINK_FLAGS) $($1_MUSL_LINK) $2 $($1_MUSL_LINK_END) -o $3
+link_product = $($1_GCC) $(LINK_FLAGS) $($1_LINK_FLAGS) $($1_MUSL_LINK) $2 $($1_MUSL_LINK_END) -o $3
 
 define product_program
 build/$1/fumidai.full: build/$1/obj/src/main.o $$($1_LIBS)

@@ -8,6 +8,7 @@
 #include "health.h"
 #include "host/log.h"
 #include "host/signals.h"
+#include "host/relro.h"
 #include "keeper.h"
 #include "relay.h"
 
@@ -79,6 +80,10 @@ int main(int argc, char **argv)
     bool serves_sessions = strcmp(name, RELAY_PROCESS_NAME) == 0;
     bool is_relay = serves_sessions || strcmp(name, RELAY_PORTS_PROCESS_NAME) == 0;
     signals_block_all();
+    if (relro_protect(&err) < 0) {
+        fprintf(stderr, "fumidai: %s\n", err.text);
+        return 1;
+    }
     relay_argv = copy_arguments(argc, argv);
     if (relay_argv == NULL) {
         fprintf(stderr, "fumidai: out of memory before anything started\n");
