@@ -49,10 +49,15 @@ SECTIONS  := -ffunction-sections -fdata-sections
 # Ubuntu's gcc marks jump targets for a protection that Linux does not have for programs.
 amd64_MACHINE := -fcf-protection=none
 
+# Link-time optimisation of one partition: 14 KB. Objects carry code, too, for what reads them (`make lint`, ar).
+LTO       := -flto -ffat-lto-objects -flto-partition=one
+# -Oz where gcc has it (12 and later): another 3 KB.
+SMALL     := $(shell echo 'int x;' | gcc -Oz -c -x c -o /dev/null - 2>/dev/null && echo -Oz || echo -Os)
+
 define product
 $1_CC       = $$($1_GCC) $$($1_MUSL_INCLUDES) -ffile-prefix-map=$$(CURDIR)=.
-$1_FLAGS   := -Os $(HARDENING) $(SECTIONS) $($1_MACHINE)
-$1_BEARSSL := -Os $(HARDENING) $(SECTIONS) $($1_MACHINE)
+$1_FLAGS   := $$(SMALL) $(HARDENING) $(SECTIONS) $(LTO) $($1_MACHINE)
+$1_BEARSSL := $$($1_FLAGS)
 $1_FAST    := -O2
 $1_LIBC    := $$($1_MUSL)/unpacked
 endef
@@ -112,12 +117,12 @@ LINK_FLAGS := -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--gc-sections,
 # Relocations as a bit a pointer (RELR) instead of 24 bytes: 15 KB. For arm64 the linker learns it with binutils 2.44.
 amd64_LINK_FLAGS := -Wl,-z,pack-relative-relocs
 
-# $(call link_product,ARCHITECTURE,OBJECTS,OUTPUT)
-link_product = $($1_GCC) $(LINK_FLAGS) $($1_LINK_FLAGS) $($1_MUSL_LINK) $2 $($1_MUSL_LINK_END) -o $3
+# $(call link_product,ARCHITECTURE,OBJECTS,OUTPUT,FLAGS)
+link_product = $($1_GCC) $4 $(LINK_FLAGS) $($1_LINK_FLAGS) $($1_MUSL_LINK) $2 $($1_MUSL_LINK_END) -o $3
 
 define product_program
 build/$1/fumidai.full: build/$1/obj/src/main.o $$($1_LIBS)
-	$$(Q)$$(call link_product,$1,$$^,$$@) -Wl,-Map=$$@.map
+	$$(Q)$$(call link_product,$1,$$^,$$@,$$($1_FLAGS)) -Wl,-Map=$$@.map
 
 build/$1/fumidai: build/$1/fumidai.full
 	$$(Q)$$($1_TRIPLE)-gnu-strip --strip-all --remove-section=.comment -o $$@ $$<

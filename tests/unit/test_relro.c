@@ -14,7 +14,7 @@
 
 /* Pointers, so they are relocated at start; constant, so they are read-only from then on. With glibc the loader has seen
  * to that; `make unit-product` is where it is relro_protect's doing. */
-static const char *const relocated[] = {"one", "two"};
+__attribute__((used)) static const char *const relocated[] = {"one", "two"};
 
 static void test_relocated_constants_cannot_be_written(void **state)
 {
