@@ -19,6 +19,7 @@
 #include "host/signals.h"
 #include "identity.h"
 #include "network_setup.h"
+#include "protection.h"
 #include "relay.h"
 #include "relay_child.h"
 
@@ -41,6 +42,7 @@ struct keeper {
     bool relays;
     bool serves_sessions;
     struct health health;
+    struct protection protection;
     struct child command;
     struct loop_timer poll;
     struct loop_timer due;
@@ -96,6 +98,7 @@ static void feed_activity(struct keeper *k)
 {
     struct terminator_activity activity = gather_activity(k);
     terminator_activity(&k->terminator, &activity, loop_now_ms(&k->loop));
+    protection_want(&k->protection, activity.open_sessions > 0);
 }
 
 static void log_poll(struct keeper *k)
@@ -429,6 +432,8 @@ static int open_all(struct keeper *k, char **relay_argv, char *const *env, struc
     aws_client_open(&k->client, &k->network.network, env);
     identity_open(&k->identity, &k->client, k->config->ecs_service_name, identity_learned, k);
     ending_open(&k->ending, &k->identity, ending_reported, k);
+    if (k->config->task_protection)
+        protection_open(&k->protection, &k->client);
     random_bytes(&seed, sizeof seed);
     struct terminator_options options = terminator_options(k);
     terminator_init(&k->terminator, &options, loop_now_ms(&k->loop), seed);
@@ -465,6 +470,7 @@ int keeper_run(const struct config *config, char **relay_argv, char *const *env)
     if (k->relays)
         relay_child_close(&k->relay);
     health_close(&k->health);
+    protection_close(&k->protection);
     ending_close(&k->ending);
     identity_close(&k->identity);
     aws_client_close(&k->client);
