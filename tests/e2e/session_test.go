@@ -693,9 +693,14 @@ func TestSessionBothDirectionsFull(t *testing.T) {
 	before := s.memory()
 	release := make(chan struct{})
 	s.remote = s.serve(func(c net.Conn) {
-		go func() { _, _ = io.CopyN(c, noise(1), n) }()
+		wrote := make(chan struct{})
+		go func() {
+			_, _ = io.CopyN(c, noise(1), n)
+			close(wrote)
+		}()
 		<-release
 		_, _ = io.CopyN(io.Discard, c, n)
+		<-wrote // the last word comes behind the noise
 		_, _ = c.Write([]byte("done"))
 		_, _ = io.Copy(io.Discard, c)
 	})
