@@ -643,18 +643,32 @@ func TestSessionUnreadStream(t *testing.T) {
 	})
 }
 
-// One target of many that does not read: the uploads to the others go on.
+// One target of many that does not read: the others go on at once while the relay holds what the first does not take, and
+// once it can't hold more (pitfall 15), after it has reset that one.
 func TestSessionUnreadTarget(t *testing.T) {
+	for name, c := range map[string]struct {
+		bytes int
+		limit time.Duration
+	}{"held": {600_000, 10 * time.Second}, "too much": {8_000_000, 45 * time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testUnreadTarget(t, c.bytes, c.limit)
+		})
+	}
+}
+
+func testUnreadTarget(t *testing.T, unread int, limit time.Duration) {
 	s := newSite(t, nil)
 	before := s.memory()
 	release := make(chan struct{})
-	t.Cleanup(sync.OnceFunc(func() { close(release) }))
+	t.Cleanup(func() { close(release) })
 	s.remote = s.serve(func(c net.Conn) {
 		first := make([]byte, 1)
 		if _, err := io.ReadFull(c, first); err != nil {
 			return
 		}
 		if first[0] == 'x' { // the one that does not read
+			_ = c.(*net.TCPConn).SetReadBuffer(4096)
 			<-release
 			return
 		}
@@ -665,10 +679,10 @@ func TestSessionUnreadTarget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { _, _ = stuck.Write(bytes.Repeat([]byte{'x'}, 2<<20)) }() // less than what a session may hold
+	go func() { _, _ = stuck.Write(bytes.Repeat([]byte{'x'}, unread)) }()
 	time.Sleep(300 * time.Millisecond)
 	for i := range 20 {
-		s.inTime(10*time.Second, "a conversation beside it", func() error {
+		s.inTime(limit, "a conversation beside it", func() error {
 			c, err := d.dial()
 			if err != nil {
 				return err
@@ -682,6 +696,7 @@ func TestSessionUnreadTarget(t *testing.T) {
 			}
 			return ask(c, 100_000, 100_000, uint32(i+0x100))
 		})
+		limit = 10 * time.Second
 	}
 	s.wantBounded(before)
 }
@@ -754,7 +769,8 @@ func TestSessionKeepsToTheRateLimit(t *testing.T) {
 	s.inTime(30*time.Second, "10 s of download", func() error { return ask(c, 1000, bytesDown, 0x100) })
 	took := time.Since(began)
 	st := d.session.Stats()
-	if st.Agent.CutOffs > 0 || st.Agent.MostInWindow > 2*pace {
+	// The way to the gateway may press messages together a little; the service's own limit is 2,000.
+	if st.Agent.CutOffs > 0 || st.Agent.MostInWindow > 2*pace+2*pace/100 {
 		t.Errorf("cut off %d times, %d messages in some 2 s", st.Agent.CutOffs, st.Agent.MostInWindow)
 	}
 	if took > 10*time.Second*100/97 {
