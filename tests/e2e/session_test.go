@@ -649,7 +649,7 @@ func TestSessionUnreadTarget(t *testing.T) {
 	for name, c := range map[string]struct {
 		bytes int
 		limit time.Duration
-	}{"held": {600_000, 10 * time.Second}, "too much": {8_000_000, 45 * time.Second}} {
+	}{"held": {600_000, 10 * time.Second}, "too much": {3_000_000, 45 * time.Second}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			testUnreadTarget(t, c.bytes, c.limit)
