@@ -91,7 +91,7 @@ build/$1/obj/%.o: %.c Makefile $$($1_LIBC) | $(JSMN)/jsmn.h $$($1_NEEDS)
 
 build/$1/bearssl/%.o: $(BEARSSL)/src/%.c Makefile third_party/bearssl.mk $$($1_LIBC) | $$($1_NEEDS)
 	@mkdir -p $$(@D)
-	$$(Q)$$($1_CC) $$(BEARSSL_FLAGS) $$($1_BEARSSL) $$(if $$(filter $$(BEARSSL_FAST),$$*),$$($1_FAST)) -c $$< -o $$@
+	$$(Q)$$($1_CC) $$(BEARSSL_FLAGS) $$($1_BEARSSL) $$(if $$(filter $$(BEARSSL_FAST) $$($1_BEARSSL_FAST),$$*),$$($1_FAST)) -c $$< -o $$@
 
 # Everything but main, so that tests can link it.
 build/$1/libfumidai.a: $(patsubst %.c,build/$1/obj/%.o,$(filter-out src/main.c,$(SOURCES)) $(TRUST_ANCHORS))

@@ -22,6 +22,8 @@ BEARSSL_SOURCES := $(wildcard $(BEARSSL)/src/*.c $(BEARSSL)/src/*/*.c)
 # them a handshake fails, rather than fall back on what BearSSL finds by itself.
 BEARSSL_FLAGS := -std=c99 -I$(BEARSSL)/inc -I$(BEARSSL)/src -DBR_USE_UNIX_TIME=0 -DBR_USE_URANDOM=0 -DBR_RDRAND=0
 
-# What every TLS byte passes through is built for speed, the rest (handshakes, certificates) for size. It costs 4 KB:
-# AES-GCM 1.9 -> 3.4 GB/s, SHA-256 190 -> 310 MB/s, ChaCha20-Poly1305 200 -> 330 MB/s (one core of a cloud VM, 2026).
-BEARSSL_FAST  := symcipher/% hash/% mac/% aead/% ssl/ssl_rec_% codec/%
+# What every TLS byte passes through is built for speed, the rest (handshakes, certificates) for size: AES-GCM 1.9 -> 3.4 GB/s
+# (one core of a cloud VM, 2026). Without instructions for AES that is BearSSL's bit-sliced code; on amd64, where it is only
+# a fallback, it stays small.
+BEARSSL_FAST := symcipher/aes_x86ni% hash/ghash_pclmul ssl/ssl_rec_gcm codec/%
+arm64_BEARSSL_FAST := symcipher/% hash/ghash% ssl/ssl_rec_%

@@ -22,24 +22,25 @@ struct tls {
     unsigned char out[BR_SSL_BUFSIZE_OUTPUT];
 };
 
-/* AES first where the CPU has instructions for it, ChaCha20 first where it has not. */
+/* AES-GCM, which every endpoint of AWS speaks. Where AES is always done in software, ChaCha20 comes first, three times as
+ * fast; on amd64 it would be dead weight, since no CPU that ECS or CI runs on lacks the instructions. */
 static void set_suites(br_ssl_engine_context *engine)
 {
-    static const uint16_t aes_first[] = {
-        BR_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,       BR_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-        BR_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,       BR_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-        BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    static const uint16_t suites[] = {
+#if !defined(__x86_64__)
+        BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+#endif
+        BR_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        BR_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        BR_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        BR_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
     };
-    static const uint16_t chacha_first[] = {
-        BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-        BR_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,       BR_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-        BR_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,       BR_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-    };
-    bool has_aes = br_aes_x86ni_ctr_get_vtable() != NULL;
-    br_ssl_engine_set_suites(engine, has_aes ? aes_first : chacha_first,
-                             sizeof aes_first / sizeof aes_first[0]);
+    br_ssl_engine_set_suites(engine, suites, sizeof suites / sizeof suites[0]);
     br_ssl_engine_set_default_aes_gcm(engine);
+#if !defined(__x86_64__)
     br_ssl_engine_set_default_chapol(engine);
+#endif
 }
 
 static void set_hashes(struct tls *tls)
@@ -62,8 +63,11 @@ static void set_certificates(struct tls *tls, const struct trust *trust)
 {
     br_ssl_engine_context *engine = &tls->client.eng;
     br_x509_minimal_init(&tls->x509, &br_sha256_vtable, trust->anchors, trust->count);
-    br_ssl_engine_set_default_rsavrfy(engine);
-    br_ssl_engine_set_default_ecdsa(engine);
+    /* The general arithmetic, for all curves (P-256, P-384, P-521) and keys alike. BearSSL's special code for P-256 and
+     * RSA makes a handshake 3 ms faster and the program 15 KB larger. */
+    br_ssl_engine_set_rsavrfy(engine, &br_rsa_i31_pkcs1_vrfy);
+    br_ssl_engine_set_ec(engine, &br_ec_prime_i31);
+    br_ssl_engine_set_ecdsa(engine, &br_ecdsa_i31_vrfy_asn1);
     br_x509_minimal_set_rsa(&tls->x509, br_ssl_engine_get_rsavrfy(engine));
     br_x509_minimal_set_ecdsa(&tls->x509, br_ssl_engine_get_ec(engine), br_ssl_engine_get_ecdsa(engine));
     br_x509_minimal_set_minrsa(&tls->x509, RSA_BYTES_MIN);

@@ -1,6 +1,6 @@
 /*
- * tls: one BearSSL client, set up for what AWS's endpoints speak and nothing else: TLS 1.2, ECDHE, AES-GCM or
- * ChaCha20-Poly1305, certificates signed with RSA or ECDSA over SHA-2. BearSSL's engine is itself a state
+ * tls: one BearSSL client, set up for what AWS's endpoints speak and nothing else: TLS 1.2, ECDHE, AES-GCM (and
+ * ChaCha20-Poly1305 on arm64), certificates signed with RSA or ECDSA over SHA-2. BearSSL's engine is itself a state
  * machine without I/O, so the stream pumps it directly (tls_engine); this module knows how it is configured and
  * what its error numbers mean.
  *
