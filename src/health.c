@@ -1,7 +1,6 @@
 #include "health.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -12,6 +11,7 @@
 #include "base/json.h"
 #include "base/time.h"
 #include "host/clock.h"
+#include "host/console.h"
 #include "host/log.h"
 
 #define NAME_PREFIX "fumidai-health/"
@@ -271,6 +271,6 @@ int health_run(char *const *env)
         json_end_object(&j);
         writer_terminate(&out);
     }
-    puts(line);
-    return result == 0 && fflush(stdout) == 0 ? 0 : 1;
+    bool said = console_write(STDOUT_FILENO, str_from(line)) && console_write(STDOUT_FILENO, str_from("\n"));
+    return said && result == 0 ? 0 : 1;
 }

@@ -1,14 +1,15 @@
 /* main: a table of commands. What each does stands in its own file; this one parses, opens the log, and calls. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "config.h"
 #include "health.h"
+#include "host/console.h"
 #include "host/log.h"
-#include "host/signals.h"
 #include "host/relro.h"
+#include "host/signals.h"
 #include "keeper.h"
 #include "relay.h"
 
@@ -32,8 +33,7 @@ static int run_health(const struct config *config)
 
 static int print(const struct writer *text)
 {
-    size_t written = fwrite(text->start, 1, text->len, stdout);
-    return written == text->len && !text->failed && fflush(stdout) == 0 ? 0 : 1;
+    return console_write(STDOUT_FILENO, writer_view(text)) && !text->failed ? 0 : 1;
 }
 
 static int run_settings(const struct config *config)
@@ -81,22 +81,22 @@ int main(int argc, char **argv)
     bool is_relay = serves_sessions || strcmp(name, RELAY_PORTS_PROCESS_NAME) == 0;
     signals_block_all();
     if (relro_protect(&err) < 0) {
-        fprintf(stderr, "fumidai: %s\n", err.text);
+        console_format(STDERR_FILENO, "fumidai: %s\n", err.text);
         return 1;
     }
     relay_argv = copy_arguments(argc, argv);
     if (relay_argv == NULL) {
-        fprintf(stderr, "fumidai: out of memory before anything started\n");
+        console_format(STDERR_FILENO, "fumidai: out of memory before anything started\n");
         return 1;
     }
     if (config_parse(&config, argc, argv, environ, &err) < 0) {
-        fprintf(stderr, "fumidai: %s\n", err.text);
+        console_format(STDERR_FILENO, "fumidai: %s\n", err.text);
         return CONFIG_EXIT_USAGE;
     }
     if (config.help)
         return print_help(config.command);
     if (config.version)
-        return puts("fumidai " FUMIDAI_VERSION) < 0 ? 1 : 0;
+        return console_format(STDOUT_FILENO, "fumidai %s\n", FUMIDAI_VERSION) ? 0 : 1;
     struct log_settings log = {.format =
                                    config.log_format == CONFIG_LOG_JSON ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT,
                                .minimum_level = config.log_level,

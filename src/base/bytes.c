@@ -1,8 +1,9 @@
 #include "base/bytes.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "base/format.h"
 
 struct reader reader_of(const void *data, size_t len)
 {
@@ -243,13 +244,13 @@ void writer_format(struct writer *w, const char *format, ...)
     size_t room = w->capacity - w->len;
     va_list args;
     va_start(args, format);
-    int needed = vsnprintf(room == 0 ? NULL : (char *) w->start + w->len, room, format, args);
+    size_t needed = format_into(room == 0 ? NULL : (char *) w->start + w->len, room, format, args);
     va_end(args);
-    if (needed < 0 || (needed > 0 && (size_t) needed >= room)) {
+    if (needed > 0 && needed >= room) {
         w->failed = true;
         return;
     }
-    w->len += (size_t) needed;
+    w->len += needed;
 }
 
 struct str writer_view(const struct writer *w)

@@ -2,8 +2,9 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "base/format.h"
 
 static const char CUT_MARK[] = "...";
 
@@ -29,12 +30,10 @@ static void keep_to_one_line(char *text)
 }
 
 /* Formats into `text`; gives the length without terminator. */
-__attribute__((format(printf, 2, 0))) static size_t format_text(char text[ERROR_TEXT_SIZE],
+__attribute__((format(printf, 2, 0))) static size_t format_line(char text[ERROR_TEXT_SIZE],
                                                                 const char *format, va_list args)
 {
-    text[0] = '\0';
-    int needed = vsnprintf(text, ERROR_TEXT_SIZE, format, args);
-    if (needed >= ERROR_TEXT_SIZE) {
+    if (format_into(text, ERROR_TEXT_SIZE, format, args) >= ERROR_TEXT_SIZE) {
         mark_cut(text);
     }
     keep_to_one_line(text);
@@ -54,7 +53,7 @@ int error_set(struct error *err, enum error_code code, const char *format, ...)
     char text[ERROR_TEXT_SIZE];
     va_list args;
     va_start(args, format);
-    size_t len = format_text(text, format, args);
+    size_t len = format_line(text, format, args);
     va_end(args);
     err->code = code;
     memcpy(err->text, text, len + 1);
@@ -72,7 +71,7 @@ int error_prefix(struct error *err, const char *format, ...)
     char text[ERROR_TEXT_SIZE];
     va_list args;
     va_start(args, format);
-    size_t len = format_text(text, format, args);
+    size_t len = format_line(text, format, args);
     va_end(args);
     size_t reason_len = strlen(err->text);
     size_t room = ERROR_TEXT_SIZE - 1 - len;

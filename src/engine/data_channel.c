@@ -1,9 +1,9 @@
 #include "engine/data_channel.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/format.h"
 #include "base/uuid.h"
 
 enum {
@@ -208,7 +208,7 @@ static void note_reason(struct data_channel *channel, uint16_t code, const char 
     if (channel->state == DATA_CHANNEL_DOWN || channel->lost_text[0] != '\0')
         return;
     channel->lost_code = code;
-    snprintf(channel->lost_text, sizeof channel->lost_text, "%s", text);
+    format_text(channel->lost_text, sizeof channel->lost_text, "%s", text);
 }
 
 int data_channel_connect(struct data_channel *channel, int64_t now_ms, struct str first_text,
@@ -235,7 +235,7 @@ void data_channel_disconnect(struct data_channel *channel, int64_t now_ms, const
 static void set_close(struct data_channel *channel, unsigned code, struct str reason)
 {
     channel->close_code = (uint16_t) code;
-    snprintf(channel->close_reason, sizeof channel->close_reason, "%.*s", STR_ARG(reason));
+    format_text(channel->close_reason, sizeof channel->close_reason, "%.*s", STR_ARG(reason));
 }
 
 void data_channel_shut_down(struct data_channel *channel, int64_t now_ms, unsigned code, struct str reason)
@@ -364,7 +364,7 @@ static void take_close(struct data_channel *channel, const struct websocket_even
     struct str reason = {(const char *) event->data, event->len};
     bool routine = event->code == WEBSOCKET_CLOSE_NORMAL || event->code == WEBSOCKET_CLOSE_GOING_AWAY;
 
-    snprintf(text, sizeof text, "closed by the service: %u %.*s", event->code, STR_ARG(reason));
+    format_text(text, sizeof text, "closed by the service: %u %.*s", event->code, STR_ARG(reason));
     note_reason(channel, event->code, text);
     if (!routine)
         pacer_closed_on(&channel->pacer, now_ms);

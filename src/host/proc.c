@@ -3,12 +3,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/format.h"
 #include "base/str.h"
 
 /* Room for the program's path and the session id; the rest of a command line is of no interest. */
@@ -64,7 +64,7 @@ static void look_at_process(int proc_fd, const char *pid_text, struct proc_scan 
 {
     char path[32];
     char command_line[COMMAND_LINE_SIZE];
-    snprintf(path, sizeof path, "%.12s/cmdline", pid_text);
+    format_text(path, sizeof path, "%.12s/cmdline", pid_text);
     int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return; /* it ended in between */
@@ -151,7 +151,7 @@ static bool file_contains(int fd, const char *words)
 bool proc_exec_agent_mounted(const char *root)
 {
     char path[256];
-    if ((size_t) snprintf(path, sizeof path, "%s/self/mountinfo", root) >= sizeof path) {
+    if (format_text(path, sizeof path, "%s/self/mountinfo", root) >= sizeof path) {
         return false;
     }
     int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -2,11 +2,12 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "base/format.h"
 
 void signals_block_all(void)
 {
@@ -95,6 +96,6 @@ const char *signals_name(int number)
     if (number > 0 && (size_t) number < sizeof names / sizeof names[0] && names[number] != NULL) {
         return names[number];
     }
-    snprintf(unnamed, sizeof unnamed, "signal %d", number);
+    format_text(unnamed, sizeof unnamed, "signal %d", number);
     return unnamed;
 }
