@@ -97,7 +97,7 @@ static struct play *add_play(struct world *w, struct dice *dice, enum play_kind 
     p->dial_ms = dice_hits(dice, 7000) ? dice_between(dice, 0, 3) : dice_between(dice, 0, 1500);
     p->slow_bytes_per_ms = dice_between(dice, 20, 200);
     if (kind == PLAY_NEVER)
-        p->up_total = dice_between(dice, 1200000, 1800000);
+        p->up_total = PORT_STREAM_HELD_MAX + PLAY_SOCKET_BUFFER + dice_between(dice, 100000, 500000);
     if (kind == PLAY_PING)
         p->up_total = 1000000;
     return p;
@@ -399,7 +399,7 @@ static const struct scenario scenarios[] = {
      .burst = 512,
      .limit_ms = 60 * MINUTE_MS},
     {"pitfall_15_one_that_nobody_reads",
-     60,
+     30,
      CLIENT_ANY,
      {.delay_ms = 2},
      HEALTHY | KIND(PLAY_SLOW),
