@@ -174,9 +174,9 @@ static const struct {
     [CONFIG_TASK] =
         {NULL, "fumidai [flags] [--] [command args...]",
          "Relays Session Manager sessions into the VPC and ends its ECS task when nobody needs it.", true},
-    [CONFIG_HEALTH] = {"health", "fumidai health",
-                       "Asks the fumidai of this container whether it is fit to serve; exits with 1 when not.",
-                       false},
+    [CONFIG_HEALTH] =
+        {"health", "fumidai health",
+         "Asks the fumidai of this container whether it is fit to serve; exits with 1 when not.", false},
     [CONFIG_FORWARD] = {"forward", NULL, NULL, true},
     [CONFIG_REDSHIFT] = {"redshift", NULL, NULL, true},
     [CONFIG_SETTINGS] = {"settings", "fumidai settings [flags]",

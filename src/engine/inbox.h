@@ -70,8 +70,8 @@ enum inbox_verdict inbox_take(struct inbox *inbox, int64_t sequence, uint32_t pa
 bool inbox_front(const struct inbox *inbox, uint32_t *payload_type, const uint8_t **data, size_t *len,
                  size_t *message_left);
 /* The same for the n-th message behind it, whose number is front + n. */
-bool inbox_peek(const struct inbox *inbox, size_t n, uint32_t *payload_type, const uint8_t **data, size_t *len,
-                size_t *message_left);
+bool inbox_peek(const struct inbox *inbox, size_t n, uint32_t *payload_type, const uint8_t **data,
+                size_t *len, size_t *message_left);
 void inbox_consume(struct inbox *inbox, size_t n); /* n at most what inbox_front showed */
 /* Messages that the peer has sent, as far as known, and that were not acknowledged. */
 size_t inbox_missing(const struct inbox *inbox);

@@ -49,7 +49,8 @@ static void restart(struct rig *rig, enum port_mode mode, bool half_close)
 static void feed(struct rig *rig, const void *data, size_t len)
 {
     assert_true(rig->input_len + len <= INPUT_MAX);
-    memcpy(rig->input + rig->input_len, data, len);
+    if (len > 0)
+        memcpy(rig->input + rig->input_len, data, len);
     rig->input_len += len;
 }
 
