@@ -319,9 +319,15 @@ static void run_open(struct stream *stream)
 static void flush_at_end_of_turn(struct loop_hook *hook)
 {
     struct stream *stream = LOOP_OWNER(hook, struct stream, flush);
-    if (stream->state == STREAM_OPEN) {
-        push(stream);
-        tell_about_sending(stream);
+    if (stream->state != STREAM_OPEN) {
+        return;
+    }
+    push(stream);
+    tell_about_sending(stream);
+    /* Sending reads, too: what it took in is to be told, and a connection that broke in it has no further event to say
+     * that its last bytes and its end are still unread. */
+    if (stream->state == STREAM_OPEN && (has_bytes(stream) || stream->tcp.hung_up)) {
+        tell_owner(stream);
     }
 }
 
