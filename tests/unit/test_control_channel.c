@@ -305,7 +305,7 @@ static void pings_and_notices_silence(void **state)
 
 static void any_byte_ends_silence(void **state)
 {
-    uint8_t pong[WEBSOCKET_HEADROOM + 9];
+    uint8_t pong[WEBSOCKET_HEADROOM + 9] = {0};
     (void) state;
     struct control_channel *c = open_channel();
     int64_t now_ms = START_MS + CONTROL_CHANNEL_PING_MS + CONTROL_CHANNEL_SILENCE_MS - 1;
@@ -321,7 +321,7 @@ static void any_byte_ends_silence(void **state)
 static void answers_pings(void **state)
 {
     struct websocket_event event;
-    uint8_t ping[WEBSOCKET_HEADROOM + 5];
+    uint8_t ping[WEBSOCKET_HEADROOM + 5] = {0};
     (void) state;
     struct control_channel *c = open_channel();
     hear_first_frame(c, START_MS);
@@ -334,7 +334,7 @@ static void answers_pings(void **state)
 
 static void drops_what_is_closed_or_no_websocket(void **state)
 {
-    uint8_t frame[WEBSOCKET_HEADROOM + WEBSOCKET_CONTROL_MAX];
+    uint8_t frame[WEBSOCKET_HEADROOM + WEBSOCKET_CONTROL_MAX] = {0};
     uint8_t close[WEBSOCKET_CONTROL_MAX];
     char text[600];
     (void) state;
@@ -456,7 +456,7 @@ static void tells_unknown_types_once(void **state)
 {
     char text[600];
     char type[AGENT_MESSAGE_TYPE_SIZE + 1];
-    uint8_t frame[64];
+    uint8_t frame[64] = {0};
     (void) state;
     struct control_channel *c = open_channel();
     hand_over(c, START_MS, frame, server_frame(frame, WEBSOCKET_BINARY, "short", 5));

@@ -91,7 +91,7 @@ static enum port_todo step(struct rig *rig)
 static uint16_t open_stream(struct rig *rig, uint32_t id)
 {
     struct port_action action;
-    feed_frame(rig, SMUX_SYN, id, NULL, 0);
+    feed_frame(rig, SMUX_SYN, id, "", 0);
     assert_int_equal(step(rig), PORT_TODO_DIAL);
     uint16_t stream = rig->action.stream;
     port_session_connected(&rig->ps, stream, NOW_MS, &action);
@@ -159,7 +159,7 @@ static void a_stream_lives_and_ends_as_aws_client_does_it(void **state)
     assert_int_equal(port_session_stream(&rig->ps, stream)->bytes_to_client, 7);
 
     /* The client's FIN is the end of both directions. */
-    feed_frame(rig, SMUX_FIN, 3, NULL, 0);
+    feed_frame(rig, SMUX_FIN, 3, "", 0);
     assert_int_equal(step(rig), PORT_TODO_END_WRITE);
     port_session_readable(&rig->ps, stream, NOW_MS); /* what it still says has no reader */
     assert_true(port_session_pick(&rig->ps, PACER_INTERACTIVE, &next));
@@ -178,7 +178,7 @@ static void pitfall_16_half_close_keeps_the_answer(void **state)
     uint16_t next;
     restart(rig, PORT_MULTIPLEXED, true);
     uint16_t stream = open_stream(rig, 3);
-    feed_frame(rig, SMUX_FIN, 3, NULL, 0);
+    feed_frame(rig, SMUX_FIN, 3, "", 0);
     assert_int_equal(step(rig), PORT_TODO_END_WRITE);
     assert_false(port_session_pick(&rig->ps, PACER_INTERACTIVE, &next));
     port_session_readable(&rig->ps, stream, NOW_MS);
@@ -202,7 +202,7 @@ static void the_targets_end_comes_first(void **state)
     assert_int_equal(send_fin(rig, stream), PORT_TODO_NOTHING);
     /* What the client says until its own FIN is still delivered. */
     send_to(rig, 3, "late", 4, 4);
-    feed_frame(rig, SMUX_FIN, 3, NULL, 0);
+    feed_frame(rig, SMUX_FIN, 3, "", 0);
     assert_int_equal(step(rig), PORT_TODO_CLOSE);
     assert_int_equal(port_session_open_streams(&rig->ps), 0);
 }
@@ -216,11 +216,11 @@ static void both_ends_cross(void **state)
         uint16_t stream = open_stream(rig, 3);
         port_session_readable(&rig->ps, stream, NOW_MS);
         port_session_target_ended(&rig->ps, stream, NOW_MS, &action);
-        feed_frame(rig, SMUX_FIN, 3, NULL, 0); /* before ours was sent */
+        feed_frame(rig, SMUX_FIN, 3, "", 0); /* before ours was sent */
         assert_int_equal(step(rig), PORT_TODO_END_WRITE);
         assert_int_equal(send_fin(rig, stream), PORT_TODO_CLOSE);
         assert_int_equal(port_session_open_streams(&rig->ps), 0);
-        feed_frame(rig, SMUX_FIN, 3, NULL, 0);
+        feed_frame(rig, SMUX_FIN, 3, "", 0);
         assert_int_equal(step(rig), PORT_TODO_NOTHING);
     }
 }
@@ -233,7 +233,7 @@ static void what_was_sent_before_fin_reaches_the_target(void **state)
     uint16_t stream = open_stream(rig, 3);
     send_to(rig, 3, "abcdef", 6, 2);
     feed_frame(rig, SMUX_PSH, 3, "gh", 2);
-    feed_frame(rig, SMUX_FIN, 3, NULL, 0);
+    feed_frame(rig, SMUX_FIN, 3, "", 0);
     assert_int_equal(step(rig), PORT_TODO_NOTHING);
     assert_int_equal(rig->input_len, 0);
     assert_memory_equal(port_session_held(&rig->ps, stream, &len), "cdefgh", 6);
@@ -254,9 +254,9 @@ static void what_was_sent_while_dialling_waits(void **state)
     struct rig *rig = *state;
     struct port_action action;
     size_t len;
-    feed_frame(rig, SMUX_SYN, 3, NULL, 0);
+    feed_frame(rig, SMUX_SYN, 3, "", 0);
     feed_frame(rig, SMUX_PSH, 3, "early", 5);
-    feed_frame(rig, SMUX_FIN, 3, NULL, 0);
+    feed_frame(rig, SMUX_FIN, 3, "", 0);
     assert_int_equal(step(rig), PORT_TODO_DIAL);
     uint16_t stream = rig->action.stream;
     assert_int_equal(step(rig), PORT_TODO_NOTHING);
@@ -271,8 +271,8 @@ static void what_was_sent_while_dialling_waits(void **state)
     assert_int_equal(action.todo, PORT_TODO_END_WRITE);
 
     /* Without data the end is known at once. */
-    feed_frame(rig, SMUX_SYN, 5, NULL, 0);
-    feed_frame(rig, SMUX_FIN, 5, NULL, 0);
+    feed_frame(rig, SMUX_SYN, 5, "", 0);
+    feed_frame(rig, SMUX_FIN, 5, "", 0);
     assert_int_equal(step(rig), PORT_TODO_DIAL);
     stream = rig->action.stream;
     assert_int_equal(step(rig), PORT_TODO_NOTHING);
@@ -285,7 +285,7 @@ static void a_failed_dial_is_told_by_flag_and_fin(void **state)
     struct rig *rig = *state;
     struct port_action action;
     uint16_t next;
-    feed_frame(rig, SMUX_SYN, 3, NULL, 0);
+    feed_frame(rig, SMUX_SYN, 3, "", 0);
     feed_frame(rig, SMUX_PSH, 3, "lost", 4);
     assert_int_equal(step(rig), PORT_TODO_DIAL);
     uint16_t stream = rig->action.stream;
@@ -299,7 +299,7 @@ static void a_failed_dial_is_told_by_flag_and_fin(void **state)
     assert_false(port_session_wants_flag(&rig->ps, next));
     /* It has gone, whatever comes for it. */
     feed_frame(rig, SMUX_PSH, 3, "dropped", 7);
-    feed_frame(rig, SMUX_FIN, 3, NULL, 0);
+    feed_frame(rig, SMUX_FIN, 3, "", 0);
     assert_int_equal(step(rig), PORT_TODO_NOTHING);
     assert_int_equal(rig->input_len, 0);
     port_session_connected(&rig->ps, stream, NOW_MS, &action);
@@ -343,17 +343,17 @@ static void frames_of_strangers_are_dropped(void **state)
 {
     struct rig *rig = *state;
     feed_frame(rig, SMUX_PSH, 99, "who", 3);
-    feed_frame(rig, SMUX_FIN, 99, NULL, 0);
-    feed_frame(rig, SMUX_NOP, 0, NULL, 0);
-    feed_frame(rig, SMUX_PSH, 7, NULL, 0);
+    feed_frame(rig, SMUX_FIN, 99, "", 0);
+    feed_frame(rig, SMUX_NOP, 0, "", 0);
+    feed_frame(rig, SMUX_PSH, 7, "", 0);
     assert_int_equal(step(rig), PORT_TODO_NOTHING);
     assert_int_equal(rig->input_len, 0);
     uint16_t stream = open_stream(rig, 3);
-    feed_frame(rig, SMUX_SYN, 3, NULL, 0); /* twice */
+    feed_frame(rig, SMUX_SYN, 3, "", 0); /* twice */
     assert_int_equal(step(rig), PORT_TODO_NOTHING);
     send_to(rig, 3, "x", 1, 1);
-    feed_frame(rig, SMUX_FIN, 3, NULL, 0);
-    feed_frame(rig, SMUX_FIN, 3, NULL, 0); /* twice */
+    feed_frame(rig, SMUX_FIN, 3, "", 0);
+    feed_frame(rig, SMUX_FIN, 3, "", 0); /* twice */
     feed_frame(rig, SMUX_PSH, 3, "after the end", 13);
     assert_int_equal(step(rig), PORT_TODO_END_WRITE);
     assert_int_equal(step(rig), PORT_TODO_NOTHING);
@@ -377,7 +377,7 @@ static void a_stream_that_goes_amid_its_frame_takes_the_rest_of_it_along(void **
     port_session_broke(&rig->ps, stream);
     assert_int_equal(send_fin(rig, stream), PORT_TODO_NOTHING);
     feed(rig, "defgh", kept);
-    feed_frame(rig, SMUX_SYN, 5, NULL, 0);
+    feed_frame(rig, SMUX_SYN, 5, "", 0);
     assert_int_equal(step(rig), PORT_TODO_DIAL); /* takes the slot, but none of the old bytes */
     assert_int_equal(rig->action.stream, stream);
     assert_int_equal(port_session_stream(&rig->ps, stream)->held, 0);
@@ -402,7 +402,7 @@ static void takes_frames_cut_anywhere(void **state)
     static uint8_t all[INPUT_MAX];
     static const char text[] = "two streams, interleaved";
     for (int i = 0; i < 2; i++)
-        feed_frame(rig, SMUX_SYN, (uint32_t) (3 + 2 * i), NULL, 0);
+        feed_frame(rig, SMUX_SYN, (uint32_t) (3 + 2 * i), "", 0);
     for (size_t i = 0; i < sizeof text; i += 5)
         for (int k = 0; k < 2; k++)
             feed_frame(rig, SMUX_PSH, (uint32_t) (3 + 2 * k), text + i,
@@ -445,7 +445,7 @@ static void the_thousand_and_first_stream_is_refused(void **state)
         assert_int_equal(open_stream(rig, 3 + 2 * i), i);
     assert_false(port_session_refused(&rig->ps, &id, &flag_sent));
     for (uint32_t i = 0; i < PORT_REFUSED_MAX + 5; i++) {
-        feed_frame(rig, SMUX_SYN, 10001 + 2 * i, NULL, 0);
+        feed_frame(rig, SMUX_SYN, 10001 + 2 * i, "", 0);
         assert_int_equal(step(rig), PORT_TODO_NOTHING);
     }
     for (uint32_t i = 0; i < PORT_REFUSED_MAX; i++) {
@@ -460,12 +460,12 @@ static void the_thousand_and_first_stream_is_refused(void **state)
     assert_false(port_session_refused(&rig->ps, &id, &flag_sent));
     assert_int_equal(port_session_open_streams(&rig->ps), PORT_STREAMS_MAX);
     /* Any of them ends: its slot serves the next. */
-    feed_frame(rig, SMUX_FIN, 3 + 2 * 500, NULL, 0);
+    feed_frame(rig, SMUX_FIN, 3 + 2 * 500, "", 0);
     assert_int_equal(step(rig), PORT_TODO_END_WRITE);
     assert_int_equal(send_fin(rig, 500), PORT_TODO_CLOSE);
     assert_int_equal(open_stream(rig, 20001), 500);
     for (uint32_t i = 0; i < PORT_STREAMS_MAX; i++) { /* each is found by its id */
-        feed_frame(rig, SMUX_FIN, i == 500 ? 20001 : 3 + 2 * i, NULL, 0);
+        feed_frame(rig, SMUX_FIN, i == 500 ? 20001 : 3 + 2 * i, "", 0);
         assert_int_equal(step(rig), PORT_TODO_END_WRITE);
         assert_int_equal(rig->action.stream, i);
         assert_int_equal(send_fin(rig, (uint16_t) i), PORT_TODO_CLOSE);
@@ -605,10 +605,10 @@ static void looks_ahead_for_streams_that_wait(void **state)
     assert_int_equal(step(rig), PORT_TODO_NOTHING);
     assert_int_equal(port_session_blocked_on(&rig->ps), 0);
     feed_frame(rig, SMUX_PSH, 3, "and more of its own", 19);
-    feed_frame(rig, SMUX_NOP, 0, NULL, 0);
-    feed_frame(rig, SMUX_FIN, 3, NULL, 0);
+    feed_frame(rig, SMUX_NOP, 0, "", 0);
+    feed_frame(rig, SMUX_FIN, 3, "", 0);
     size_t own_len = rig->input_len;
-    feed_frame(rig, SMUX_SYN, 5, NULL, 0);
+    feed_frame(rig, SMUX_SYN, 5, "", 0);
     for (size_t cut = 0; cut <= rig->input_len; cut++) {
         port_lookahead_begin(&look, &rig->ps);
         assert_int_equal(port_lookahead_finds_others(&look, rig->input, cut), cut == rig->input_len);
