@@ -32,18 +32,25 @@ void writer_log_level(struct writer *w, int level)
     }
 }
 
+static struct str cut_text(struct writer *scratch, struct str text)
+{
+    if (text.len <= LOG_VALUE_MAX) {
+        return text;
+    }
+    writer_str(scratch, str_slice(text, 0, LOG_VALUE_MAX));
+    writer_text(scratch, "...");
+    return writer_view(scratch);
+}
+
 /* A value as text, cut where it would crowd out the others. */
 static struct str value_text(const struct log_attribute *attribute, char *scratch, size_t capacity)
 {
     struct writer w = writer_of(scratch, capacity);
-    switch (attribute->type) {
+    switch ((enum log_type) attribute->key[0]) {
     case LOG_TYPE_STR:
-        if (attribute->text.len <= LOG_VALUE_MAX) {
-            return attribute->text;
-        }
-        writer_str(&w, str_slice(attribute->text, 0, LOG_VALUE_MAX));
-        writer_text(&w, "...");
-        break;
+        return cut_text(&w, attribute->view);
+    case LOG_TYPE_TEXT:
+        return cut_text(&w, str_from(attribute->text));
     case LOG_TYPE_I64:
         writer_i64_decimal(&w, attribute->number);
         break;
@@ -56,22 +63,20 @@ static struct str value_text(const struct log_attribute *attribute, char *scratc
     case LOG_TYPE_TIME:
         writer_rfc3339_ms(&w, attribute->number);
         break;
-    case LOG_TYPE_NONE:
-        break;
     }
     return writer_view(&w);
 }
 
 static bool is_bare_in_json(const struct log_attribute *attribute)
 {
-    return attribute->type == LOG_TYPE_I64 || attribute->type == LOG_TYPE_BOOL;
+    return attribute->key[0] == LOG_TYPE_I64 || attribute->key[0] == LOG_TYPE_BOOL;
 }
 
 static void put_json_attribute(struct json_writer *j, const struct log_attribute *attribute)
 {
     char scratch[LOG_VALUE_MAX + sizeof "..."];
     struct str text = value_text(attribute, scratch, sizeof scratch);
-    json_key(j, attribute->key);
+    json_key(j, attribute->key + 1);
     if (is_bare_in_json(attribute)) {
         json_put_raw(j, text);
     } else {
@@ -161,7 +166,7 @@ static void put_text_attribute(struct writer *w, const struct log_attribute *att
 {
     char scratch[LOG_VALUE_MAX + sizeof "..."];
     writer_char(w, ' ');
-    writer_text(w, attribute->key);
+    writer_text(w, attribute->key + 1);
     writer_char(w, '=');
     put_text_value(w, value_text(attribute, scratch, sizeof scratch));
 }

@@ -31,13 +31,26 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 enum { LOG_LINE_MAX = 4096 /* PIPE_BUF on Linux */, LOG_VALUE_MAX = 1024, LOG_ATTRIBUTES_MAX = 24 };
 
-enum log_type { LOG_TYPE_NONE, LOG_TYPE_STR, LOG_TYPE_I64, LOG_TYPE_BOOL, LOG_TYPE_DURATION, LOG_TYPE_TIME };
+/* What a value is; the first character of its attribute's key. */
+enum log_type {
+    LOG_TYPE_STR = 's',
+    LOG_TYPE_TEXT = 't', /* terminated */
+    LOG_TYPE_I64 = 'i',
+    LOG_TYPE_BOOL = 'b',
+    LOG_TYPE_DURATION = 'd',
+    LOG_TYPE_TIME = 'T'
+};
 
+/* Key and type in one literal, and one value: every call builds an array of these on its stack, and what it stores
+ * there is a good part of the program's code. */
 struct log_attribute {
-    const char *key; /* a literal: printed as it is */
-    enum log_type type;
-    struct str text;
-    int64_t number;
+    const char *
+        key; /* one character of enum log_type, then the name, which is printed as it is; NULL: no attribute */
+    union {
+        struct str view;
+        const char *text;
+        int64_t number;
+    };
 };
 
 struct log_settings {
@@ -48,37 +61,37 @@ struct log_settings {
     const char *version;
 };
 
-#define LOG_STR(key, view)                                                                                   \
+#define LOG_STR(name, value)                                                                                 \
     {                                                                                                        \
-        (key), LOG_TYPE_STR, (view), 0                                                                       \
+        .key = "s" name, .view = (value)                                                                     \
     }
-#define LOG_TEXT(key, string)                                                                                \
+#define LOG_TEXT(name, value)                                                                                \
     {                                                                                                        \
-        (key), LOG_TYPE_STR, str_from(string), 0                                                             \
+        .key = "t" name, .text = (value)                                                                     \
     }
-#define LOG_I64(key, value)                                                                                  \
+#define LOG_I64(name, value)                                                                                 \
     {                                                                                                        \
-        (key), LOG_TYPE_I64, {0}, (int64_t) (value)                                                          \
+        .key = "i" name, .number = (int64_t) (value)                                                         \
     }
-#define LOG_BOOL(key, value)                                                                                 \
+#define LOG_BOOL(name, value)                                                                                \
     {                                                                                                        \
-        (key), LOG_TYPE_BOOL, {0}, (value) ? 1 : 0                                                           \
+        .key = "b" name, .number = (value) ? 1 : 0                                                           \
     }
-#define LOG_DURATION_MS(key, value)                                                                          \
+#define LOG_DURATION_MS(name, value)                                                                         \
     {                                                                                                        \
-        (key), LOG_TYPE_DURATION, {0}, (value)                                                               \
+        .key = "d" name, .number = (value)                                                                   \
     }
-#define LOG_TIME_MS(key, unix_ms)                                                                            \
+#define LOG_TIME_MS(name, unix_ms)                                                                           \
     {                                                                                                        \
-        (key), LOG_TYPE_TIME, {0}, (unix_ms)                                                                 \
+        .key = "T" name, .number = (unix_ms)                                                                 \
     }
 #define LOG_ERR(err)                                                                                         \
     {                                                                                                        \
-        "error", LOG_TYPE_STR, str_from((err)->text), 0                                                      \
+        .key = "terror", .text = (err)->text                                                                 \
     }
 #define LOG_END                                                                                              \
     {                                                                                                        \
-        NULL, LOG_TYPE_NONE, {0}, 0                                                                          \
+        .key = NULL                                                                                          \
     }
 
 /* Before anything else that opens a descriptor: makes sure 0, 1 and 2 are taken, so that no socket ever
