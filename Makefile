@@ -112,7 +112,7 @@ build/%.a:
 
 # A symbol is bound before main and read-only after it, no page is both writable and executable, what nothing calls is
 # left out. No build id: it would hash what `strip` throws away.
-LINK_FLAGS := -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--gc-sections,--build-id=none,--hash-style=gnu
+LINK_FLAGS := -Wl,-z,relro,-z,now,-z,noexecstack,-z,noseparate-code,--gc-sections,--build-id=none,--hash-style=gnu
 
 # Relocations as a bit a pointer (RELR) instead of 24 bytes: 15 KB. For arm64 the linker learns it with binutils 2.44.
 amd64_LINK_FLAGS := -Wl,-z,pack-relative-relocs
