@@ -136,6 +136,7 @@ build/fumidai: build/$(NATIVE)/fumidai
 all: $(if $(filter $(NATIVE),$(ARCH)),build/fumidai,build/$(ARCH)/fumidai)
 
 include tests/tests.mk
+include image/image.mk
 include tests/tools/tools.mk
 
 .PHONY: clean distclean
@@ -160,6 +161,8 @@ help:
 	@echo "make asan       unit and sim with address and undefined-behaviour sanitizers"
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) each; T=json runs one"
 	@echo "make lint       warnings of gcc and clang, clang-tidy, cppcheck, clang-format, the floor rules"
+	@echo "make image      dist/: the image for both platforms, its bill of materials, sums; image-check tests them"
+	@echo "make e2e-arm64  some of the end-to-end tests with the program for arm64, emulated"
 	@echo "make size       size, largest symbols, and whether the program is hardened"
 	@echo "make repro      two builds in two directories, the same bytes"
 	@echo "make bench      measurements"

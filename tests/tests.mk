@@ -131,7 +131,7 @@ build/$(ARCH)/bench/%: build/$(ARCH)/obj/bench/%.o $($(ARCH)_LIBS)
 bench: build/fumidai
 	$(Q)if [ -x bench/run ]; then bench/run; else echo "bench/run is not there yet"; fi
 
-CHECKS := deps build size lint unit unit-product unit-arm64 sim fuzz asan repro e2e
+CHECKS := deps build size lint unit unit-product unit-arm64 sim fuzz asan repro e2e e2e-arm64 image-check
 
 check:
 	$(Q)MAKE="$(MAKE)" tests/check $(CHECKS)
