@@ -13,8 +13,6 @@
 #include "keeper.h"
 #include "relay.h"
 
-extern char **environ;
-
 enum { TEXT_SIZE = 64 * 1024 /* holds the longest page of help and the README's tables */ };
 
 /* The relay gets the very arguments that this process got, under another name: same settings, same sources. */

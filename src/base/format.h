@@ -18,7 +18,7 @@
 #include <stddef.h>
 
 /* As vsnprintf: terminates unless the capacity is 0, cuts what does not fit, and returns the length that all of it has. */
-size_t format_into(char *out, size_t capacity, const char *format, va_list args)
+size_t format_into(char *start, size_t capacity, const char *format, va_list arguments)
     __attribute__((format(printf, 3, 0)));
 
 /* The same, with the arguments at hand. */
