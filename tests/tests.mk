@@ -71,13 +71,13 @@ fuzz: $(FUZZ_TARGETS)
 E2E_BINARY := build/fumidai
 
 .PHONY: e2e e2e-asan
-e2e: $(E2E_BINARY) | $(call deps,go e2e)
+e2e: $(E2E_BINARY) tools | $(call deps,go e2e)
 	$(Q)tests/lib/run-go-tests $(abspath $(E2E_BINARY))
 # Half an hour of everything that can go wrong, instead of the minute that `make e2e` takes of it.
 .PHONY: soak
 soak: export SOAK_SECONDS ?= 1800
 soak: $(E2E_BINARY) | $(call deps,go e2e)
-	$(Q)cd tests && FUMIDAI_BINARY=$(abspath $(E2E_BINARY)) go test ./e2e/ -count=1 -timeout 60m -run TestSessionSoak -v
+	$(Q)cd tests && FUMIDAI_BINARY=$(abspath $(E2E_BINARY)) $$(../third_party/go) test ./e2e/ -count=1 -timeout 60m -run TestSessionSoak -v
 
 e2e-asan:
 	$(Q)$(MAKE) --no-print-directory e2e E2E_BINARY=build/asan/fumidai

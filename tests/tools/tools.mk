@@ -9,4 +9,4 @@ tools: $(TOOLS:%=build/tools/%)
 
 build/tools/%: tests/tools/%/go.mod tests/tools/%/go.sum
 	@echo "  GO      $@"
-	@cd tests/tools/$* && go build -trimpath -o $(CURDIR)/$@ tool
+	@go=$$(third_party/go) && cd tests/tools/$* && "$$go" build -trimpath -o $(CURDIR)/$@ tool
