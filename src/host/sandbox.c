@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -119,6 +120,16 @@ static int leave_root(struct error *err)
     return 0;
 }
 
+/* Leaving root clears what takes effect; this clears what could be had back, and whatever another user was given. */
+static int drop_capabilities(struct error *err)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    if (syscall(SYS_capset, &header, none) < 0)
+        return failed(err, "capset");
+    return 0;
+}
+
 static int install_filter(struct error *err)
 {
 /* The sanitizers' runtimes map, trace and read more than the product does; an emulated program gets no filter from the
@@ -140,6 +151,8 @@ int sandbox_enter(struct error *err)
 {
     struct rlimit none = {0, 0};
     int result = leave_root(err);
+    if (result == 0)
+        result = drop_capabilities(err);
     if (result < 0)
         return result;
     /* The kernel forgets this with every change of identity; the keeper's end must be ours. */
