@@ -133,9 +133,11 @@ build/$(ARCH)/bench/%: build/$(ARCH)/obj/bench/%.o $($(ARCH)_LIBS)
 	@mkdir -p $(@D)
 	$(Q)$(call link_product,$(ARCH),$^,$@)
 
+MICROBENCHMARKS := $(patsubst %.c,build/$(NATIVE)/%,$(sort $(wildcard bench/*.c)))
+
 .PHONY: bench check
-bench: build/fumidai
-	$(Q)if [ -x bench/run ]; then bench/run; else echo "bench/run is not there yet"; fi
+bench: build/fumidai build/tools/session-manager-plugin $(MICROBENCHMARKS) | $(call deps,go e2e bench)
+	$(Q)bench/run build/fumidai build/$(NATIVE)/fumidai.full $(MICROBENCHMARKS)
 
 CHECKS := deps build size lint unit unit-product unit-arm64 sim fuzz asan repro e2e e2e-arm64 image-check
 
