@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/sha256.h"
 #include "channel_link.h"
 #include "engine/control_channel.h"
 #include "fixed_relay.h"
@@ -512,6 +514,7 @@ int relay_run(const struct config *config, bool serves_sessions, char *const *en
     struct error err = ERROR_INIT;
     relay.config = config;
     relay.serves_sessions = serves_sessions;
+    log_event(LOG_DEBUG, "the relay begins", LOG_TEXT("sha256", sha256_choose(getauxval(AT_HWCAP))));
     int result = open_all(&relay, env, &err);
     if (result == 0)
         result = loop_run(&relay.loop, &err);

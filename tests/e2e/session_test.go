@@ -777,3 +777,15 @@ func TestSessionKeepsToTheRateLimit(t *testing.T) {
 		t.Errorf("%d bytes took %v: %.1f%% of what the limit allows", bytesDown, took, 100*10/took.Seconds())
 	}
 }
+
+// Digests are made by the processor's own instructions: the relay would need three times the time without.
+func TestSessionRelayUsesTheProcessorsSHA256(t *testing.T) {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil || !strings.Contains(string(text), " sha_ni ") || os.Getenv("FUMIDAI_E2E_AGENT") == "reference" {
+		t.Skip("this processor has no such instructions, or this is not the relay")
+	}
+	s := newSite(t, nil)
+	if !strings.Contains(s.task.Output(), `"sha256":"sha-ni"`) {
+		t.Error("the relay does not say that it uses them")
+	}
+}
