@@ -7,6 +7,6 @@ TOOLS := $(patsubst tests/tools/%/go.mod,%,$(sort $(wildcard tests/tools/*/go.mo
 .PHONY: tools
 tools: $(TOOLS:%=build/tools/%)
 
-build/tools/%: tests/tools/%/go.mod tests/tools/%/go.sum
+build/tools/%: tests/tools/%/go.mod tests/tools/%/go.sum | $(call deps,go)
 	@echo "  GO      $@"
 	@go=$$(third_party/go) && cd tests/tools/$* && "$$go" build -trimpath -o $(CURDIR)/$@ tool
