@@ -595,6 +595,11 @@ void data_channel_hold_until(struct data_channel *channel, int64_t until_ms)
     channel->hold_until_ms = until_ms;
 }
 
+bool data_channel_wants_witness(const struct data_channel *channel)
+{
+    return channel->state == DATA_CHANNEL_UP && outbox_wants_witness(&channel->outbox);
+}
+
 bool data_channel_drained(const struct data_channel *channel)
 {
     return outbox_counted(&channel->outbox) == 0;

@@ -246,6 +246,8 @@ void data_channel_hold_until(struct data_channel *channel, int64_t until_ms);
 
 /* Everything given was acknowledged (or given up, or passed over): nothing would be lost by closing now. */
 bool data_channel_drained(const struct data_channel *channel);
+/* See outbox_wants_witness: a message of no meaning would now end the resending of what the peer has already. */
+bool data_channel_wants_witness(const struct data_channel *channel);
 /* The number the next message will carry, and whether the message with a number has been acknowledged: who
  * wants to know when something has arrived asks for the number before sending it. */
 int64_t data_channel_next_sequence(const struct data_channel *channel);

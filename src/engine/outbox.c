@@ -449,6 +449,17 @@ void outbox_tick(struct outbox *outbox, int64_t now_ms)
     tend_passed_over(outbox, now_ms);
 }
 
+bool outbox_wants_witness(const struct outbox *outbox)
+{
+    static const enum outbox_state under_way[] = {OUTBOX_UNSENT, OUTBOX_SENDING, OUTBOX_FIRST_FLIGHT,
+                                                  OUTBOX_RESENT_FLIGHT, OUTBOX_LOST};
+
+    for (size_t i = 0; i < sizeof under_way / sizeof under_way[0]; i++)
+        if (first_of(outbox, under_way[i]) != OUTBOX_NO_SLOT)
+            return false;
+    return outbox->peer_ignores_old && outbox->in_use > 0 && outbox->order > outbox->acked_order;
+}
+
 static int64_t due_ms(const struct outbox *outbox, enum outbox_state state, int64_t pause_ms)
 {
     uint16_t slot = first_of(outbox, state);

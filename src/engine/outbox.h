@@ -157,6 +157,10 @@ bool outbox_append_message(struct outbox *outbox, enum payload_type type, const 
 void outbox_connected(struct outbox *outbox, int64_t now_ms);
 void outbox_disconnected(struct outbox *outbox);
 
+/* Everything was sent, what was resent is unanswered, and nothing newer is on its way whose acknowledgement could show that
+ * the peer has it (pitfall 1). Something new, of no meaning, would end that. */
+bool outbox_wants_witness(const struct outbox *outbox);
+
 /* Moves what is overdue to LOST. Call before asking what to send. */
 void outbox_tick(struct outbox *outbox, int64_t now_ms);
 /* When something more will be overdue or due; what is already (it waits for the pacer or the socket) does not

@@ -195,6 +195,9 @@ void session_init(struct session *s, const struct session_config *config, int64_
     memset(s, 0, sizeof *s);
     s->document = config->document;
     s->state = SESSION_STARTING;
+    s->witness_ms = now_ms;
+    s->witness_pause_ms = SESSION_WITNESS_FIRST_MS;
+    s->witness_sequence = -1;
     s->started_ms = s->lost_ms = s->last_data_ms = now_ms;
     s->state_until_ms = INT64_MAX;
     channel.role = DATA_CHANNEL_AGENT;
@@ -258,9 +261,35 @@ static void limit_hold(struct session *s, int64_t now_ms)
     }
 }
 
+/* Whether a witness would help: only frames have a NOP, and only an open session has a peer that reads frames. */
+static bool wants_witness(const struct session *s)
+{
+    return s->state == SESSION_OPEN && s->port.mode == PORT_MULTIPLEXED &&
+           data_channel_wants_witness(&s->channel);
+}
+
+static void send_witness(struct session *s, int64_t now_ms)
+{
+    uint8_t frame[SMUX_HEADER_SIZE];
+    if (s->witness_sequence >= 0 && data_channel_acknowledged(&s->channel, s->witness_sequence)) {
+        s->witness_sequence = -1;
+        s->witness_pause_ms = SESSION_WITNESS_FIRST_MS;
+    }
+    if (!wants_witness(s) || now_ms < s->witness_ms ||
+        data_channel_send_room(&s->channel, now_ms, PACER_INTERACTIVE) < sizeof frame)
+        return;
+    s->witness_sequence = data_channel_next_sequence(&s->channel);
+    s->witness_ms = now_ms + s->witness_pause_ms;
+    if (s->witness_pause_ms < SESSION_WITNESS_MAX_MS)
+        s->witness_pause_ms *= 2;
+    smux_write_header(frame, SMUX_NOP, 0, 0);
+    data_channel_send(&s->channel, now_ms, PACER_INTERACTIVE, frame, sizeof frame);
+}
+
 void session_tick(struct session *s, int64_t now_ms)
 {
     data_channel_tick(&s->channel, now_ms);
+    send_witness(s, now_ms);
     limit_hold(s, now_ms);
     if (now_ms >= s->state_until_ms || may_leave(s))
         dispatch(s, EVENT_TIMER, now_ms);
@@ -285,6 +314,8 @@ int64_t session_deadline(struct session *s, int64_t now_ms)
         at_ms = earlier(at_ms, s->lost_ms + SESSION_LOST_MS);
     if (s->state == SESSION_OPEN)
         at_ms = earlier(at_ms, port_session_deadline(&s->port));
+    if (wants_witness(s))
+        at_ms = earlier(at_ms, s->witness_ms);
     return at_ms;
 }
 

@@ -18,6 +18,12 @@
  * The end. Nothing is read from targets any more, but what was said before still arrives: at the client, over another
  * connection if need be, and at targets. SESSION_DRAIN_MS at most.
  *
+ * Witnesses. A client of AWS's does not acknowledge what it has processed before (pitfall 1), and on a quiet session nothing
+ * newer shows that it has. Then one smux NOP is sent, whose acknowledgement ends the resending.
+ *
+ * Witnesses. A client of AWS's does not acknowledge again what it has processed before (pitfall 1), and on a quiet session
+ * nothing newer shows that it has. Then one smux NOP is sent, whose acknowledgement ends the resending.
+ *
  * The caller's turn, after anything that was told to the session, its `channel` or its `port`: session_tick, bytes in
  * (data_channel_in_buf and data_channel_in_ack of `channel`, while data_channel_wants_input), session_next until NONE, and
  * whatever the events ask for; session_gather until NOTHING; data_channel_out_buf and data_channel_out_ack of `channel`
@@ -42,6 +48,8 @@ enum {
     SESSION_LOST_MS = 120 * 1000, /* without a connection; AWS's agent gives up after five tries, some 10 s */
     /* A basic session's target may speak first, but its client is deaf until it has opened its port (pitfall 3). */
     SESSION_HOLD_MS = 500,
+    SESSION_WITNESS_FIRST_MS = 1000, /* between two witnesses, doubling while none is acknowledged */
+    SESSION_WITNESS_MAX_MS = 60 * 1000,
     SESSION_TEXT_SIZE = 512,
     SESSION_MEMORY_SIZE = DATA_CHANNEL_MEMORY_SIZE + PORT_SESSION_MEMORY_SIZE
 };
@@ -91,8 +99,11 @@ struct session {
     char banner[SESSION_TEXT_SIZE];
     struct handshake_response client;
     int64_t started_ms;
-    int64_t state_until_ms;    /* of GREETING, PROBING, ENDING */
-    int64_t lost_ms;           /* since when there is no connection; INT64_MAX while there is one */
+    int64_t state_until_ms; /* of GREETING, PROBING, ENDING */
+    int64_t lost_ms;        /* since when there is no connection; INT64_MAX while there is one */
+    int64_t witness_ms;     /* not before: the next witness */
+    int64_t witness_pause_ms;
+    int64_t witness_sequence;  /* of the last one; -1 when it was acknowledged, or none was sent */
     int64_t last_data_ms;      /* a payload byte moved either way */
     int64_t complete_sequence; /* HandshakeComplete's */
     bool hold_limited;

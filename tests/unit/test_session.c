@@ -537,6 +537,26 @@ static void says_connected_again_while_nobody_has_answered(void **state)
 
 /* ---- ends -------------------------------------------------------------------------------------------------------- */
 
+/* What was resent stays unanswered: a NOP goes out, whose acknowledgement would show that the client has it; few of them,
+ * however long the silence lasts. */
+static void pitfall_01_a_witness_goes_when_resends_stay_unanswered(void **state)
+{
+    struct rig *rig = *state;
+    open_multiplexed(rig);
+    open_stream(rig, 3);
+    pump(rig);
+    rig->deaf = true;
+    assert_int_equal(data_channel_send(&rig->session.channel, rig->now_ms, PACER_BULK, "x", 1), 1);
+    int64_t sequence = data_channel_next_sequence(&rig->session.channel);
+    for (int i = 0; i < 100; i++, rig->now_ms += 100)
+        pump(rig);
+    int64_t witnesses = data_channel_next_sequence(&rig->session.channel) - sequence;
+    assert_in_range(witnesses, 1, 5);
+    for (int i = 0; i < 10; i++, rig->now_ms += 1000)
+        pump(rig);
+    assert_in_range(data_channel_next_sequence(&rig->session.channel) - sequence, witnesses, witnesses + 2);
+}
+
 static void ends_by_the_clients_flag_when_all_has_arrived(void **state)
 {
     struct rig *rig = *state;
@@ -811,6 +831,7 @@ int main(void)
         TEST(a_client_that_never_answers_has_15_seconds),
         TEST(every_event_in_every_state),
         TEST(says_connected_again_while_nobody_has_answered),
+        TEST(pitfall_01_a_witness_goes_when_resends_stay_unanswered),
         TEST(ends_by_the_clients_flag_when_all_has_arrived),
         TEST(ends_by_the_service_with_its_words),
         TEST(the_first_reason_stands),

@@ -47,8 +47,8 @@ static void hear_smux(struct tunnel_client *c, int64_t now_ms, const uint8_t *da
                 play_client_hear(p, now_ms, event.data, event.data_len);
         } else if (event.type == SMUX_EVENT_FRAME && event.command == SMUX_FIN) {
             hear_fin(c, event.stream);
-        } else if (event.type == SMUX_EVENT_FRAME && event.command != SMUX_PSH) {
-            c->fault = "an agent has no business with SYN or NOP";
+        } else if (event.type == SMUX_EVENT_FRAME && event.command == SMUX_SYN) {
+            c->fault = "an agent has no business with SYN"; /* a NOP may be a witness (engine/session.h) */
         }
     }
 }
