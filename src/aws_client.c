@@ -131,7 +131,7 @@ static void fetch_done(struct http_call *http, void *owner)
     }
     credentials_wipe(&fresh);
     if (client->plan_error.code != ERROR_NONE) {
-        error_prefix(&client->plan_error, "credentials");
+        error_prefix(&client->plan_error, "credentials: ");
         log_event(LOG_WARN, "can't fetch credentials", LOG_ERR(&client->plan_error));
         /* The old keys serve while they last; the next call after a short while asks again. */
         client->refresh_at_unix_ms = service_unix_ms(client) + FETCH_MS;
@@ -183,7 +183,7 @@ static void start_fetch(struct aws_client *client)
         return;
     }
     if (try_fetch(client, &client->plan_error) < 0)
-        error_prefix(&client->plan_error, "credentials");
+        error_prefix(&client->plan_error, "credentials: ");
 }
 
 static bool has_usable_credentials(const struct aws_client *client)
@@ -252,7 +252,7 @@ static void request_done(struct http_call *http, void *owner)
     enum api_outcome outcome = API_REPEAT;
     call->err = (struct error) ERROR_INIT;
     if (http_call_result(http, &call->err) < 0) {
-        error_prefix(&call->err, "%s", call->operation->api.action);
+        error_prefix(&call->err, "%s: ", call->operation->api.action);
     } else {
         struct api_answer answer = answer_of(http);
         outcome = call->operation->judge(call, &answer, &failure, &call->err);
@@ -291,7 +291,7 @@ static void send_request(struct aws_call *call)
 {
     if (make_and_send(call) == 0)
         return;
-    error_prefix(&call->err, "%s", call->operation->api.action);
+    error_prefix(&call->err, "%s: ", call->operation->api.action);
     finish_soon(call, error_may_pass(&call->err) ? API_REPEAT : API_FAILED);
 }
 

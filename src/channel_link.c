@@ -178,7 +178,7 @@ static int read_upgrade(struct channel_link *link)
         int result = http_response_feed(&link->upgrade->response, data, data != NULL ? len : 0, &used, &event,
                                         &link->err);
         if (result < 0)
-            return error_prefix(&link->err, "%s", open_calls[link->channel].action);
+            return error_prefix(&link->err, "%s: ", open_calls[link->channel].action);
         if (event.type == HTTP_EVENT_BODY)
             collect_body(link->upgrade, event.body);
         if (used > 0)
@@ -191,7 +191,7 @@ static int read_upgrade(struct channel_link *link)
     if (stream_state(link->stream) == STREAM_ENDED) {
         if (http_response_close(&link->upgrade->response, &link->err) == 0)
             return judge_upgrade(link);
-        return error_prefix(&link->err, "%s", open_calls[link->channel].action);
+        return error_prefix(&link->err, "%s: ", open_calls[link->channel].action);
     }
     return 0;
 }
@@ -206,7 +206,7 @@ static void stream_changed(struct stream *stream, void *owner)
     int result = 0;
     if (stream_state(stream) == STREAM_FAILED) {
         link->err = *stream_error(stream);
-        result = error_prefix(&link->err, "%s", open_calls[link->channel].action);
+        result = error_prefix(&link->err, "%s: ", open_calls[link->channel].action);
     } else if (link->state == CHANNEL_LINK_CONNECTING && stream_state(stream) != STREAM_OPENING) {
         result = begin_upgrade(link);
     }

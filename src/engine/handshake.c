@@ -81,7 +81,7 @@ int handshake_read_response(struct str payload, struct handshake_response *respo
     memset(response, 0, sizeof *response);
     int result = json_parse(&doc, payload, tokens, HANDSHAKE_RESPONSE_TOKENS_MAX, err);
     if (result < 0)
-        return error_prefix(err, "HandshakeResponse");
+        return error_prefix(err, "HandshakeResponse: ");
     int root = json_root(&doc);
     if (!json_string(&doc, json_member(&doc, root, "ClientVersion"), response->client_version,
                      sizeof response->client_version, NULL))

@@ -135,13 +135,13 @@ static int read_target(const struct source *src, int properties, struct session_
     char kind[SESSION_DOCUMENT_TYPE_SIZE];
     int result = read_property(src, json_member(&src->doc, properties, "portNumber"), text, sizeof text, err);
     if (result < 0)
-        return error_prefix(err, "portNumber");
+        return error_prefix(err, "portNumber: ");
     if (!str_parse_port(str_from(text), &document->port))
         return error_set(err, ERROR_INVALID, "portNumber \"%s\" is not a port: want 1 to 65535", text);
     result = read_property(src, json_member(&src->doc, properties, "host"), document->host,
                            sizeof document->host, err);
     if (result < 0)
-        return error_prefix(err, "host");
+        return error_prefix(err, "host: ");
     if (document->host[0] == '\0')
         str_copy(STR_LITERAL("localhost"), document->host, sizeof document->host);
     if (!is_host(str_from(document->host)))
@@ -149,7 +149,7 @@ static int read_target(const struct source *src, int properties, struct session_
                          document->host);
     result = read_property(src, json_member(&src->doc, properties, "type"), kind, sizeof kind, err);
     if (result < 0)
-        return error_prefix(err, "type");
+        return error_prefix(err, "type: ");
     document->kind = str_equal_nocase(str_from(kind), "LocalPortForwarding") ? SESSION_PORT_LOCAL_FORWARDING
                                                                              : SESSION_PORT_STREAM;
     return 0;
@@ -205,7 +205,7 @@ static int open_content(struct source *src, struct str payload, struct session_d
     int result = json_parse(&outer, payload, scratch->outer_tokens,
                             sizeof scratch->outer_tokens / sizeof scratch->outer_tokens[0], err);
     if (result < 0)
-        return error_prefix(err, "start message");
+        return error_prefix(err, "start message: ");
     int value = json_member(&outer, json_root(&outer), "Content");
     if (json_type(&outer, value) != JSON_STRING)
         return error_set(err, ERROR_INVALID, "the start message has no Content");
@@ -214,7 +214,7 @@ static int open_content(struct source *src, struct str payload, struct session_d
                          SESSION_DOCUMENT_CONTENT_MAX - 1);
     result = json_parse(&src->doc, content, scratch->tokens, SESSION_DOCUMENT_TOKENS_MAX, err);
     if (result < 0)
-        return error_prefix(err, "Content");
+        return error_prefix(err, "Content: ");
     int root = json_root(&src->doc);
     src->content = json_member(&src->doc, root, "DocumentContent");
     src->parameters = json_member(&src->doc, root, "Parameters");
