@@ -198,10 +198,11 @@ static int64_t leaving_deadline(const struct terminator *t)
     return deadline;
 }
 
-/* `stopped`: by SIGTERM. Then who is there may finish, within what ECS gives, unless the end was due anyway. */
+/* `stopped`: by SIGTERM. Then who is there may finish, within what ECS gives, unless the end was due anyway: forced, or on
+ * idle with nobody there but sessions that FUMIDAI_IDLE_BY does not count. */
 static void leave(struct terminator *t, bool stopped)
 {
-    bool drain = stopped && (t->cause == TERMINATOR_CAUSE_SIGTERM || !t->forced);
+    bool drain = stopped && (t->cause == TERMINATOR_CAUSE_SIGTERM || (!t->forced && t->activity.busy));
     t->state = TERMINATOR_LEAVING;
     t->door_closed = true;
     want_no_more(t, TERMINATOR_LAST_LOOK);
