@@ -49,6 +49,8 @@ struct keeper {
     uint32_t ending_ticket; /* of the action that `ending` works on */
     bool ending_is_stop;
     int64_t told_ends_at_ms;
+    uint64_t told_start; /* the relay that was told, as counted by relay.starts */
+    bool draining;       /* SIGTERM has come */
     enum terminator_state told_state;
     bool leaving;
     int status;
@@ -87,10 +89,12 @@ static void advance(struct keeper *k)
         log_event(LOG_DEBUG, "state changed", LOG_TEXT("state", terminator_state_name(k->told_state)));
     }
     int64_t ends_at_ms = terminator_ends_at(&k->terminator);
-    if (k->relays && ends_at_ms != k->told_ends_at_ms) {
+    if (k->relays && (ends_at_ms != k->told_ends_at_ms || k->relay.starts != k->told_start)) {
         struct link_order order = {.kind = LINK_ENDS_AT, .ends_at_ms = ends_at_ms};
-        if (relay_child_order(&k->relay, &order))
+        if (relay_child_order(&k->relay, &order)) {
             k->told_ends_at_ms = ends_at_ms;
+            k->told_start = k->relay.starts;
+        }
     }
 }
 
@@ -243,6 +247,13 @@ static void ending_reported(struct ending *ending, enum terminator_result result
 
 /* ---- the relay ------------------------------------------------------------------------------------------------ */
 
+static void drain_relay(struct keeper *k)
+{
+    struct link_order order = {.kind = LINK_DRAIN};
+    if (k->relays)
+        relay_child_order(&k->relay, &order);
+}
+
 static void relay_heard(struct relay_child *relay)
 {
     struct keeper *k = relay->owner;
@@ -253,6 +264,8 @@ static void relay_heard(struct relay_child *relay)
         struct link_order order = {.kind = LINK_OPEN_DOOR};
         relay_child_order(relay, &order);
     }
+    if (k->draining && !relay->status.door_closed) /* it was started since */
+        drain_relay(k);
     advance(k);
 }
 
@@ -330,13 +343,6 @@ static void reap(struct keeper *k)
     }
 }
 
-static void drain_relay(struct keeper *k)
-{
-    struct link_order order = {.kind = LINK_DRAIN};
-    if (k->relays)
-        relay_child_order(&k->relay, &order);
-}
-
 static void caught(struct signals *signals, int number, pid_t sender)
 {
     struct keeper *k = LOOP_OWNER(signals, struct keeper, signals);
@@ -348,6 +354,7 @@ static void caught(struct signals *signals, int number, pid_t sender)
     case SIGTERM:
         log_event(LOG_INFO, "SIGTERM: ECS is stopping this task", LOG_I64("sender", sender));
         terminator_sigterm(&k->terminator, now_ms);
+        k->draining = true;
         drain_relay(k);
         break;
     case SIGINT:

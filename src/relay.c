@@ -22,7 +22,12 @@
 #include "network_setup.h"
 #include "relay_session.h"
 
-enum { BYTES_QUIET_MS = 2000 /* FUMIDAI_IDLE_BY=bytes: somebody is there while bytes moved this recently */ };
+enum {
+    BYTES_QUIET_MS = 2000, /* FUMIDAI_IDLE_BY=bytes: somebody is there while bytes moved this recently */
+    /* A session that can't start is reported this long after it was asked for: the reason goes to whoever is connected,
+     * and a client needs a moment from StartSession's answer to its websocket. */
+    HEARD_MS = 1500
+};
 
 struct relay {
     const struct config *config;
@@ -94,12 +99,15 @@ static int64_t last_activity_ms(const struct relay *r)
     return is_busy(r) ? now_of(r) : at_ms;
 }
 
-static void send_status(struct relay *r, uint32_t answers, bool somebody)
+/* Of one session that begins or ends; `session` is empty otherwise. */
+static void send_report(struct relay *r, uint32_t answers, bool somebody, const char *session, bool over)
 {
     struct link_status status;
     memset(&status, 0, sizeof status);
     status.answers = answers;
     status.somebody = somebody;
+    str_copy(str_from(session), status.session, sizeof status.session);
+    status.session_over = over;
     status.busy = is_busy(r);
     status.listening = r->fixed.listening;
     status.door_closed = r->door_closed;
@@ -116,6 +124,11 @@ static void send_status(struct relay *r, uint32_t answers, bool somebody)
     /* A full socket means that the keeper is busy; the next report is a second away. */
     (void) send(r->keeper.fd, &status, sizeof status, MSG_DONTWAIT | MSG_NOSIGNAL);
     loop_timer_set(&r->loop, &r->status_timer, now_of(r) + LINK_STATUS_MS);
+}
+
+static void send_status(struct relay *r, uint32_t answers, bool somebody)
+{
+    send_report(r, answers, somebody, "", false);
 }
 
 static void status_expired(struct loop_timer *timer)
@@ -168,11 +181,13 @@ static void session_over(struct relay_session *session, void *owner)
             break;
         }
     }
-    control_channel_report(r->control, now_of(r), str_from(relay_session_id(session)),
-                           relay_session_failed(session), str_from(relay_session_reason(session)));
+    bool failed = relay_session_failed(session);
+    int64_t due_ms = failed ? clock_after_ms(relay_session_started_ms(session), HEARD_MS) : now_of(r);
+    control_channel_report(r->control, due_ms, str_from(relay_session_id(session)), failed,
+                           str_from(relay_session_reason(session)));
+    send_report(r, 0, false, relay_session_id(session), true);
     relay_session_free(session);
     wake_control(r);
-    tell_change(r);
     answer_end(r);
 }
 
@@ -180,7 +195,8 @@ static void refuse_session(struct relay *r, const char *session_id, const char *
 {
     log_event(LOG_WARN, "session refused", LOG_TEXT("session", session_id), LOG_TEXT("why", why));
     if (session_id[0] != '\0')
-        control_channel_report(r->control, now_of(r), str_from(session_id), true, str_from(why));
+        control_channel_report(r->control, clock_after_ms(now_of(r), HEARD_MS), str_from(session_id), true,
+                               str_from(why));
 }
 
 static void start_session(struct relay *r, struct str payload)
@@ -206,7 +222,7 @@ static void start_session(struct relay *r, struct str payload)
     }
     r->sessions[r->session_count++] = session;
     r->total_sessions++;
-    tell_change(r);
+    send_report(r, 0, false, document.session_id, false);
 }
 
 static void terminate_session(struct relay *r, struct str session_id)
@@ -443,11 +459,23 @@ static void drain(struct relay *r, const struct link_order *order)
     log_event(LOG_INFO, "no new sessions: the task is being stopped", LOG_I64("sessions", open_sessions(r)));
 }
 
+static void report_orphan(struct relay *r, const struct link_order *order)
+{
+    if (!r->has_control)
+        return;
+    log_event(LOG_WARN, "a session was lost with the relay before this one",
+              LOG_TEXT("session", order->text));
+    control_channel_report(
+        r->control, now_of(r), str_from(order->text), true,
+        STR_LITERAL("the relay of this task failed and was started anew: start the session again"));
+    wake_control(r);
+}
+
 static void keeper_ready(struct loop_watch *watch, uint32_t events)
 {
     static void (*const doers[LINK_ORDER_COUNT])(struct relay *, const struct link_order *) = {
         [LINK_LOOK] = look,        [LINK_OPEN_DOOR] = open_door, [LINK_END_SESSIONS] = end_sessions,
-        [LINK_ENDS_AT] = note_end, [LINK_DRAIN] = drain,
+        [LINK_ENDS_AT] = note_end, [LINK_DRAIN] = drain,         [LINK_ORPHAN] = report_orphan,
     };
     struct relay *r = LOOP_OWNER(watch, struct relay, keeper);
     struct link_order order;
@@ -485,7 +513,7 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
                                         .last_stream_ms = INT64_MIN,
                                         .last_session_ms = INT64_MIN};
     if (dial_policy_init(&r->context.policy, str_from(r->config->allow), err) < 0)
-        return error_prefix(err, "FUMIDAI_ALLOW");
+        return error_prefix(err, "FUMIDAI_ALLOW: ");
     r->sessions = calloc(r->config->max_sessions + 1, sizeof(struct relay_session *));
     if (r->sessions == NULL)
         return error_set(err, ERROR_SYSTEM, "out of memory");
@@ -495,7 +523,7 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
     loop_timer_init(&r->control_timer, control_expired);
     loop_hook_init(&r->control_hook, LOOP_GATHER, control_turn);
     if (fixed_relays_open(&r->fixed, &r->context, str_from(r->config->listen), fixed_changed, err) < 0)
-        return error_prefix(err, "FUMIDAI_LISTEN");
+        return error_prefix(err, "FUMIDAI_LISTEN: ");
     r->keeper = LOOP_WATCH_INIT;
     if (loop_watch_add(&r->loop, &r->keeper, CHILD_CHANNEL_FD, EPOLLIN, keeper_ready, err) < 0)
         return err->code;

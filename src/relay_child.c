@@ -42,6 +42,8 @@ static void put_down(struct relay_child *relay, const char *why)
     loop_timer_remove(relay->loop, &relay->silence);
     if (relay->child.pid > 0)
         kill(relay->child.pid, SIGKILL);
+    for (size_t i = 0; i < relay->session_count; i++)
+        relay->sessions[i].orphan = true;
     relay->sessions_before += relay->status.total_sessions;
     if (relay->status.open_sessions > 0) /* they ended just now */
         relay->last_activity_ms = now_ms;
@@ -53,7 +55,46 @@ static void put_down(struct relay_child *relay, const char *why)
 static bool is_sane(const struct link_status *status)
 {
     return status->control < LINK_CONTROL_COUNT &&
-           memchr(status->trouble, '\0', sizeof status->trouble) != NULL;
+           memchr(status->trouble, '\0', sizeof status->trouble) != NULL &&
+           memchr(status->session, '\0', sizeof status->session) != NULL;
+}
+
+static void forget_session(struct relay_child *relay, size_t index)
+{
+    relay->session_count--;
+    memmove(&relay->sessions[index], &relay->sessions[index + 1],
+            (relay->session_count - index) * sizeof relay->sessions[0]);
+}
+
+static void note_session(struct relay_child *relay, const struct link_status *status)
+{
+    size_t i = 0;
+    while (i < relay->session_count && strcmp(relay->sessions[i].id, status->session) != 0)
+        i++;
+    if (i < relay->session_count)
+        forget_session(relay, i);
+    if (status->session_over || relay->session_count == RELAY_CHILD_SESSIONS)
+        return;
+    struct relay_child_session *session = &relay->sessions[relay->session_count++];
+    memcpy(session->id, status->session, sizeof session->id);
+    session->orphan = false;
+}
+
+static void tell_orphans(struct relay_child *relay)
+{
+    int told = 0;
+    for (size_t i = 0; i < relay->session_count && told < RELAY_CHILD_ORPHANS_AT_ONCE;) {
+        struct link_order order = {.kind = LINK_ORPHAN};
+        memcpy(order.text, relay->sessions[i].id, sizeof relay->sessions[i].id);
+        if (!relay->sessions[i].orphan) {
+            i++;
+        } else if (relay_child_order(relay, &order)) {
+            forget_session(relay, i);
+            told++;
+        } else {
+            return;
+        }
+    }
 }
 
 static void take_status(struct relay_child *relay, const struct link_status *status)
@@ -62,8 +103,12 @@ static void take_status(struct relay_child *relay, const struct link_status *sta
     relay->heard_ms = loop_now_ms(relay->loop);
     if (status->last_activity_ms > relay->last_activity_ms && status->last_activity_ms <= relay->heard_ms)
         relay->last_activity_ms = status->last_activity_ms;
-    if (status->control == LINK_CONTROL_OPEN)
+    if (status->session[0] != '\0')
+        note_session(relay, status);
+    if (status->control == LINK_CONTROL_OPEN) {
         relay->channel_open_ms = relay->heard_ms;
+        tell_orphans(relay);
+    }
     if (relay->heard_ms - relay->status.control_since_ms > LINK_SILENCE_MS)
         retry_succeed(&relay->retry);
     loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + LINK_SILENCE_MS);

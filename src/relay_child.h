@@ -5,7 +5,7 @@
  *      ▲                                                                                            │
  *      └──────────────────────────────── back-off with jitter ──────────────────────────────────────┘
  *
- * The relay talks to the world and may crash or hang; its sessions are lost then and its users told so by the gateway,
+ * The relay talks to the world and may crash or hang; its sessions are lost then and their users told so by the next one,
  * but what it had counted is kept here: a crash neither ends the task early nor keeps it alive for ever.
  */
 #ifndef FUMIDAI_RELAY_CHILD_H
@@ -19,6 +19,18 @@
 #include "host/loop.h"
 #include "link.h"
 
+enum {
+    /* Sessions whose ids are remembered: the default of FUMIDAI_MAX_SESSIONS and as many lost ones. The users of any beyond
+     * learn of a relay's death by the service's own time limits. */
+    RELAY_CHILD_SESSIONS = 128,
+    RELAY_CHILD_ORPHANS_AT_ONCE = 16 /* told with each status: the relay's reports wait in a table of 64 */
+};
+
+struct relay_child_session {
+    char id[LINK_SESSION_ID_SIZE];
+    bool orphan; /* its relay is gone */
+};
+
 struct relay_child {
     struct loop *loop;
     char *const *argv;                                            /* what the relay is started with */
@@ -30,8 +42,10 @@ struct relay_child {
     struct child child;
     struct link_status status; /* the latest; zeroes while down */
     uint64_t sessions_before;  /* served by relays that are gone */
-    int64_t last_activity_ms;  /* over all relays; INT64_MIN: none yet */
-    int64_t heard_ms;          /* of this relay; its start when not yet */
+    struct relay_child_session sessions[RELAY_CHILD_SESSIONS];
+    size_t session_count;
+    int64_t last_activity_ms; /* over all relays; INT64_MIN: none yet */
+    int64_t heard_ms;         /* of this relay; its start when not yet */
     int64_t
         channel_open_ms; /* when a control channel was last open, over all relays; the first start before */
     int64_t started_ms;

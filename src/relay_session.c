@@ -670,6 +670,11 @@ const char *relay_session_id(const struct relay_session *s)
     return s->document.session_id;
 }
 
+int64_t relay_session_started_ms(const struct relay_session *s)
+{
+    return s->started_ms;
+}
+
 bool relay_session_failed(const struct relay_session *s)
 {
     return s->session.failed;

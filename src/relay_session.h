@@ -53,6 +53,7 @@ void relay_session_free(struct relay_session *session);
 void relay_session_end(struct relay_session *session, bool failed, struct str reason);
 
 const char *relay_session_id(const struct relay_session *session);
+int64_t relay_session_started_ms(const struct relay_session *s);
 bool relay_session_failed(const struct relay_session *session);
 const char *relay_session_reason(const struct relay_session *session);
 

@@ -116,7 +116,8 @@ void control_channel_connected(struct control_channel *c, int64_t now_ms, struct
     send_frame(c, WEBSOCKET_TEXT, first_text);
     /* What was sent on the last connection and not acknowledged may not have arrived: it has all its tries again. */
     for (size_t i = 0; i < c->report_count; i++) {
-        c->reports[i].due_ms = now_ms;
+        if (c->reports[i].tries > 0)
+            c->reports[i].due_ms = now_ms;
         c->reports[i].tries = 0;
     }
 }
@@ -145,6 +146,18 @@ static void drop(struct control_channel *c, const char *why)
     c->drop_due = true;
 }
 
+/* ---- sessions known ------------------------------------------------------------------------------------------- */
+
+static bool remember(struct control_channel *c, uint64_t hash)
+{
+    for (size_t i = 0; i < CONTROL_CHANNEL_REMEMBERED; i++)
+        if (c->remembered[i] == hash)
+            return false;
+    c->remembered[c->remembered_next] = hash;
+    c->remembered_next = (c->remembered_next + 1) % CONTROL_CHANNEL_REMEMBERED;
+    return true;
+}
+
 /* ---- reports -------------------------------------------------------------------------------------------------- */
 
 static void remove_report(struct control_channel *c, size_t index)
@@ -160,7 +173,7 @@ static void lose_report(struct control_channel *c, size_t index)
     remove_report(c, index);
 }
 
-void control_channel_report(struct control_channel *c, int64_t now_ms, struct str session_id, bool failed,
+void control_channel_report(struct control_channel *c, int64_t due_ms, struct str session_id, bool failed,
                             struct str reason)
 {
     if (c->report_count == CONTROL_CHANNEL_REPORTS)
@@ -171,9 +184,10 @@ void control_channel_report(struct control_channel *c, int64_t now_ms, struct st
         return; /* longer than any that the service makes: there is nothing to name it by */
     str_copy(str_limit_utf8(reason, sizeof report->reason - 1), report->reason, sizeof report->reason);
     report->failed = failed;
-    report->due_ms = now_ms;
+    report->due_ms = due_ms;
     make_id(c, report->message_id);
     c->report_count++;
+    remember(c, hash_of(session_id));
 }
 
 bool control_channel_reports_pending(const struct control_channel *c)
@@ -218,16 +232,6 @@ static void send_due_reports(struct control_channel *c, int64_t now_ms)
 }
 
 /* ---- input ---------------------------------------------------------------------------------------------------- */
-
-static bool remember(struct control_channel *c, uint64_t hash)
-{
-    for (size_t i = 0; i < CONTROL_CHANNEL_REMEMBERED; i++)
-        if (c->remembered[i] == hash)
-            return false;
-    c->remembered[c->remembered_next] = hash;
-    c->remembered_next = (c->remembered_next + 1) % CONTROL_CHANNEL_REMEMBERED;
-    return true;
-}
 
 static bool tell_type(struct control_channel *c, struct str type)
 {

@@ -134,8 +134,9 @@ void control_channel_in_ack(struct control_channel *c, int64_t now_ms, size_t le
 const uint8_t *control_channel_out_buf(struct control_channel *c, int64_t now_ms, size_t *len);
 void control_channel_out_ack(struct control_channel *c, size_t len);
 
-/* A session is over: report it. */
-void control_channel_report(struct control_channel *c, int64_t now_ms, struct str session_id, bool failed,
+/* A session is over: report it, at due_ms or at once when that has passed. A start message for it that is still on its way
+ * starts nothing any more. */
+void control_channel_report(struct control_channel *c, int64_t due_ms, struct str session_id, bool failed,
                             struct str reason);
 bool control_channel_reports_pending(const struct control_channel *c);
 

@@ -52,8 +52,8 @@ type endpoint struct{ host, port string }
 const fixedPort = "15439"
 
 // newSite starts a task whose relay is on; variables are added to its environment. The service's rate limit is lifted, and
-// so is the relay's own, unless variables say otherwise.
-func newSite(t *testing.T, variables map[string]string) *site {
+// so is the relay's own, unless variables say otherwise. What prepare does comes before the task.
+func newSite(t *testing.T, variables map[string]string, prepare ...func(s *site, env map[string]string)) *site {
 	t.Helper()
 	reference := os.Getenv("FUMIDAI_E2E_AGENT") == "reference"
 	w := newWorld(t, func(o *emulator.Options) {
@@ -87,6 +87,9 @@ func newSite(t *testing.T, variables map[string]string) *site {
 			"FUMIDAI_LISTEN": fixedPort + "=" + net.JoinHostPort(s.remote.host, s.remote.port)}
 		for k, v := range variables {
 			env[k] = v
+		}
+		for _, f := range prepare {
+			f(s, env)
 		}
 		s.task = w.service("gate", env)
 		s.target = s.task.Target()

@@ -205,6 +205,13 @@ func (s *Session) Bye(end string) {
 	}
 }
 
+// Ping sends one end a ping.
+func (s *Session) Ping(end string) {
+	if c := s.sides[roleOf(end)].channel.Load(); c != nil {
+		_ = c.conn.SendUrgent(websocket.Ping, []byte("are you there"))
+	}
+}
+
 // Stall stops or resumes the reading of one end's websocket.
 func (s *Session) Stall(end string, on bool) {
 	if c := s.sides[roleOf(end)].channel.Load(); c != nil {
