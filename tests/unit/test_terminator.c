@@ -357,7 +357,7 @@ static void test_an_end_on_its_way_becomes_forced(void **state)
 static void test_backoff_grows_with_jitter_up_to_its_bound(void **state)
 {
     (void) state;
-    static const int64_t longest_ms[] = {500, 1000, 2000, 4000, 8000, 16000, 20000, 20000};
+    static const int64_t longest_ms[] = {500, 1000, 2000, 4000, 8000, 8000, 8000, 8000};
     struct terminator_options options = article;
     options.end_deadline_ms = HOUR;
     int64_t first_pauses[2] = {0, 0};
@@ -467,7 +467,7 @@ static void test_a_look_that_cannot_tell_is_tried_until_the_deadline(void **stat
     }
     assert_int_equal(action.kind, TERMINATOR_SCALE_IN);
     assert_int_equal(now_ms, 36 * MINUTE);
-    assert_in_range(looks, 10, 40);
+    assert_in_range(looks, 30, 90);
 }
 
 static void test_sleep_does_not_count_against_the_deadline(void **state)
