@@ -5,6 +5,7 @@
 
 #include "base/time.h"
 #include "engine/dial_policy.h"
+#include "engine/listen_list.h"
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
@@ -411,6 +412,9 @@ static bool is_host_and_port(struct str text)
 
 static int validate_listen(struct str value, struct error *err)
 {
+    static struct listen_list scratch; /* some KiB that nobody reads */
+    struct error detail = ERROR_INIT;
+    struct str whole = value;
     while (value.len > 0) {
         struct str entry, left, right;
         uint16_t port = 0;
@@ -422,6 +426,9 @@ static int validate_listen(struct str value, struct error *err)
                              (int) (entry.len < 80 ? entry.len : 80), entry.ptr != NULL ? entry.ptr : "");
         }
     }
+    /* The form is right; what is left is what only the relay's own parser knows: how many, how long, which address. */
+    if (listen_list_parse(&scratch, whole, &detail) < 0)
+        return error_set(err, ERROR_INVALID, "is refused: %s", detail.text);
     return 0;
 }
 

@@ -345,6 +345,9 @@ static const struct {
     {"--listen=1=a:2,3=b", "", "--listen: \"1=a:2,3=b\" has \"3=b\", which is not [ADDRESS:]PORT=HOST:PORT"},
     {"--listen=0=a:2", "", "--listen: \"0=a:2\" has \"0=a:2\", which is not [ADDRESS:]PORT=HOST:PORT"},
     {"--listen=1=a:2,", "", NULL},
+    {"--listen=no-address:1=a:2", "",
+     "--listen: \"no-address:1=a:2\" is refused: \"no-address:1=a:2\": "
+     "\"no-address:1\" is no port (1-65535) or ADDRESS:PORT"},
     {"--listen=1=:2", "", "--listen: \"1=:2\" has \"1=:2\", which is not [ADDRESS:]PORT=HOST:PORT"},
     {"--idle-timeout", "", "--idle-timeout: needs a value, as in --idle-timeout=VALUE"},
     {"--idle-timeout|--verbose", "", "--idle-timeout: needs a value, as in --idle-timeout=VALUE"},
