@@ -22,6 +22,7 @@ import (
 	"fumidai/tests/emulator/agentmsg"
 	"fumidai/tests/emulator/client"
 	"fumidai/tests/emulator/edge"
+	"fumidai/tests/emulator/fargate"
 	"fumidai/tests/emulator/gateway"
 	"fumidai/tests/emulator/stream"
 
@@ -839,5 +840,99 @@ func TestGuardCredentialsExpire(t *testing.T) {
 	s.converse(d)
 	if st := d.session.Stats(); st.Agent.Opened != 2 {
 		t.Errorf("%d data channels", st.Agent.Opened)
+	}
+}
+
+// The order to end a session reaches the relay over the control channel when its data channel is away.
+func TestGuardTerminateWithoutDataChannel(t *testing.T) {
+	s := isolated(t, nil)
+	d := s.open(way{where: "remote"})
+	s.converse(d)
+	s.Edge.Faults.Add(edge.ServerError("ssmmessages", "CreateDataChannel", 0))
+	d.session.Cut("agent")
+	s.eventually("the loss", 5*time.Second, func() bool { return len(s.events("data channel lost, connecting anew")) > 0 })
+	s.must(s.api.Terminate(s.Context(), d.session.ID))
+	e := s.event("session ended", map[string]any{"session": d.session.ID})
+	if !strings.Contains(fmt.Sprint(e["reason"]), "the service ended the session") {
+		t.Errorf("logged as %v", e)
+	}
+}
+
+// Many sessions are lost at once: every user is told.
+func TestGuardRelayDiesWithManySessions(t *testing.T) {
+	const sessions = 40
+	s := isolated(t, nil)
+	var all []*dialer
+	for range sessions {
+		all = append(all, s.open(way{where: "remote"}))
+	}
+	s.must(all[0].client.Terminate()) // this one has ended well before
+	s.eventually("the end of the first", 5*time.Second, func() bool { return all[0].session.Status() == gateway.Terminated })
+	s.must(syscall.Kill(s.relay(), syscall.SIGKILL))
+	for _, d := range all[1:] {
+		s.inTime(10*time.Second, "a client's end", func() error {
+			<-d.client.End.Done()
+			_, err := d.client.End.Next()
+			var closed *stream.ClosedError
+			if !errors.As(err, &closed) || !strings.Contains(closed.Output, "start the session again") {
+				return fmt.Errorf("the client is told %w", err)
+			}
+			return nil
+		})
+	}
+	if n := len(s.events("a session was lost with the relay before this one")); n != sessions-1 {
+		t.Errorf("%d sessions were reported, want %d", n, sessions-1)
+	}
+	if task := all[0].session.Task(); task.FinalTaskStatus != "Success" {
+		t.Errorf("the first was reported again: %+v", task)
+	}
+	s.converse(s.open(way{where: "remote"}))
+}
+
+// Fixed relays beside AWS's exec agent: the process that serves them is no agent, is replaced like one that is, and its
+// connections hold the task.
+func TestGuardFixedRelaysBesideTheExecAgent(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("needs root, for namespaces")
+	}
+	w := newWorld(t)
+	s := &site{world: w}
+	s.remote = s.serve(question)
+	s.task = w.service(family, map[string]string{"FUMIDAI_LISTEN": fixedPort + "=" + net.JoinHostPort(s.remote.host, s.remote.port),
+		"ECS_TST_INITIAL_WAIT_TIME": "4s", "ECS_TST_IDLE_TIMEOUT": "2s"})
+	ns, err := fargate.NetNSOf(s.task.Container(0).PID())
+	w.must(err)
+	defer ns.Close() //nolint:errcheck // a test's
+	dial := func() (c net.Conn) {
+		w.eventually("the fixed relay", 5*time.Second, func() bool {
+			c, err = ns.Dial("tcp", "127.0.0.1:"+fixedPort)
+			return err == nil
+		})
+		w.must(await(c))
+		return c
+	}
+	s.event("starting", map[string]any{"mode": "watch"})
+	_ = dial().Close()
+	old := s.relay()
+	w.must(syscall.Kill(old, syscall.SIGKILL))
+	w.eventually("another", 5*time.Second, func() bool {
+		all := processes(s.task.Container(0).PID())
+		return len(all) == 2 && all[1] != old
+	})
+	c := dial()
+	w.must(ask(c, 100_000, 100_000, 0x100))
+	time.Sleep(5 * time.Second) // longer than any wait: the connection holds the task
+	if got := *s.task.State().LastStatus; got != "RUNNING" {
+		t.Fatalf("the task is %s", got)
+	}
+	w.must(ask(c, 1000, 1000, 0x101))
+	gone := time.Now()
+	w.must(c.Close())
+	w.stopped(s.task, 12*time.Second)
+	w.within("ended", s.task.State().StoppingAt.Sub(gone), 2*time.Second, 2*time.Second+slack)
+	w.wantEnded(family, 0)
+	if w.Gateway.Target(s.task.Target()).Opened != 0 {
+		t.Error("it has opened a control channel beside the agent's")
 	}
 }

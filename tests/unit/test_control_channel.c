@@ -592,6 +592,37 @@ static void reports_wait_for_a_connection_and_survive_its_loss(void **state)
     free(c);
 }
 
+static void a_report_waits_until_it_is_due(void **state)
+{
+    struct agent_message message;
+    (void) state;
+    struct control_channel *c = open_channel();
+    hear_first_frame(c, START_MS);
+    control_channel_report(c, START_MS + 1500, STR_LITERAL("session-a"), true, STR_LITERAL("x"));
+    hear_nothing(c, START_MS + 1499);
+    assert_int_equal(control_channel_deadline(c), START_MS + 1500);
+    control_channel_failed(c, START_MS + 100, ERROR_CLOSED, "gone", 0);
+    connect(c, START_MS + 1000); /* another connection does not make it due */
+    hear_first_frame(c, START_MS + 1000);
+    hear_nothing(c, START_MS + 1499);
+    hear_message(c, START_MS + 1500, &message);
+    assert_string_equal(member(&message, "TaskId"), "session-a");
+    free(c);
+}
+
+static void what_was_reported_does_not_start(void **state)
+{
+    (void) state;
+    struct control_channel *c = open_channel();
+    hear_first_frame(c, START_MS);
+    control_channel_report(c, START_MS, STR_LITERAL("session-a"), true, STR_LITERAL("x"));
+    say(c, START_MS, "interactive_shell", "{\"TaskId\":\"session-a\"}");
+    assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_NOTHING);
+    say(c, START_MS, "interactive_shell", "{\"TaskId\":\"session-b\"}");
+    assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_START);
+    free(c);
+}
+
 static void the_oldest_report_gives_way(void **state)
 {
     struct agent_message message;
@@ -657,6 +688,8 @@ int main(void)
         cmocka_unit_test(reports_until_acknowledged),
         cmocka_unit_test(a_report_that_nobody_acknowledges_is_told_as_lost),
         cmocka_unit_test(reports_wait_for_a_connection_and_survive_its_loss),
+        cmocka_unit_test(a_report_waits_until_it_is_due),
+        cmocka_unit_test(what_was_reported_does_not_start),
         cmocka_unit_test(the_oldest_report_gives_way),
         cmocka_unit_test(reasons_are_cut_and_ids_are_not),
     };

@@ -595,6 +595,32 @@ static void test_sigterm_awaits_the_call_under_way(void **state)
     expect_exit(0, "no session came within 30m0s");
 }
 
+/* A session that FUMIDAI_IDLE_BY does not count holds up neither the end nor what comes after it; one that has come to life
+ * since has the time that SIGTERM gives. */
+static void test_sigterm_after_an_idle_end_with_forgotten_sessions(void **state)
+{
+    (void) state;
+    for (int busy = 0; busy < 2; busy++) {
+        start();
+        struct terminator_activity forgotten = {1, 1, false, MINUTE};
+        terminator_activity(&t, &forgotten, MINUTE);
+        terminator_tick(&t, 17 * MINUTE);
+        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 17 * MINUTE);
+        answer(TERMINATOR_SCALE_IN, TERMINATOR_DONE, 17 * MINUTE);
+        uint32_t ticket = expect(TERMINATOR_STOP_TASK);
+        forgotten.busy = busy;
+        terminator_activity(&t, &forgotten, 17 * MINUTE);
+        terminator_sigterm(&t, 17 * MINUTE); /* the call's effect, before its answer */
+        terminator_report(&t, ticket, TERMINATOR_DONE, 17 * MINUTE);
+        if (busy) {
+            expect_nothing();
+            assert_int_equal(terminator_deadline(&t), 17 * MINUTE + 25 * SECOND);
+            terminator_tick(&t, 17 * MINUTE + 25 * SECOND);
+        }
+        expect(TERMINATOR_END_SESSIONS);
+    }
+}
+
 static void test_sigterm_between_attempts(void **state)
 {
     (void) state;
@@ -726,6 +752,7 @@ int main(void)
         cmocka_unit_test(test_sigterm_ends_what_does_not_finish),
         cmocka_unit_test(test_sigterm_takes_back_a_call_nobody_has_pulled),
         cmocka_unit_test(test_sigterm_awaits_the_call_under_way),
+        cmocka_unit_test(test_sigterm_after_an_idle_end_with_forgotten_sessions),
         cmocka_unit_test(test_sigterm_between_attempts),
         cmocka_unit_test(test_a_command_that_ends_by_itself),
         cmocka_unit_test(test_keep_alive_task),
