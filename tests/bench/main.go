@@ -25,9 +25,10 @@ type bench struct {
 	idleTime time.Duration
 	repeats  int
 
-	table  strings.Builder
-	notes  []string
-	missed int
+	table    strings.Builder
+	notes    strings.Builder
+	profiles strings.Builder
+	missed   int
 }
 
 func (b *bench) row(what, goal, measured, aws string, holds bool) {
@@ -45,7 +46,7 @@ func (b *bench) row(what, goal, measured, aws string, holds bool) {
 func (b *bench) note(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	fmt.Fprintln(os.Stderr, "  ", text)
-	b.notes = append(b.notes, text+"\n")
+	b.notes.WriteString("- " + text + "\n")
 }
 
 func ms(d time.Duration) string {
@@ -114,13 +115,13 @@ func run() error {
 func (b *bench) markdown() string {
 	var out strings.Builder
 	commit, _ := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
-	fmt.Fprintf(&out, "# Measurements\n\nWritten by `make bench BENCH_RESULTS=bench/RESULTS.md`, %s, commit %s. ", time.Now().UTC().Format("2006-01-02"),
+	fmt.Fprintf(&out, "# Measurements\n\nWritten by `make bench BENCH_SECONDS=%.0f BENCH_RESULTS=bench/RESULTS.md` on %s, commit %s. ", b.seconds.Seconds(), time.Now().UTC().Format("2006-01-02"),
 		strings.TrimSpace(string(commit)))
 	fmt.Fprintf(&out, "The machine: %d cores (%s), a virtual one that others use too, everything on it: target, relay, TLS, gateway, client. ", runtime.NumCPU(), model())
 	out.WriteString("AWS's agent was measured on another machine of that kind, at its own 1 ms pauses.\n\n" +
 		"| what | goal | measured | holds | AWS's agent |\n|---|---|---|---|---|\n" + b.table.String() + "\n")
-	out.WriteString(strings.Join(b.notes, "\n"))
-	return out.String()
+	out.WriteString("Of the above:\n" + b.notes.String() + "\n" + b.profiles.String())
+	return strings.TrimSpace(out.String()) + "\n"
 }
 
 func model() string {
