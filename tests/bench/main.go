@@ -118,7 +118,7 @@ func (b *bench) markdown() string {
 	fmt.Fprintf(&out, "# Measurements\n\nWritten by `make bench BENCH_SECONDS=%.0f BENCH_RESULTS=bench/RESULTS.md` on %s, commit %s. ", b.seconds.Seconds(), time.Now().UTC().Format("2006-01-02"),
 		strings.TrimSpace(string(commit)))
 	fmt.Fprintf(&out, "The machine: %d cores (%s), a virtual one that others use too, everything on it: target, relay, TLS, gateway, client. ", runtime.NumCPU(), model())
-	out.WriteString("AWS's agent was measured on another machine of that kind, at its own 1 ms pauses.\n\n" +
+	out.WriteString("What stands beside for AWS's agent was measured earlier, not in this run.\n\n" +
 		"| what | goal | measured | holds | AWS's agent |\n|---|---|---|---|---|\n" + b.table.String() + "\n")
 	out.WriteString("Of the above:\n" + b.notes.String() + "\n" + b.profiles.String())
 	return strings.TrimSpace(out.String()) + "\n"

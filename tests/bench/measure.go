@@ -263,7 +263,7 @@ func (b *bench) roundTrip(ctx context.Context) error {
 	b.row("one byte and back, own client: p50 / p99", "", ms(all[0].median())+" / "+ms(all[0].quantile(.99)), "1.8 ms", true)
 	b.row("the relay's share of it: p50", "< 0.1 ms", ms(share(.5)), "", share(.5) < 100*time.Microsecond)
 	b.row("the relay's share of it: p99", "< 0.3 ms", ms(share(.99)), "", share(.99) < 300*time.Microsecond)
-	b.note("Without the relay, with a mirror in its place: %s / %s; to the target directly: %s / %s. Processor time of the relay for one byte and back: %s.",
+	b.note("Without the relay, with a mirror in its place: %s / %s; to the target directly: %s / %s. Processor time of the relay for one byte and back: %s. The share is the difference of these, at the same quantile.",
 		ms(all[1].median()), ms(all[1].quantile(.99)), ms(all[2].median()), ms(all[2].quantile(.99)), ms(cpu/(turns*each*11/10)))
 	return nil
 }
