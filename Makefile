@@ -162,6 +162,7 @@ help:
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) each; T=json runs one"
 	@echo "make lint       warnings of gcc and clang, clang-tidy, cppcheck, clang-format, the floor rules"
 	@echo "make image      dist/: the image for both platforms, its bill of materials, sums; image-check tests them"
+	@echo "make e2e-image  end-to-end tests of the image under runc, as Fargate runs it"
 	@echo "make e2e-arm64  some of the end-to-end tests with the program for arm64, emulated"
 	@echo "make size       size, largest symbols, and whether the program is hardened"
 	@echo "make repro      two builds in two directories, the same bytes"

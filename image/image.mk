@@ -4,14 +4,20 @@
 REVISION = $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null)
 EPOCH    = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 
-.PHONY: image image-check e2e-arm64
+.PHONY: image image-check e2e-image e2e-arm64
 image: build/amd64/fumidai build/arm64/fumidai
 	$(Q)image/build $(VERSION) "$(REVISION)" $(EPOCH) dist
 
-# What is in it, that it is the same each time, that Dockerfile.scratch gives the same, that registries take it
-# (docs/air-gapped.md), and that it runs as Fargate runs it.
+# What is in it, that it is the same each time, that Dockerfile.scratch gives the same, and that registries take it
+# (docs/air-gapped.md).
 image-check: image | $(call deps,go image)
 	$(Q)FUMIDAI_DIST=$(abspath dist) tests/lib/run-go-tests $(abspath $(E2E_BINARY)) image -tags=image ./image/...
+
+# The image as Fargate runs it, under runc: read-only root, no capabilities, no_new_privs, uid 65532, the task's memory and
+# share of a CPU. Tests that drive the program without a task have nothing to do with it; sessions are shorter at that share.
+e2e-image: image | $(call deps,go e2e image)
+	$(Q)FUMIDAI_IMAGE=$(abspath dist/fumidai-$(VERSION).oci.tar) tests/lib/run-go-tests $(abspath $(E2E_BINARY)) e2e-image -short \
+		-run='^Test(NeverConnected|Connected|MaxLife|SIGTERMDuring|Wrapped|Health|Definitions|TaskProtection|SessionSizes)' ./e2e
 
 # The other platform, emulated: a task from its start to its end, health, a session with its bytes (unit-arm64 has the
 # rest). qemu-user installs no seccomp filters, so this program is linked with a sandbox that does without.

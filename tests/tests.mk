@@ -139,7 +139,7 @@ MICROBENCHMARKS := $(patsubst %.c,build/$(NATIVE)/%,$(sort $(wildcard bench/*.c)
 bench: build/fumidai build/tools/session-manager-plugin $(MICROBENCHMARKS) | $(call deps,go e2e bench)
 	$(Q)bench/run build/fumidai build/$(NATIVE)/fumidai.full $(MICROBENCHMARKS)
 
-CHECKS := deps build size lint unit unit-product unit-arm64 sim fuzz asan repro e2e e2e-arm64 image-check
+CHECKS := deps build size lint unit unit-product unit-arm64 sim fuzz asan repro e2e e2e-arm64 e2e-image image-check
 
 check:
 	$(Q)MAKE="$(MAKE)" tests/check $(CHECKS)

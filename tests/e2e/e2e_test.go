@@ -1,7 +1,8 @@
 // Package e2e drives the real binary as a task of the emulator.
 //
 // FUMIDAI_BINARY names the binary; without it build/fumidai is taken. As root tasks run in namespaces as on Fargate;
-// otherwise as plain processes, where the exec agent is told by its log alone.
+// otherwise as plain processes, where the exec agent is told by its log alone. FUMIDAI_IMAGE names an OCI archive: its image
+// is then run instead of the binary, under runc.
 package e2e
 
 import (
@@ -15,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -32,8 +34,9 @@ import (
 )
 
 var (
-	binary string // fumidai
-	dummy  string // a static program to wrap
+	binary  string        // fumidai
+	dummy   string        // a static program to wrap
+	archive fargate.Image // FUMIDAI_IMAGE, unpacked; without a root when there is none
 )
 
 func TestMain(m *testing.M) {
@@ -76,11 +79,27 @@ func setUpAndRun(m *testing.M) (int, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("build the dummy task: %s", out)
 	}
-	return m.Run(), nil
+	if path := os.Getenv("FUMIDAI_IMAGE"); path != "" {
+		if archive, err = fargate.Unpack(path, runtime.GOARCH, filepath.Join(dir, "image")); err != nil {
+			return 0, err
+		}
+		archive.Files = map[string]string{"/dummy": dummy}
+	}
+	code := m.Run()
+	if code == 0 && everythingRan() {
+		if err := compareWithGranted(); err != nil {
+			fmt.Println("FAIL: infra/iam/task-role.json:", err)
+			code = 1
+		}
+	}
+	return code, nil
 }
 
 // image is what every image name stands for: the binary as a scratch image would hold it, and a program to wrap.
 func image(string) (fargate.Image, error) {
+	if archive.Root != "" {
+		return archive, nil
+	}
 	files := map[string]string{"/fumidai": binary, "/dummy": dummy}
 	if dynamic(binary) { // a build with sanitizers needs its libraries
 		for _, dir := range []string{"/lib", "/lib64", "/usr/lib"} {
@@ -120,6 +139,9 @@ func newWorld(t *testing.T, change ...func(*emulator.Options)) *world {
 	o := emulator.Options{Namespaces: os.Getuid() == 0, Image: image}
 	// Quick, but with ECS's scheduler slow enough that a task can stop itself before it is stopped.
 	o.ECS.Timing.Reaction = 500 * time.Millisecond
+	if archive.Root != "" {
+		o.Runtime = "runc"
+	}
 	for _, f := range change {
 		f(&o)
 	}
@@ -142,6 +164,7 @@ func newWorld(t *testing.T, change ...func(*emulator.Options)) *world {
 				t.Logf("call %s %s %s by %s: %d %s %s", call.Time.Format("05.000"), call.Service, call.Action, last(call.Principal), call.Status, call.Error, call.Fault)
 			}
 		}
+		noteCalls(e.Edge.Recorder.Calls())
 		e.Close()
 	})
 	return w
@@ -184,7 +207,7 @@ func (w *world) service(name string, variables map[string]string, command ...str
 	}
 	w.ECS.Until(10*time.Second, func() bool { return len(w.ECS.Tasks(ecs.InService(name))) > 0 })
 	tasks := w.ECS.Tasks(ecs.InService(name))
-	if len(tasks) == 0 || !tasks[0].WaitStatus("RUNNING", 10*time.Second) {
+	if len(tasks) == 0 || !tasks[0].WaitStatus("RUNNING", 10*time.Second) || tasks[0].State().StartedAt == nil {
 		w.Fatal("the task does not start")
 	}
 	return tasks[0]

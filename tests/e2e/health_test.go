@@ -54,7 +54,7 @@ func (w *world) bastion(variables map[string]string, change ...func(*sdk.CreateS
 	w.must(err)
 	w.ECS.Until(10*time.Second, func() bool { return len(w.ECS.Tasks(ecs.InService(family))) > 0 })
 	tasks := w.ECS.Tasks(ecs.InService(family))
-	if len(tasks) == 0 || !tasks[0].WaitStatus("RUNNING", 10*time.Second) {
+	if len(tasks) == 0 || !tasks[0].WaitStatus("RUNNING", 10*time.Second) || tasks[0].State().StartedAt == nil {
 		w.Fatal("the task does not start")
 	}
 	w.becomes(tasks[0], "there", 5*time.Second, func(r report) bool { return r.State != "" }) // RUNNING comes with the first instruction

@@ -33,6 +33,8 @@ type Options struct {
 	// Namespaces runs tasks in namespaces on a VPC of their own, as Fargate does; needs root. Otherwise they are plain
 	// child processes.
 	Namespaces bool
+	// Runtime runs containers under an OCI runtime ("runc"), if Namespaces is set; images must have a root then.
+	Runtime string
 	// Image finds what an image name in a task definition stands for. Nil means that there are no images.
 	Image func(name string) (fargate.Image, error)
 	// TaskEnv is added to every container's environment.
@@ -180,6 +182,9 @@ func (e *Emulator) makeRunner() error {
 	}
 	runner.TaskEnv = e.TaskEnv
 	e.runner = runner
+	if e.Runtime != "" {
+		e.runner = &fargate.OCI{Namespaces: runner, Runtime: e.Runtime}
+	}
 	inside, err := vpc.Listen("tcp", net.JoinHostPort(vpc.Resolver.String(), "443"))
 	if err != nil {
 		return err

@@ -196,6 +196,7 @@ func (t *Task) startContainer(i int) error {
 	}
 	spec := fargate.Spec{
 		Name: *d.Name, Image: image, User: *or(d.User, image.User), ReadOnlyRoot: value(d.ReadonlyRootFilesystem),
+		CPU: units(t.definition.Cpu, 1024), Memory: int64(units(t.definition.Memory, 1)) << 20,
 		Env: t.environment(i, image), Stdout: &t.output, Stderr: &t.output, Args: t.arguments(i, image),
 	}
 	if t.ecs.Output != nil {

@@ -1,8 +1,8 @@
 // Package fargate is where the emulator's tasks run. A Runner makes a Sandbox for each task (its network, and the
 // listener of the endpoints a task finds at 169.254.170.2), and the sandbox runs the task's containers.
 //
-// Three kinds are foreseen: Process (no root, no isolation), Namespaces (root: the binary is PID 1 in namespaces of
-// its own, as on Fargate), and an OCI runtime with the real image.
+// There are three kinds: Process (no root, no isolation), Namespaces (root: the binary is PID 1 in namespaces of its own,
+// as on Fargate), and OCI (root and runc: the real image under an OCI runtime).
 //
 // A program that uses this package must be able to re-execute itself: see init.go.
 package fargate
@@ -51,9 +51,10 @@ type Network struct {
 	Hostname string // ip-10-0-0-10.ap-northeast-1.compute.internal
 }
 
-// Image is what a task definition's image name stands for when it is not run by an OCI runtime: files, and what is
-// started of them.
+// Image is what a task definition's image name stands for: files, and what is started of them.
 type Image struct {
+	// Root is a directory that holds the image's whole root, for an OCI runtime; the others do with Files.
+	Root string
 	// Files maps absolute paths in the container to files or directories of this machine. They are read-only.
 	Files      map[string]string
 	Entrypoint []string
@@ -70,6 +71,8 @@ type Spec struct {
 	Env          []string
 	User         string
 	ReadOnlyRoot bool
+	CPU          float64 // virtual CPUs; 0 is no limit. Only an OCI runtime limits anything.
+	Memory       int64   // bytes; 0 is no limit
 	Mounts       []Mount
 	Stdout       io.Writer
 	Stderr       io.Writer
