@@ -66,13 +66,13 @@
 #include <stdint.h>
 
 enum {
-    TERMINATOR_LOOK_MS = 10000,        /* a relay that can't answer in that time is being restarted anyway */
-    TERMINATOR_ATTEMPT_MS = 30000,     /* resolve, connect, TLS, answer, with credentials fetched before */
-    TERMINATOR_REFUSALS_MAX = 3,       /* a refusal may be a role that is not there yet; three are not */
-    TERMINATOR_BACKOFF_MIN_MS = 500,   /* first pause, doubled for each further one ... */
+    TERMINATOR_LOOK_MS = 10000,       /* a relay that can't answer in that time is being restarted anyway */
+    TERMINATOR_ATTEMPT_MS = 30000,    /* resolve, connect, TLS, answer, with credentials fetched before */
+    TERMINATOR_REFUSALS_MAX = 3,      /* a refusal may be a role that is not there yet; three are not */
+    TERMINATOR_BACKOFF_MIN_MS = 500,  /* first pause, doubled for each further one ... */
     TERMINATOR_BACKOFF_MAX_MS = 8000, /* ... up to this; each shortened at random by up to a half */
-    TERMINATOR_LINGER_MS = 2000,       /* for sessions to be told, and a killed command to be reaped */
-    TERMINATOR_REASON_SIZE = 200       /* StopTask takes 255 characters */
+    TERMINATOR_LINGER_MS = 2000,      /* for sessions to be told, and a killed command to be reaped */
+    TERMINATOR_REASON_SIZE = 200      /* StopTask takes 255 characters */
 };
 
 /* timeout(1) and env(1) exit so when they fail themselves, as opposed to the command they run. */
