@@ -48,7 +48,7 @@ struct keeper {
     struct loop_timer due;
     uint32_t ending_ticket; /* of the action that `ending` works on */
     bool ending_is_stop;
-    int64_t told_ends_at_ms;
+    int64_t told_lives_until_ms;
     uint64_t told_start; /* the relay that was told, as counted by relay.starts */
     bool draining;       /* SIGTERM has come */
     enum terminator_state told_state;
@@ -88,11 +88,11 @@ static void advance(struct keeper *k)
         k->told_state = k->terminator.state;
         log_event(LOG_DEBUG, "state changed", LOG_TEXT("state", terminator_state_name(k->told_state)));
     }
-    int64_t ends_at_ms = terminator_ends_at(&k->terminator);
-    if (k->relays && (ends_at_ms != k->told_ends_at_ms || k->relay.starts != k->told_start)) {
-        struct link_order order = {.kind = LINK_ENDS_AT, .ends_at_ms = ends_at_ms};
+    int64_t lives_until_ms = terminator_lives_until(&k->terminator);
+    if (k->relays && (lives_until_ms != k->told_lives_until_ms || k->relay.starts != k->told_start)) {
+        struct link_order order = {.kind = LINK_LIVES_UNTIL, .lives_until_ms = lives_until_ms};
         if (relay_child_order(&k->relay, &order)) {
-            k->told_ends_at_ms = ends_at_ms;
+            k->told_lives_until_ms = lives_until_ms;
             k->told_start = k->relay.starts;
         }
     }
@@ -444,7 +444,7 @@ static int open_all(struct keeper *k, char **relay_argv, char *const *env, struc
     random_bytes(&seed, sizeof seed);
     struct terminator_options options = terminator_options(k);
     terminator_init(&k->terminator, &options, loop_now_ms(&k->loop), seed);
-    k->told_ends_at_ms = INT64_MIN;
+    k->told_lives_until_ms = INT64_MIN;
     exec_watch_open(&k->exec, k->config->ssm_agent_log_location, loop_now_ms(&k->loop));
     k->serves_sessions = decide_to_relay(k->config, &why);
     k->relays = k->serves_sessions || k->config->listen[0] != '\0';

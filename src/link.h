@@ -58,7 +58,7 @@ enum link_order_kind {
     LINK_LOOK, /* close the door unless somebody is here (or `forced`), and say which */
     LINK_OPEN_DOOR,
     LINK_END_SESSIONS, /* end every session, `text` for the users; answer when all are gone */
-    LINK_ENDS_AT,      /* when this task ends if nobody comes, for banners */
+    LINK_LIVES_UNTIL,  /* when this task ends whoever is there, for banners */
     LINK_DRAIN,        /* no new sessions, the running ones may go on: SIGTERM */
     LINK_ORPHAN,       /* `text` is the id of a session of a relay that is gone: report its end */
     LINK_ORDER_COUNT
@@ -68,7 +68,7 @@ struct link_order {
     enum link_order_kind kind;
     uint32_t ticket; /* not 0 where an answer is wanted */
     bool forced;
-    int64_t ends_at_ms; /* INT64_MAX: not by time */
+    int64_t lives_until_ms; /* INT64_MAX: not by time */
     char text[LINK_TEXT_SIZE];
 };
 

@@ -448,7 +448,7 @@ static void end_sessions(struct relay *r, const struct link_order *order)
 
 static void note_end(struct relay *r, const struct link_order *order)
 {
-    r->context.ends_at_ms = order->ends_at_ms;
+    r->context.lives_until_ms = order->lives_until_ms;
 }
 
 static void drain(struct relay *r, const struct link_order *order)
@@ -474,8 +474,12 @@ static void report_orphan(struct relay *r, const struct link_order *order)
 static void keeper_ready(struct loop_watch *watch, uint32_t events)
 {
     static void (*const doers[LINK_ORDER_COUNT])(struct relay *, const struct link_order *) = {
-        [LINK_LOOK] = look,        [LINK_OPEN_DOOR] = open_door, [LINK_END_SESSIONS] = end_sessions,
-        [LINK_ENDS_AT] = note_end, [LINK_DRAIN] = drain,         [LINK_ORPHAN] = report_orphan,
+        [LINK_LOOK] = look,
+        [LINK_OPEN_DOOR] = open_door,
+        [LINK_END_SESSIONS] = end_sessions,
+        [LINK_LIVES_UNTIL] = note_end,
+        [LINK_DRAIN] = drain,
+        [LINK_ORPHAN] = report_orphan,
     };
     struct relay *r = LOOP_OWNER(watch, struct relay, keeper);
     struct link_order order;
@@ -508,7 +512,7 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
                                         .network = &r->network.network,
                                         .client = &r->client,
                                         .is_own_port = is_own_port,
-                                        .ends_at_ms = INT64_MAX,
+                                        .lives_until_ms = INT64_MAX,
                                         .last_byte_ms = INT64_MIN,
                                         .last_stream_ms = INT64_MIN,
                                         .last_session_ms = INT64_MIN};

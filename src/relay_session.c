@@ -301,9 +301,9 @@ static void write_end_of_task(const struct relay_session *s, struct writer *text
     writer_text(text, " This task ends ");
     writer_duration_ms(text, config->idle_timeout_ms);
     writer_text(text, " after its last session");
-    if (config->max_life_ms > 0 && s->relay->ends_at_ms != INT64_MAX) {
+    if (s->relay->lives_until_ms != INT64_MAX) {
         writer_text(text, ", at the latest at ");
-        writer_rfc3339_ms(text, clock_unix_ms() + s->relay->ends_at_ms - now_of(s));
+        writer_rfc3339_ms(text, clock_unix_ms() + s->relay->lives_until_ms - now_of(s));
     }
     writer_char(text, '.');
 }

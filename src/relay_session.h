@@ -31,7 +31,7 @@ struct relay_context {
     /* A port of FUMIDAI_LISTEN on loopback may be dialled whatever FUMIDAI_ALLOW says: it leads to one target only. */
     bool (*is_own_port)(const struct relay_context *relay, uint16_t port);
     struct str target_id;
-    int64_t ends_at_ms; /* monotonic; INT64_MAX: not by time */
+    int64_t lives_until_ms; /* monotonic; INT64_MAX: not by time */
     uint32_t open_streams;
     uint64_t bytes;
     int64_t last_byte_ms;    /* INT64_MIN: none yet */

@@ -137,9 +137,10 @@ static void go(struct terminator *t)
     want(t, TERMINATOR_EXIT);
 }
 
+/* Sessions that were told of the end are gone when the answer has come: their users' service has then heard why. */
 static bool sessions_gone(const struct terminator *t)
 {
-    return t->activity.open_sessions == 0 || t->sessions_over;
+    return t->sessions_told ? t->sessions_over : t->activity.open_sessions == 0;
 }
 
 static void go_on_with_sessions(struct terminator *t)
@@ -757,13 +758,9 @@ bool terminator_accepting(const struct terminator *t)
     return t->state < TERMINATOR_LEAVING && !t->door_closed && !closing;
 }
 
-int64_t terminator_ends_at(const struct terminator *t)
+int64_t terminator_lives_until(const struct terminator *t)
 {
-    bool by_wait = t->state == TERMINATOR_WAITING || t->state == TERMINATOR_IDLE;
-    if (!by_wait && t->state != TERMINATOR_ACTIVE) {
-        return t->now_ms;
-    }
-    return earlier_of(by_wait ? state_deadline(t) : INT64_MAX, max_life_deadline(t));
+    return max_life_deadline(t);
 }
 
 void terminator_summary(const struct terminator *t, struct terminator_summary *summary)

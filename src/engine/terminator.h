@@ -231,9 +231,8 @@ int64_t terminator_deadline(const struct terminator *t);
 /* Whether new sessions may be taken: false from a closing last look on, until the end is called off or
  * pauses. */
 bool terminator_accepting(const struct terminator *t);
-/* When the task ends if nobody comes or goes any more; INT64_MAX: not by time. For banners and the start's
- * log. */
-int64_t terminator_ends_at(const struct terminator *t);
+/* When the task ends whoever is there then; INT64_MAX: not by time. For banners: whoever reads one is there. */
+int64_t terminator_lives_until(const struct terminator *t);
 void terminator_summary(const struct terminator *t, struct terminator_summary *summary);
 const char *terminator_state_name(enum terminator_state state);
 

@@ -84,7 +84,7 @@ static void test_waits_strictly_longer_than_the_initial_wait(void **state)
     (void) state;
     start();
     assert_int_equal(terminator_deadline(&t), 30 * MINUTE + 1);
-    assert_int_equal(terminator_ends_at(&t), 30 * MINUTE + 1);
+    assert_int_equal(terminator_lives_until(&t), 24 * HOUR + 1);
     terminator_tick(&t, 30 * MINUTE);
     expect_nothing();
     assert_int_equal(t.state, TERMINATOR_WAITING);
@@ -98,7 +98,7 @@ static void test_idle_counts_from_the_last_activity(void **state)
     start();
     see(1, 1, INT64_MIN, 1 * MINUTE);
     assert_int_equal(t.state, TERMINATOR_ACTIVE);
-    assert_int_equal(terminator_ends_at(&t), 24 * HOUR + 1);
+    assert_int_equal(terminator_lives_until(&t), 24 * HOUR + 1);
     terminator_tick(&t, 10 * HOUR);
     expect_nothing();
     see(0, 1, 10 * HOUR + 500, 10 * HOUR + 900);
@@ -163,7 +163,7 @@ static void test_no_maximum_life(void **state)
     start_with(options);
     see(1, 1, INT64_MIN, MINUTE);
     assert_int_equal(terminator_deadline(&t), INT64_MAX);
-    assert_int_equal(terminator_ends_at(&t), INT64_MAX);
+    assert_int_equal(terminator_lives_until(&t), INT64_MAX);
     terminator_tick(&t, 100000 * HOUR);
     expect_nothing();
     assert_int_equal(t.state, TERMINATOR_ACTIVE);
@@ -563,6 +563,21 @@ static void test_sigterm_ends_what_does_not_finish(void **state)
     expect_exit(137, "ECS is stopping this task (SIGTERM)"); /* neither sessions nor command ever answered */
 }
 
+/* The relay answers when the service has heard why each session ended, which is later than their end. */
+static void test_sessions_that_were_told_are_gone_when_the_answer_comes(void **state)
+{
+    (void) state;
+    start();
+    see(1, 1, INT64_MIN, 0);
+    terminator_sigterm(&t, 0);
+    terminator_tick(&t, 25 * SECOND);
+    uint32_t ticket = expect(TERMINATOR_END_SESSIONS);
+    see(0, 1, 25 * SECOND, 25 * SECOND + 1);
+    expect_nothing();
+    terminator_report(&t, ticket, TERMINATOR_DONE, 25 * SECOND + 2);
+    expect_exit(0, "ECS is stopping this task (SIGTERM)");
+}
+
 static void test_sigterm_takes_back_a_call_nobody_has_pulled(void **state)
 {
     (void) state;
@@ -750,6 +765,7 @@ int main(void)
         cmocka_unit_test(test_sigterm_calls_nothing),
         cmocka_unit_test(test_sigterm_lets_sessions_and_command_finish),
         cmocka_unit_test(test_sigterm_ends_what_does_not_finish),
+        cmocka_unit_test(test_sessions_that_were_told_are_gone_when_the_answer_comes),
         cmocka_unit_test(test_sigterm_takes_back_a_call_nobody_has_pulled),
         cmocka_unit_test(test_sigterm_awaits_the_call_under_way),
         cmocka_unit_test(test_sigterm_after_an_idle_end_with_forgotten_sessions),
