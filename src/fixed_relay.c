@@ -255,7 +255,6 @@ int fixed_relays_open(struct fixed_relays *relays, struct relay_context *context
                   LOG_TEXT("host", relays->list.entries[i].host),
                   LOG_I64("port", relays->list.entries[i].host_port));
     }
-    relays->listening = true;
     return 0;
 }
 

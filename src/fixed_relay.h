@@ -34,7 +34,6 @@ struct fixed_relays {
     struct loop_timer pause;
     uint32_t open;
     uint64_t total;
-    bool listening; /* every port is open */
     bool door_closed;
     void (*changed)(struct relay_context *context); /* a count changed */
 };

@@ -47,7 +47,6 @@ struct keeper {
     struct loop_timer poll;
     struct loop_timer due;
     uint32_t ending_ticket; /* of the action that `ending` works on */
-    bool ending_is_stop;
     int64_t told_lives_until_ms;
     uint64_t told_start; /* the relay that was told, as counted by relay.starts */
     bool draining;       /* SIGTERM has come */

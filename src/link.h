@@ -40,7 +40,6 @@ struct link_status {
     uint32_t answers; /* the ticket of the order this answers, 0: a plain report */
     bool somebody;    /* to LINK_LOOK: somebody is here, the door stays open */
     bool busy;        /* as FUMIDAI_IDLE_BY counts it */
-    bool listening;   /* every port of FUMIDAI_LISTEN is open */
     bool door_closed; /* new sessions are refused */
     enum link_control control;
     uint32_t open_sessions; /* sessions and connections of fixed relays */

@@ -109,7 +109,6 @@ static void send_report(struct relay *r, uint32_t answers, bool somebody, const 
     str_copy(str_from(session), status.session, sizeof status.session);
     status.session_over = over;
     status.busy = is_busy(r);
-    status.listening = r->fixed.listening;
     status.door_closed = r->door_closed;
     status.control = r->control_state;
     status.control_since_ms = r->control_since_ms;
