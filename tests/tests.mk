@@ -136,7 +136,7 @@ build/$(ARCH)/bench/%: build/$(ARCH)/obj/bench/%.o $($(ARCH)_LIBS)
 MICROBENCHMARKS := $(patsubst %.c,build/$(NATIVE)/%,$(sort $(wildcard bench/*.c)))
 
 .PHONY: bench check
-bench: build/fumidai build/tools/session-manager-plugin $(MICROBENCHMARKS) | $(call deps,go e2e bench)
+bench: build/fumidai build/tools/session-manager-plugin.built $(MICROBENCHMARKS) | $(call deps,go e2e bench)
 	$(Q)bench/run build/fumidai build/$(NATIVE)/fumidai.full $(MICROBENCHMARKS)
 
 CHECKS := deps build size lint unit unit-product unit-arm64 sim fuzz asan repro e2e e2e-arm64 e2e-image image-check

@@ -1,12 +1,12 @@
-# The real tools that end-to-end tests drive, each in a module of its own under tests/tools/, pinned by version and sum and
-# built from the module registry. Another build of a tool, or one the registry does not serve (ecspresso,
-# redshift-credentials), is named to the tests by an environment variable: FUMIDAI_TOOL_ECSPRESSO=/path/to/ecspresso.
+# The real tools that end-to-end tests and the demo drive, each in a module of its own under tests/tools/, pinned by version
+# and sum and built from the module registry. One that the registry refuses to serve is left out, and said to be; another
+# build of it can be named by an environment variable (FUMIDAI_TOOL_ECSPRESSO_2_3_2=/path/to/ecspresso), or be in PATH.
 
 TOOLS := $(patsubst tests/tools/%/go.mod,%,$(sort $(wildcard tests/tools/*/go.mod)))
 
+# A refused tool is asked for again when its pins change, or after `rm build/tools/*.refused`.
 .PHONY: tools
-tools: $(TOOLS:%=build/tools/%)
+tools: $(TOOLS:%=build/tools/%.built)
 
-build/tools/%: tests/tools/%/go.mod tests/tools/%/go.sum | $(call deps,go)
-	@echo "  GO      $@"
-	@go=$$(third_party/go) && cd tests/tools/$* && "$$go" build -trimpath -o $(CURDIR)/$@ tool
+build/tools/%.built: tests/tools/%/go.mod tests/tools/%/go.sum tests/tools/build | $(call deps,go)
+	$(Q)tests/tools/build $* build/tools/$* && touch $@
