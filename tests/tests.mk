@@ -70,8 +70,9 @@ fuzz: $(FUZZ_TARGETS)
 
 E2E_BINARY := build/fumidai
 
+# The image for the registry that ecspresso verifies it in.
 .PHONY: e2e e2e-asan
-e2e: $(E2E_BINARY) tools | $(call deps,go e2e)
+e2e: $(E2E_BINARY) tools image | $(call deps,go e2e)
 	$(Q)tests/lib/run-go-tests $(abspath $(E2E_BINARY))
 # Half an hour of everything that can go wrong, instead of the minute that `make e2e` takes of it.
 .PHONY: soak

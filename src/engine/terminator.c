@@ -137,15 +137,16 @@ static void go(struct terminator *t)
     want(t, TERMINATOR_EXIT);
 }
 
-/* Sessions that were told of the end are gone when the answer has come: their users' service has then heard why. */
+/* Sessions are gone when the answer to END_SESSIONS has come: their users' service has then heard why. That is asked for
+ * also when the last of them ended by itself, a moment ago perhaps, its report still on the way. */
 static bool sessions_gone(const struct terminator *t)
 {
-    return t->sessions_told ? t->sessions_over : t->activity.open_sessions == 0;
+    return t->sessions_told ? t->sessions_over : t->activity.total_sessions == 0;
 }
 
 static void go_on_with_sessions(struct terminator *t)
 {
-    if (sessions_gone(t) || t->now_ms < t->sessions_until_ms) {
+    if (sessions_gone(t) || (t->activity.open_sessions > 0 && t->now_ms < t->sessions_until_ms)) {
         return;
     }
     if (t->sessions_told) {

@@ -31,7 +31,8 @@
  *   2. TERMINATOR_SCALE_IN, if asked for, always before 3: a task that stops itself first can be
  *      killed before it has scaled in, and the service starts the next one.
  *   3. TERMINATOR_STOP_TASK with a reason, if asked for. Also when 2 failed for good.
- *   4. TERMINATOR_STOP_COMMAND, TERMINATOR_END_SESSIONS, after the grace TERMINATOR_KILL_COMMAND.
+ *   4. TERMINATOR_STOP_COMMAND, TERMINATOR_END_SESSIONS (if ever there was one: the report of the last may still be on
+ *      the way), after the grace TERMINATOR_KILL_COMMAND.
  *   5. TERMINATOR_EXIT with the status.
  * Each attempt of 2 and 3 comes right after a last look of its own until one has succeeded; from then on
  * there is no way back. After an attempt that failed, the door is open again while the back-off lasts: in an

@@ -29,14 +29,15 @@ import (
 // ecsta is one version of it, at a site.
 type ecsta struct {
 	*site
-	path string
-	env  []string
+	version string
+	path    string
+	env     []string
 }
 
 // newEcsta finds a version. It reaches the emulator by AWS_ENDPOINT_URL, or under AWS's own names through a proxy.
 func (s *site) newEcsta(version string, proxy bool) *ecsta {
 	s.Helper()
-	e := &ecsta{site: s, path: tools.Path(s.T, "ecsta-"+version)}
+	e := &ecsta{site: s, version: version, path: tools.Path(s.T, "ecsta-"+version)}
 	home := s.TempDir() // ecsta finds the plugin in PATH
 	s.must(os.Symlink(tools.Path(s.T, "session-manager-plugin"), filepath.Join(home, "session-manager-plugin")))
 	e.env = append([]string{"HOME=" + home, "TMPDIR=" + home, "PATH=" + home + ":" + os.Getenv("PATH")}, s.ToolEnv(proxy)...)
@@ -49,7 +50,7 @@ func (e *ecsta) command(c context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// lostAnswer is what 0.4.3 says of one answer in fifty: its SDK, built with a Go of today, closes connections it reads from.
+// lostAnswer is what the versions of 2023 say of some answers on a busy machine (edge's leastLatency has the reason).
 const lostAnswer = "use of closed network connection"
 
 func (e *ecsta) run(args ...string) string {
@@ -164,10 +165,13 @@ func (f *forwarding) ended(limit time.Duration) {
 	}
 }
 
-// The versions the registry serves, each reaching the emulator both ways.
+// The article's version and newer ones, each reaching the emulator both ways (0.4.1 knows no AWS_ENDPOINT_URL).
 func TestEcsta(t *testing.T) {
-	for _, version := range []string{"0.4.3", "0.8.2"} {
+	for _, version := range []string{"0.4.1", "0.4.3", "0.8.2"} {
 		for way, proxy := range map[string]bool{"endpoint": false, "proxy": true} {
+			if version == "0.4.1" && !proxy {
+				continue
+			}
 			t.Run(version+"/"+way, func(t *testing.T) {
 				t.Parallel()
 				s := newSite(t, map[string]string{"FUMIDAI_STOP_TIMEOUT": "7s"}) // sessions get 2 s of it
@@ -250,7 +254,7 @@ func (e *ecsta) wantLatestEnd(said string) {
 }
 
 // stopsPlugin tells whether this version asks the plugin to end, which then ends the session; older ones kill it.
-func (e *ecsta) stopsPlugin() bool { return !strings.Contains(e.path, "0.4.3") }
+func (e *ecsta) stopsPlugin() bool { return e.version > "0.5" }
 
 // session is the newest one.
 func (e *ecsta) session() *gateway.Session {

@@ -62,24 +62,7 @@ func newSite(t *testing.T, variables map[string]string, prepare ...func(s *site,
 			o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		}
 	})
-	w.Gateway.Set(func(s *gateway.Settings) { s.Limit.Lifted = true })
-	s := &site{world: w, api: &client.API{URL: "http://" + w.Addr(), Region: w.Region,
-		Credentials: aws.Credentials{AccessKeyID: emulator.AccessKeyID, SecretAccessKey: emulator.SecretAccessKey}}}
-	s.remote = s.serve(question)
-	t.Cleanup(func() {
-		for _, session := range w.Gateway.Sessions("") {
-			st := session.Stats()
-			if len(st.Violations) > 0 {
-				t.Errorf("session %s: the protocol was broken: %q", st.ID, st.Violations)
-			}
-			if t.Failed() {
-				t.Logf("session %+v", st)
-			}
-		}
-		if v := w.Gateway.Target(s.target).Violations; len(v) > 0 {
-			t.Errorf("control channel: the protocol was broken: %q", v)
-		}
-	})
+	s := siteOf(w)
 	if reference {
 		s.startReference()
 	} else {
@@ -108,6 +91,38 @@ func newSite(t *testing.T, variables map[string]string, prepare ...func(s *site,
 	}
 	s.local = s.serveOn(ns, "127.0.0.1", question)
 	s.local.host = ""
+	return s
+}
+
+// siteOf is a world as a site that has no task yet.
+func siteOf(w *world) *site {
+	w.Helper()
+	w.Gateway.Set(func(s *gateway.Settings) { s.Limit.Lifted = true })
+	s := &site{world: w, api: &client.API{URL: "http://" + w.Addr(), Region: w.Region,
+		Credentials: aws.Credentials{AccessKeyID: emulator.AccessKeyID, SecretAccessKey: emulator.SecretAccessKey}}}
+	s.remote = s.serve(question)
+	w.Cleanup(func() {
+		for _, session := range w.Gateway.Sessions("") {
+			st := session.Stats()
+			if len(st.Violations) > 0 {
+				w.Errorf("session %s: the protocol was broken: %q", st.ID, st.Violations)
+			}
+			if w.Failed() {
+				w.Logf("session %+v", st)
+			}
+		}
+		if v := w.Gateway.Target(s.target).Violations; len(v) > 0 {
+			w.Errorf("control channel: the protocol was broken: %q", v)
+		}
+	})
+	return s
+}
+
+// servedBy waits until a task serves the site's sessions.
+func (s *site) servedBy(task *ecs.Task) *site {
+	s.Helper()
+	s.task, s.target = task, task.Target()
+	s.must(s.Gateway.WaitConnected(s.target, 10*time.Second))
 	return s
 }
 

@@ -74,6 +74,9 @@ static void run_to_exit(int64_t now_ms, const char *reason)
     answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, now_ms);
     answer(TERMINATOR_SCALE_IN, TERMINATOR_DONE, now_ms);
     answer(TERMINATOR_STOP_TASK, TERMINATOR_DONE, now_ms);
+    if (t.activity.total_sessions > 0) { /* what their users are told may still be on the way */
+        answer(TERMINATOR_END_SESSIONS, TERMINATOR_DONE, now_ms);
+    }
     expect_exit(0, reason);
 }
 
@@ -538,6 +541,10 @@ static void test_sigterm_lets_sessions_and_command_finish(void **state)
     expect_nothing(); /* somebody is still there */
     assert_int_equal(terminator_deadline(&t), 2 * MINUTE + 25 * SECOND);
     see(0, 1, 2 * MINUTE + 9000, 2 * MINUTE + 9001);
+    uint32_t ticket = expect(TERMINATOR_END_SESSIONS); /* its report may still be on the way */
+    expect_nothing();
+    assert_int_equal(terminator_deadline(&t), 2 * MINUTE + 9001 + TERMINATOR_LINGER_MS);
+    terminator_report(&t, ticket, TERMINATOR_DONE, 2 * MINUTE + 9050);
     expect_exit(7, "ECS is stopping this task (SIGTERM)");
 }
 
@@ -677,6 +684,7 @@ static void test_a_command_that_ends_by_itself(void **state)
         }
         char reason[TERMINATOR_REASON_SIZE];
         snprintf(reason, sizeof reason, "the wrapped command ended with status %d", statuses[i].command);
+        answer(TERMINATOR_END_SESSIONS, TERMINATOR_DONE, t.now_ms);
         expect_exit(statuses[i].expected, reason);
     }
 }

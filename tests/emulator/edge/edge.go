@@ -26,6 +26,11 @@ import (
 // maxBody is more than any AWS JSON API takes (ECS's largest task definition is 64 KiB).
 const maxBody = 4 << 20
 
+// leastLatency of an API call. No answer of AWS's comes sooner, and AWS's SDKs of 2023 rely on that: they close a request's
+// body once the answer is there, and when that is before Go's HTTP client has finished with the body (within a fraction of
+// a millisecond), it closes the connection under the answer ("use of closed network connection").
+const leastLatency = 3 * time.Millisecond
+
 // Edge serves the AWS APIs. Make one with New.
 type Edge struct {
 	CA       *CA
@@ -158,6 +163,9 @@ func (e *Edge) serve(w *answerWriter, c *Call) error {
 	c.Request.Body = io.NopCloser(bytes.NewReader(c.Body))
 	if err := e.route(c); err != nil {
 		return err
+	}
+	if c.Service.TargetPrefix != "" || c.Service.QueryVersion != "" {
+		time.Sleep(leastLatency)
 	}
 	subject := ""
 	if c.Service.Subject != nil {

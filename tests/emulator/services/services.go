@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"fumidai/tests/emulator/edge"
@@ -20,6 +21,8 @@ type Options struct {
 	Edge            *edge.Edge
 	// Roles exist in IAM, by name: who may assume them ("ecs-tasks.amazonaws.com").
 	Roles map[string]string
+	// LogGroups exist before anything is written to them.
+	LogGroups []string
 	// Parameters and Secrets, by name.
 	Parameters, Secrets map[string]string
 	// Repositories are OCI layouts (directories), by repository name.
@@ -50,7 +53,7 @@ func New(o Options) *Services {
 	if o.CredentialLifetime == 0 {
 		o.CredentialLifetime = 15 * time.Minute
 	}
-	return &Services{Options: o, Logs: &Logs{streams: map[string]*stream{}}}
+	return &Services{Options: o, Logs: &Logs{groups: slices.Clone(o.LogGroups), streams: map[string]*stream{}}}
 }
 
 // Services are what the edge serves. SSM's are not among them: see ServeSSM.
