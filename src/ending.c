@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/time.h"
 #include "host/clock.h"
 #include "host/log.h"
 
@@ -80,8 +81,11 @@ static enum api_outcome read_describe_tasks(struct aws_call *call, const struct 
 static enum api_outcome read_describe_services(struct aws_call *call, const struct api_answer *answer,
                                                struct api_failure *failure, struct error *err)
 {
-    return ecs_read_describe_services(&owner_of(call)->service, answer, identity_tokens(), API_JSON_TOKENS,
-                                      failure, err);
+    struct ending *ending = owner_of(call);
+    if (!timestamp_parse_http_date(answer->date, &ending->server_unix_ms))
+        ending->server_unix_ms = -1;
+    return ecs_read_describe_services(&ending->service, answer, identity_tokens(), API_JSON_TOKENS, failure,
+                                      err);
 }
 
 static enum api_outcome judge_update_service(struct aws_call *call, const struct api_answer *answer,
@@ -139,11 +143,25 @@ static void found_service(struct ending *ending)
         run_step(ending, ENDING_COUNT_TASKS);
 }
 
+static bool was_just_asked_for(const struct ending *ending)
+{
+    const struct ecs_service *service = &ending->service;
+    return ending->asked_within_ms > 0 && service->desired_count > 0 && ending->server_unix_ms >= 0 &&
+           service->changed_unix_ms > ending->server_unix_ms - ending->asked_within_ms;
+}
+
 static void counted_tasks(struct ending *ending)
 {
     ending->tasks = 1;
     if (ending->call.outcome == API_OK) {
         ending->tasks = ending->service.desired_count;
+        if (was_just_asked_for(ending)) {
+            log_event(LOG_INFO, "somebody has just asked for this service: waiting for him",
+                      LOG_TEXT("service", ending->identity->service_name),
+                      LOG_TIME_MS("changed", ending->service.changed_unix_ms));
+            report(ending, TERMINATOR_SOMEBODY);
+            return;
+        }
     } else if (ending->call.err.code == ERROR_DENIED || ending->call.err.code == ERROR_NOT_FOUND) {
         log_event(LOG_INFO, "can't ask how many tasks the service has; taking it for one",
                   LOG_ERR(&ending->call.err));
@@ -254,8 +272,9 @@ static bool begin(struct ending *ending, const char *reason, int64_t deadline_ms
     return false;
 }
 
-void ending_scale_in(struct ending *ending, const char *reason, int64_t deadline_ms)
+void ending_scale_in(struct ending *ending, const char *reason, int64_t asked_within_ms, int64_t deadline_ms)
 {
+    ending->asked_within_ms = asked_within_ms;
     if (!begin(ending, reason, deadline_ms))
         return;
     if (ending->identity->service == IDENTITY_SERVICE_NONE)

@@ -11,6 +11,11 @@
  * this task stops itself first and lowers the count at once; the scheduler then finds count and tasks in agreement. SIGTERM
  * that this brings about leaves time for the second call (the container's stop timeout).
  *
+ * Somebody who asks for a service that is up (a workflow's `scale --tasks=1`) changes nothing in it, and comes for his session
+ * some seconds later: if the task ended in between, he would wait for a service at 0. UpdateService is known to be called by
+ * the time at which the deployment was last updated; both that and "now" are the service's own clock. What comes between our
+ * look and our UpdateService is overwritten: ECS has no conditional update.
+ *
  * A role without ecs:DescribeServices, as the image this replaces needed none, is no obstacle: the count is then set to 0
  * as that image did.
  */
@@ -46,6 +51,8 @@ struct ending {
     bool already;          /* the answer said "already so" */
     uint32_t target_count; /* for UpdateService */
     uint32_t tasks;        /* the service's desired count as it was found */
+    int64_t asked_within_ms;
+    int64_t server_unix_ms; /* of the answer; -1: not said */
     int64_t deadline_ms;
     char reason[TERMINATOR_REASON_SIZE + 32];
     char body[ECS_BODY_SIZE];
@@ -57,8 +64,9 @@ void ending_open(struct ending *ending, struct identity *identity,
                  void (*report)(struct ending *ending, enum terminator_result result), void *owner);
 void ending_close(struct ending *ending);
 
-/* Each reports once, from the loop; one at a time, a new one replaces what is under way. */
-void ending_scale_in(struct ending *ending, const char *reason, int64_t deadline_ms);
+/* Each reports once, from the loop; one at a time, a new one replaces what is under way. A service that was changed less
+ * than `asked_within_ms` ago is left alone, and TERMINATOR_SOMEBODY reported (0: whenever that was). */
+void ending_scale_in(struct ending *ending, const char *reason, int64_t asked_within_ms, int64_t deadline_ms);
 void ending_stop_task(struct ending *ending, const char *reason, int64_t deadline_ms);
 
 /* For a task whose service can't be told from its metadata: asks ECS at the start, so that a missing permission shows in

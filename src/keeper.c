@@ -166,7 +166,7 @@ static void look(struct keeper *k, const struct terminator_action *action)
 static void scale_in(struct keeper *k, const struct terminator_action *action)
 {
     k->ending_ticket = action->ticket;
-    ending_scale_in(&k->ending, action->text, action->deadline_ms);
+    ending_scale_in(&k->ending, action->text, action->asked_within_ms, action->deadline_ms);
 }
 
 static void stop_task(struct keeper *k, const struct terminator_action *action)
@@ -237,10 +237,19 @@ static void carry_out(struct keeper *k, const struct terminator_action *action)
     doers[action->kind](k, action);
 }
 
+/* For a relay that was told to close its door by an end since called off, or one that was started anew and told before. */
+static void open_door(struct keeper *k)
+{
+    struct link_order order = {.kind = LINK_OPEN_DOOR};
+    if (k->relays && k->relay.status.door_closed && terminator_accepting(&k->terminator))
+        relay_child_order(&k->relay, &order);
+}
+
 static void ending_reported(struct ending *ending, enum terminator_result result)
 {
     struct keeper *k = ending->owner;
     report(k, k->ending_ticket, result);
+    open_door(k);
     advance(k);
 }
 
@@ -258,11 +267,8 @@ static void relay_heard(struct relay_child *relay)
     struct keeper *k = relay->owner;
     feed_activity(k);
     terminator_tick(&k->terminator, loop_now_ms(&k->loop));
-    /* A relay that was started anew, or that was told to close its door by an end since called off. */
-    if (relay->status.answers == 0 && relay->status.door_closed && terminator_accepting(&k->terminator)) {
-        struct link_order order = {.kind = LINK_OPEN_DOOR};
-        relay_child_order(relay, &order);
-    }
+    if (relay->status.answers == 0)
+        open_door(k);
     if (k->draining && !relay->status.door_closed) /* it was started since */
         drain_relay(k);
     advance(k);

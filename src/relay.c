@@ -29,6 +29,13 @@ enum {
     HEARD_MS = 1500
 };
 
+/* A session that was asked for while it is being decided whether the task ends. */
+struct held_start {
+    struct held_start *next;
+    size_t len;
+    char payload[];
+};
+
 struct relay {
     const struct config *config;
     bool serves_sessions;
@@ -43,7 +50,10 @@ struct relay {
     struct loop_timer status_timer;
     struct loop_hook status_hook;
     bool door_closed;
-    uint32_t end_ticket; /* of LINK_END_SESSIONS, until all are gone */
+    bool undecided; /* the door was closed by a look, and may be opened again at once: who comes waits */
+    struct held_start *held, **held_end; /* in the order in which they came */
+    uint32_t held_count;                 /* counted in total_sessions, too */
+    uint32_t end_ticket;                 /* of LINK_END_SESSIONS, until all are gone */
 
     bool has_control;
     struct control_channel *control;
@@ -198,12 +208,32 @@ static void refuse_session(struct relay *r, const char *session_id, const char *
                                str_from(why));
 }
 
+/* False when there is no room: as many may wait as may be open. */
+static bool hold_start(struct relay *r, struct str payload)
+{
+    struct held_start *held =
+        r->held_count < r->config->max_sessions ? malloc(sizeof *held + payload.len) : NULL;
+    if (held == NULL)
+        return false;
+    held->next = NULL;
+    held->len = payload.len;
+    memcpy(held->payload, payload.ptr, payload.len);
+    *r->held_end = held;
+    r->held_end = &held->next;
+    r->held_count++;
+    r->total_sessions++; /* so that the end waits until it has been told */
+    tell_change(r);
+    return true;
+}
+
 static void start_session(struct relay *r, struct str payload)
 {
     static struct session_document_scratch scratch;
     static struct session_document document;
     struct error err = ERROR_INIT;
     int result = session_document_parse(&document, payload, &scratch, &err);
+    if (result == 0 && r->undecided && hold_start(r, payload))
+        return;
     if (result == 0 && r->door_closed)
         result = error_set(&err, ERROR_UNAVAILABLE,
                            "this task is ending; start another with a desired count of 1");
@@ -222,6 +252,23 @@ static void start_session(struct relay *r, struct str payload)
     r->sessions[r->session_count++] = session;
     r->total_sessions++;
     send_report(r, 0, false, document.session_id, false);
+}
+
+/* It has been decided: those who waited come in, or are refused. */
+static void let_go(struct relay *r)
+{
+    struct held_start *held = r->held;
+    r->undecided = false;
+    r->held = NULL;
+    r->held_end = &r->held;
+    while (held != NULL) {
+        struct held_start *next = held->next;
+        r->held_count--;
+        r->total_sessions--; /* start_session counts it */
+        start_session(r, (struct str){held->payload, held->len});
+        free(held);
+        held = next;
+    }
 }
 
 static void terminate_session(struct relay *r, struct str session_id)
@@ -421,6 +468,10 @@ static void look(struct relay *r, const struct link_order *order)
     bool somebody = is_busy(r) && !order->forced;
     r->door_closed = !somebody;
     fixed_relays_close_door(&r->fixed, r->door_closed);
+    if (r->door_closed && !order->forced)
+        r->undecided = true;
+    else
+        let_go(r);
     send_status(r, order->ticket, somebody);
 }
 
@@ -429,6 +480,8 @@ static void open_door(struct relay *r, const struct link_order *order)
     (void) order;
     r->door_closed = false;
     fixed_relays_close_door(&r->fixed, false);
+    let_go(r);
+    wake_control(r);
 }
 
 static void end_sessions(struct relay *r, const struct link_order *order)
@@ -442,6 +495,8 @@ static void end_sessions(struct relay *r, const struct link_order *order)
     fixed_relays_end(&r->fixed);
     for (uint32_t i = 0; i < r->session_count; i++)
         relay_session_end(r->sessions[i], true, writer_view(&text));
+    let_go(r);
+    wake_control(r);
     answer_end(r);
 }
 
@@ -455,6 +510,8 @@ static void drain(struct relay *r, const struct link_order *order)
     (void) order;
     r->door_closed = true;
     fixed_relays_close_door(&r->fixed, true);
+    let_go(r);
+    wake_control(r);
     log_event(LOG_INFO, "no new sessions: the task is being stopped", LOG_I64("sessions", open_sessions(r)));
 }
 
@@ -517,6 +574,7 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
                                         .last_session_ms = INT64_MIN};
     if (dial_policy_init(&r->context.policy, str_from(r->config->allow), err) < 0)
         return error_prefix(err, "FUMIDAI_ALLOW: ");
+    r->held_end = &r->held;
     r->sessions = calloc(r->config->max_sessions + 1, sizeof(struct relay_session *));
     if (r->sessions == NULL)
         return error_set(err, ERROR_SYSTEM, "out of memory");

@@ -182,6 +182,22 @@ static int read_count(const struct json *doc, int object, const char *name, uint
     return 0;
 }
 
+/* The latest of what its deployments say: each UpdateService makes or updates one. */
+static int64_t latest_change(const struct json *doc, int deployments)
+{
+    static const char *const names[] = {"createdAt", "updatedAt"};
+    int64_t latest = INT64_MIN, at;
+    for (size_t i = 0; i < json_count(doc, deployments); i++) {
+        for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
+            int value = json_member(doc, json_element(doc, deployments, i), names[k]);
+            if (json_epoch_ms(doc, value, &at) && at > latest) {
+                latest = at;
+            }
+        }
+    }
+    return latest;
+}
+
 enum api_outcome ecs_read_describe_services(struct ecs_service *service, const struct api_answer *answer,
                                             struct json_token *tokens, size_t capacity,
                                             struct api_failure *failure, struct error *err)
@@ -205,6 +221,9 @@ enum api_outcome ecs_read_describe_services(struct ecs_service *service, const s
     }
     if (result == 0) {
         result = read_count(&doc, element, "pendingCount", &service->pending_count, err);
+    }
+    if (result == 0) {
+        service->changed_unix_ms = latest_change(&doc, json_member(&doc, element, "deployments"));
     }
     return conclude(&DESCRIBE_SERVICES, result, err);
 }

@@ -66,6 +66,7 @@ struct ecs_service {
     uint32_t desired_count;
     uint32_t running_count;
     uint32_t pending_count;
+    int64_t changed_unix_ms; /* when a deployment of it was last made or updated; INT64_MIN: not said */
 };
 
 /* API_FAILED with ERROR_NOT_FOUND when ECS answers with a failure ("MISSING") instead of the thing, with

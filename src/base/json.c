@@ -508,6 +508,66 @@ bool json_i64(const struct json *doc, int value, int64_t *number)
     return true;
 }
 
+/* The digits before an exponent as an integer, and the power of ten that it is to be multiplied with. */
+static size_t read_mantissa(struct str text, uint64_t *digits, int *power)
+{
+    bool fraction = false;
+    size_t i = 0;
+    for (; i < text.len && ((text.ptr[i] >= '0' && text.ptr[i] <= '9') || text.ptr[i] == '.'); i++) {
+        if (text.ptr[i] == '.') {
+            if (fraction || i == 0) {
+                return 0;
+            }
+            fraction = true;
+        } else if (*digits > (UINT64_MAX - 9) / 10) {
+            *power += fraction ? 0 : 1; /* finer than it matters */
+        } else {
+            *digits = *digits * 10 + (uint64_t) (text.ptr[i] - '0');
+            *power -= fraction ? 1 : 0;
+        }
+    }
+    return i;
+}
+
+static bool read_exponent(struct str text, int *power)
+{
+    uint64_t exponent;
+    if (text.len == 0) {
+        return true;
+    }
+    bool negative = str_starts_with(str_slice(text, 1, text.len), "-");
+    bool sign = negative || str_starts_with(str_slice(text, 1, text.len), "+");
+    if ((text.ptr[0] != 'e' && text.ptr[0] != 'E') ||
+        !str_parse_u64(str_slice(text, sign ? 2 : 1, text.len), &exponent) || exponent > 64) {
+        return false;
+    }
+    *power += negative ? -(int) exponent : (int) exponent;
+    return true;
+}
+
+bool json_epoch_ms(const struct json *doc, int value, int64_t *unix_ms)
+{
+    const uint64_t last_ms = 253402300799999; /* the end of the year 9999 */
+    if (json_type(doc, value) != JSON_NUMBER) {
+        return false;
+    }
+    struct str text = json_raw(doc, value);
+    uint64_t ms = 0;
+    int power = 3; /* seconds to milliseconds */
+    size_t end = read_mantissa(text, &ms, &power);
+    if (end == 0 || !read_exponent(str_slice(text, end, text.len), &power)) {
+        return false;
+    }
+    for (; power > 0 && ms <= last_ms; power--) {
+        ms *= 10;
+    }
+    for (; power < 0; power++) {
+        ms /= 10;
+    }
+    *unix_ms = (int64_t) ms;
+    return ms <= last_ms;
+}
+
 bool json_bool(const struct json *doc, int value, bool *flag)
 {
     if (json_type(doc, value) != JSON_BOOL) {

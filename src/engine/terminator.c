@@ -516,6 +516,7 @@ static void attempt_found_somebody(struct terminator *t)
     if (t->step != TERMINATOR_STEP_SCALE_IN) {
         attempt_failed(t);
     } else if (may_be_called_off(t)) {
+        t->asked++;
         t->waiting_since_ms = t->now_ms;
         call_off(t, TERMINATOR_WAITING);
         handle(t, t->activity.busy ? EVENT_BUSY : EVENT_QUIET);
@@ -670,6 +671,7 @@ void terminator_activity(struct terminator *t, const struct terminator_activity 
     t->activity.last_activity_ms = earlier_of(activity->last_activity_ms, t->now_ms);
     if (activity->busy) {
         t->busy_ms = t->now_ms;
+        t->asked = 0;
         handle(t, EVENT_BUSY);
     } else {
         handle(t, was_recently_there(t) ? EVENT_RECENT : EVENT_QUIET);
@@ -729,6 +731,15 @@ void terminator_tick(struct terminator *t, int64_t now_ms)
     look_at_timers(t);
 }
 
+/* How recent a change of the service is somebody's who is on the way. */
+static int64_t asked_within_ms(const struct terminator *t)
+{
+    bool idle = t->cause == TERMINATOR_CAUSE_IDLE;
+    int64_t wait_ms = idle ? t->options.idle_timeout_ms : t->options.initial_wait_ms;
+    bool believed = may_be_called_off(t) && t->asked < TERMINATOR_ASKED_MAX;
+    return believed ? earlier_of(TERMINATOR_ASKED_MS, wait_ms / 2) : 0;
+}
+
 bool terminator_next(struct terminator *t, struct terminator_action *action)
 {
     for (unsigned kind = 0; kind < TERMINATOR_ACTION_COUNT; kind++) {
@@ -740,6 +751,7 @@ bool terminator_next(struct terminator *t, struct terminator_action *action)
         t->look_forced = kind == TERMINATOR_LAST_LOOK ? t->forced : t->look_forced;
         *action = (struct terminator_action){.kind = (enum terminator_action_kind) kind,
                                              .forced = t->forced,
+                                             .asked_within_ms = asked_within_ms(t),
                                              .deadline_ms = is_attempt ? t->timer_ms : INT64_MAX,
                                              .status = t->status,
                                              .text = t->reason};

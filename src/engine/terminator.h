@@ -49,9 +49,12 @@
  * TERMINATOR_SCALE_IN: 0 for a service of one; one less when there are other tasks. In the latter case ECS
  * chooses which task to stop, so the caller calls StopTask on itself and UpdateService in one go, within this
  * one action; SIGTERM, which that StopTask brings about, lets an attempt under way come to its report before
- * TERMINATOR_EXIT (no new one is started). If the caller finds that somebody has just asked for this service
- * (the desired count was set since the last look), it reports TERMINATOR_SOMEBODY, which starts the wait
- * anew.
+ * TERMINATOR_EXIT (no new one is started).
+ *
+ * Somebody may have asked for this service and not be here yet. If the caller finds that the service was changed
+ * less than the action's `asked_within_ms` ago, it reports TERMINATOR_SOMEBODY, which starts the wait anew: at
+ * most TERMINATOR_ASKED_MAX times without anybody coming. The period is TERMINATOR_ASKED_MS, but never more than
+ * half of the wait that is over, so that ECS's own changes at the start of a task with short waits do not count.
  *
  * The clock is monotonic milliseconds; one that steps back is held still. A jump forward (a stopped process)
  * may end a wait, but the last look still finds whoever is there; time the caller slept through does not
@@ -72,8 +75,11 @@ enum {
     TERMINATOR_REFUSALS_MAX = 3,      /* a refusal may be a role that is not there yet; three are not */
     TERMINATOR_BACKOFF_MIN_MS = 500,  /* first pause, doubled for each further one ... */
     TERMINATOR_BACKOFF_MAX_MS = 8000, /* ... up to this; each shortened at random by up to a half */
-    TERMINATOR_LINGER_MS = 2000,      /* for sessions to be told, and a killed command to be reaped */
-    TERMINATOR_REASON_SIZE = 200      /* StopTask takes 255 characters */
+    TERMINATOR_ASKED_MS =
+        60000,                /* from asking for the service to opening a session: ECS, a waiter, a prompt */
+    TERMINATOR_ASKED_MAX = 3, /* asked for so often, and nobody came: no longer believed */
+    TERMINATOR_LINGER_MS = 2000, /* for sessions to be told, and a killed command to be reaped */
+    TERMINATOR_REASON_SIZE = 200 /* StopTask takes 255 characters */
 };
 
 /* timeout(1) and env(1) exit so when they fail themselves, as opposed to the command they run. */
@@ -138,11 +144,12 @@ enum terminator_action_kind {
 
 struct terminator_action {
     enum terminator_action_kind kind;
-    uint32_t ticket;     /* for terminator_report(); 0 for what is not reported */
-    bool forced;         /* LAST_LOOK: close the door whoever is there */
-    int64_t deadline_ms; /* LAST_LOOK, SCALE_IN, STOP_TASK: a report after this moment is ignored */
-    int status;          /* EXIT */
-    const char *text;    /* why the task ends; lives as long as the terminator */
+    uint32_t ticket;         /* for terminator_report(); 0 for what is not reported */
+    bool forced;             /* LAST_LOOK: close the door whoever is there */
+    int64_t asked_within_ms; /* SCALE_IN: a change of the service this recent is SOMEBODY; 0: none is */
+    int64_t deadline_ms;     /* LAST_LOOK, SCALE_IN, STOP_TASK: a report after this moment is ignored */
+    int status;              /* EXIT */
+    const char *text;        /* why the task ends; lives as long as the terminator */
 };
 
 enum terminator_result {
@@ -206,6 +213,7 @@ struct terminator {
     uint32_t attempts;
     uint32_t failures; /* in a row, for the back-off */
     uint32_t refusals; /* in a row */
+    uint32_t asked;    /* SOMEBODY in a row of SCALE_IN, nobody having come */
     uint32_t pending;  /* actions not yet pulled, one bit a kind */
     uint64_t random;
     char reason[TERMINATOR_REASON_SIZE];

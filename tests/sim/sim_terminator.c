@@ -440,7 +440,9 @@ static void start_attempt(struct world *w, const struct terminator_action *actio
     if (w->api_refuses && chance(80)) {
         result = TERMINATOR_REFUSED;
     } else if (!api_is_down(w) && !chance(w->api_fails_percent)) {
-        result = chance(5) ? TERMINATOR_SOMEBODY : chance(10) ? TERMINATOR_ALREADY_SO : TERMINATOR_DONE;
+        result = action->asked_within_ms > 0 && chance(5) ? TERMINATOR_SOMEBODY
+                 : chance(10)                             ? TERMINATOR_ALREADY_SO
+                                                          : TERMINATOR_DONE;
     }
     bool done = result == TERMINATOR_DONE || (result == TERMINATOR_FAILED && !api_is_down(w) && chance(10));
     if (done) {

@@ -291,6 +291,34 @@ static void reads_services(void **state)
     }
 }
 
+/* When a service was last changed: what the newest deployment says, by making or by update. */
+static void tells_when_a_service_was_changed(void **state)
+{
+    static const struct {
+        const char *deployments;
+        int64_t changed_unix_ms;
+    } rows[] = {
+        {"[]", INT64_MIN},
+        {"[{\"createdAt\":1700000000.25,\"updatedAt\":1700000100.5}]", 1700000100500},
+        {"[{\"createdAt\":1700000000},{\"updatedAt\":1.7000001E9},{}]", 1700000100000},
+        {"[{\"createdAt\":\"yesterday\"},null,3]", INT64_MIN},
+        {"\"none\"", INT64_MIN},
+    };
+    (void) state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char body[400];
+        struct ecs_service service;
+        snprintf(
+            body, sizeof body,
+            "{\"services\":[{\"desiredCount\":1,\"runningCount\":1,\"pendingCount\":0,\"deployments\":%s}]}",
+            rows[i].deployments);
+        struct api_answer answer = {.status = 200, .body = str_from(body)};
+        assert_int_equal(ecs_read_describe_services(&service, &answer, tokens, COUNT(tokens), NULL, NULL),
+                         API_OK);
+        assert_true(service.changed_unix_ms == rows[i].changed_unix_ms);
+    }
+}
+
 /* The largest answer there is fits the tokens that api.h promises: 100 events, deployments, tags. */
 static void a_full_service_fits(void **state)
 {
@@ -411,6 +439,7 @@ int main(void)
         cmocka_unit_test(says_why_there_is_no_task),
         cmocka_unit_test(a_group_has_its_bound),
         cmocka_unit_test(reads_services),
+        cmocka_unit_test(tells_when_a_service_was_changed),
         cmocka_unit_test(a_full_service_fits),
         cmocka_unit_test(asks_and_sets_protection),
         cmocka_unit_test(reads_protection),

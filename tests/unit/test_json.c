@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -356,6 +357,54 @@ static void reads_integers(void **state)
     release(&p);
 }
 
+static const struct {
+    const char *text;
+    int64_t unix_ms; /* -1: not taken */
+} TIMES[] = {
+    {"0", 0},
+    {"1700550000", 1700550000000},
+    {"1700550000.123", 1700550000123},
+    {"1700550000.5", 1700550000500},
+    {"1700550000.1239", 1700550000123},
+    {"1700550000.12345678901234567890123", 1700550000123},
+    {"1.700550000123E9", 1700550000123},
+    {"1.7E9", 1700000000000},
+    {"1.7e+9", 1700000000000},
+    {"17000000000E-1", 1700000000000},
+    {"0.0000000000000000000001E64", -1},
+    {"253402300799.999", 253402300799999},
+    {"253402300800", -1},
+    {"99999999999999999999999999999999", -1},
+    {"9e64", -1},
+    {"9e65", -1},
+    {"1e99999999999999999999", -1},
+    {"1e", -1},
+    {"1e-", -1},
+    {"1ex", -1},
+    {"-1", -1},
+    {"1.2.3", -1},
+    {"\"1700550000\"", -1},
+    {"null", -1},
+    {"true", -1},
+};
+
+static void reads_times(void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < sizeof TIMES / sizeof TIMES[0]; i++) {
+        struct json_token tokens[4];
+        struct json doc;
+        char text[80];
+        int64_t unix_ms = 0;
+        snprintf(text, sizeof text, "[%s]", TIMES[i].text);
+        bool taken = json_parse(&doc, str_from(text), tokens, 4, NULL) == 0 &&
+                     json_epoch_ms(&doc, json_element(&doc, 0, 0), &unix_ms);
+        if (taken != (TIMES[i].unix_ms >= 0) || (taken && unix_ms != TIMES[i].unix_ms)) {
+            fail_msg("%s: %d, %lld", TIMES[i].text, taken, (long long) unix_ms);
+        }
+    }
+}
+
 static void walks_members_in_order(void **state)
 {
     static const char *const keys[] = {"Cluster", "cluster", "Nested", "n", "Name", "numbers"};
@@ -623,6 +672,7 @@ int main(void)
         cmocka_unit_test(looks_up_members),
         cmocka_unit_test(folds_ascii_only),
         cmocka_unit_test(reads_integers),
+        cmocka_unit_test(reads_times),
         cmocka_unit_test(walks_members_in_order),
         cmocka_unit_test(absence_chains),
         cmocka_unit_test(unescapes_strings),

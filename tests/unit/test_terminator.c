@@ -328,6 +328,45 @@ static void test_somebody_has_asked_for_the_service(void **state)
     assert_int_equal(terminator_deadline(&t), 31 * MINUTE + 101);
 }
 
+/* How recent a change of the service counts as somebody's, and how often that is believed. */
+static void test_who_asked_and_does_not_come_is_not_waited_for_for_ever(void **state)
+{
+    (void) state;
+    struct terminator_options options = article;
+    options.initial_wait_ms = 90 * SECOND;
+    start_with(options);
+    int64_t now_ms = 90 * SECOND + 1;
+    for (int i = 0; i <= TERMINATOR_ASKED_MAX; i++) {
+        terminator_tick(&t, now_ms);
+        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, now_ms);
+        uint32_t ticket = expect(TERMINATOR_SCALE_IN);
+        assert_int_equal(action.asked_within_ms, i < TERMINATOR_ASKED_MAX ? 45 * SECOND : 0);
+        if (i == TERMINATOR_ASKED_MAX) {
+            break;
+        }
+        terminator_report(&t, ticket, TERMINATOR_SOMEBODY, now_ms);
+        now_ms += 90 * SECOND + 1;
+    }
+
+    start(); /* one who came makes the next one believable */
+    for (int i = 0; i < TERMINATOR_ASKED_MAX + 2; i++) {
+        now_ms = t.now_ms + HOUR;
+        terminator_tick(&t, now_ms);
+        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, now_ms);
+        uint32_t ticket = expect(TERMINATOR_SCALE_IN);
+        assert_int_equal(action.asked_within_ms, TERMINATOR_ASKED_MS);
+        terminator_report(&t, ticket, TERMINATOR_SOMEBODY, now_ms);
+        see(1, 1, INT64_MIN, now_ms + 1);
+        see(0, 1, now_ms + 2, now_ms + 2);
+    }
+
+    start();
+    terminator_sigint(&t, MINUTE);
+    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, MINUTE);
+    expect(TERMINATOR_SCALE_IN);
+    assert_int_equal(action.asked_within_ms, 0); /* nobody holds up a forced end */
+}
+
 static void test_a_forced_end_leaves_the_count_to_who_asked(void **state)
 {
     (void) state;
@@ -761,6 +800,7 @@ int main(void)
         cmocka_unit_test(test_somebody_comes_during_an_attempt_that_fails),
         cmocka_unit_test(test_no_way_back_after_the_scale_in),
         cmocka_unit_test(test_somebody_has_asked_for_the_service),
+        cmocka_unit_test(test_who_asked_and_does_not_come_is_not_waited_for_for_ever),
         cmocka_unit_test(test_a_forced_end_leaves_the_count_to_who_asked),
         cmocka_unit_test(test_an_end_on_its_way_becomes_forced),
         cmocka_unit_test(test_backoff_grows_with_jitter_up_to_its_bound),

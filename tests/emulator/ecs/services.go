@@ -164,10 +164,10 @@ func (e *ECS) updateService(c *edge.Call, in *sdk.UpdateServiceInput) (*sdk.Upda
 	if deploy {
 		s.deploy()
 	}
+	s.state.Deployments[0].UpdatedAt = now() // taken to be so for updates that change nothing, too; not seen on AWS
 	if in.DesiredCount != nil && *in.DesiredCount != s.state.DesiredCount {
 		s.state.DesiredCount = *in.DesiredCount
 		s.state.Deployments[0].DesiredCount = *in.DesiredCount
-		s.state.Deployments[0].UpdatedAt = now()
 		s.steady, s.short, s.notBefore = false, 0, time.Time{}
 	}
 	e.notify()
