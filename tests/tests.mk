@@ -124,7 +124,7 @@ lint-cppcheck: | $(call deps,lint)
 lint-format: | $(call deps,lint)
 	$(Q)tests/lint/format $(LINT_SOURCES) $(LINT_HEADERS)
 
-lint: build/fumidai build/$(NATIVE)/fumidai $(SOURCES:%.c=build/$(NATIVE)/obj/%.o) | $(call deps,lint)
+lint: build/fumidai build/$(NATIVE)/fumidai build/tools/actionlint.built $(SOURCES:%.c=build/$(NATIVE)/obj/%.o) | $(call deps,lint)
 	$(Q)MAKE="$(MAKE)" tests/lint/run build/$(NATIVE)
 
 # --- bench, check ---------------------------------------------------------------------------------------------------------

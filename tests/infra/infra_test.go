@@ -212,6 +212,88 @@ func TestGitHubRole(t *testing.T) {
 	}
 }
 
+// Temporary credentials are for the workgroup that was named, and for nobody when none was.
+func TestGitHubRedshift(t *testing.T) {
+	_, resources := template(t)
+	policy := resources["GitHubRedshiftPolicy"]
+	if c := at(&policy, "Condition"); c == nil || c.Value != "HasGitHubAndRedshift" {
+		t.Error("it is there although nobody asked for it")
+	}
+	for action, arns := range granted(t, policy) {
+		if !strings.HasPrefix(action, "redshift-serverless:Get") || !slices.Equal(arns, []string{"RedshiftWorkgroupArn"}) {
+			t.Errorf("%s is allowed on %q", action, arns)
+		}
+	}
+}
+
+// explained maps the actions of the tables below a heading of infra/iam/README.md to the cell that says on what they are granted.
+func explained(t *testing.T, heading string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(dir + "iam/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(text), "## "+heading+"\n")
+	if !found {
+		t.Fatalf("infra/iam/README.md has no section %s", heading)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	name := regexp.MustCompile("`([a-z-]+:[A-Z]\\w+)`")
+	on := map[string]string{}
+	for _, line := range strings.Split(section, "\n") {
+		cells := strings.Split(line, "|")
+		if len(cells) < 4 {
+			continue
+		}
+		for _, m := range name.FindAllStringSubmatch(cells[1], -1) {
+			on[m[1]] += cells[3]
+		}
+	}
+	return on
+}
+
+// infra/iam/README.md explains each role's actions, no more and no less, and says "*" where the template does.
+func TestExplained(t *testing.T) {
+	_, resources := template(t)
+	grantedBy := func(names ...string) map[string][]string {
+		all := map[string][]string{}
+		for _, name := range names {
+			for action, arns := range granted(t, resources[name]) {
+				all[action] = append(all[action], arns...)
+			}
+		}
+		return all
+	}
+	users := explained(t, "user.json, user-fixed-relay.json")
+	rest := explained(t, "The execution role, and the role for GitHub Actions")
+	delete(rest, "sts:AssumeRole") // of the trust policies
+	delete(rest, "sts:AssumeRoleWithWebIdentity")
+	workflows := maps.Clone(users)
+	maps.Copy(workflows, rest)
+	for what, c := range map[string]struct {
+		granted map[string][]string
+		on      map[string]string
+	}{
+		"the task role":             {grantedBy("TaskRole", "TaskProtectionPolicy"), explained(t, "task-role.json")},
+		"user.json":                 {written(t, "user.json"), users},
+		"user-fixed-relay.json":     {written(t, "user-fixed-relay.json"), users},
+		"execution role, workflows": {grantedBy("ExecutionRole", "GitHubRole", "GitHubRedshiftPolicy"), workflows},
+	} {
+		for action, arns := range c.granted {
+			if on, ok := c.on[action]; !ok {
+				t.Errorf("%s: %s is not explained", what, action)
+			} else if slices.Contains(arns, "*") != strings.Contains(on, "`*`") {
+				t.Errorf("%s: %s is granted on %q, the page says %q", what, action, arns, on)
+			}
+		}
+		for action := range c.on {
+			if c.granted[action] == nil {
+				t.Errorf("%s: %s is explained and not granted", what, action)
+			}
+		}
+	}
+}
+
 // The task's security group has no way in; that of the endpoints only from the task.
 func TestSecurityGroups(t *testing.T) {
 	_, resources := template(t)

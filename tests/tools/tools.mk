@@ -4,7 +4,7 @@
 
 TOOLS := $(patsubst tests/tools/%/go.mod,%,$(sort $(wildcard tests/tools/*/go.mod)))
 
-# A refused tool is asked for again when its pins change, or after `rm build/tools/*.refused`.
+# A refused tool is asked for again when its pins change, or after `rm build/tools/NAME.built`.
 .PHONY: tools
 tools: $(TOOLS:%=build/tools/%.built)
 
