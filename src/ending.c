@@ -143,10 +143,11 @@ static void found_service(struct ending *ending)
         run_step(ending, ENDING_COUNT_TASKS);
 }
 
+/* In a service of several tasks a change is most likely a neighbour's who leaves, and another task stays for who comes. */
 static bool was_just_asked_for(const struct ending *ending)
 {
     const struct ecs_service *service = &ending->service;
-    return ending->asked_within_ms > 0 && service->desired_count > 0 && ending->server_unix_ms >= 0 &&
+    return ending->asked_within_ms > 0 && service->desired_count == 1 && ending->server_unix_ms >= 0 &&
            service->changed_unix_ms > ending->server_unix_ms - ending->asked_within_ms;
 }
 
