@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -9,68 +8,36 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"text/template"
 	"text/template/parse"
 	"time"
 
 	"fumidai/tests/emulator"
 	"fumidai/tests/emulator/ecs"
+	"fumidai/tests/tools/definitions"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
 
-// The definitions at the top of the repository, rendered as ecspresso does it (https://github.com/kayac/ecspresso: Go's
-// templates with env and must_env), deployed with the SDK.
+// The definitions at the top of the repository, rendered as ecspresso does it, deployed with the SDK.
 
 const top = "../../"
 
-// render executes a definition's template; what it misses of must_env is returned instead of a document.
+// render executes a definition's template; what it misses of must_env is returned.
 func render(t *testing.T, name string, variables map[string]string) (text string, missing []string) {
 	t.Helper()
-	source, err := os.ReadFile(top + name)
+	text, missing, err := definitions.Render(top+name, definitions.Map(variables))
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := template.New(name).Funcs(template.FuncMap{
-		"must_env": func(name string) string {
-			value, ok := variables[name]
-			if !ok {
-				missing = append(missing, name)
-			}
-			return value
-		},
-		// The first of the variables that is not empty, else the last argument.
-		"env": func(names ...string) string {
-			for _, name := range names[:len(names)-1] {
-				if variables[name] != "" {
-					return variables[name]
-				}
-			}
-			return names[len(names)-1]
-		},
-	}).Parse(string(source))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out strings.Builder
-	if err := parsed.Execute(&out, nil); err != nil {
-		t.Fatal(err)
-	}
-	return out.String(), missing
+	return text, missing
 }
 
-// definition decodes a rendered definition into the request it becomes; what the request does not know is an error.
+// definition decodes a rendered definition into the request it becomes.
 func definition(t *testing.T, name string, variables map[string]string, into any) {
 	t.Helper()
-	text, missing := render(t, name, variables)
-	if len(missing) > 0 {
-		t.Fatalf("%s misses %q", name, missing)
-	}
-	d := json.NewDecoder(strings.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		t.Fatalf("%s: %v\n%s", name, err, text)
+	if err := definitions.Decode(top+name, definitions.Map(variables), into); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -8,7 +8,6 @@ package e2e
 import (
 	"context"
 	"crypto/tls"
-	"debug/elf"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -100,24 +99,9 @@ func image(string) (fargate.Image, error) {
 	if archive.Root != "" {
 		return archive, nil
 	}
-	files := map[string]string{"/fumidai": binary, "/dummy": dummy}
-	if dynamic(binary) { // a build with sanitizers needs its libraries
-		for _, dir := range []string{"/lib", "/lib64", "/usr/lib"} {
-			if _, err := os.Stat(dir); err == nil {
-				files[dir] = dir
-			}
-		}
-	}
-	return fargate.Image{Files: files, Entrypoint: []string{"/fumidai"}}, nil
-}
-
-func dynamic(path string) bool {
-	f, err := elf.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
+	made := fargate.Program(binary)
+	made.Files["/dummy"] = dummy
+	return made, nil
 }
 
 const (

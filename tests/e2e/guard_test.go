@@ -528,7 +528,7 @@ func TestGuardSandbox(t *testing.T) {
 	s.must(err)
 	want := map[string]string{"Uid": "65532 65532 65532 65532", "Gid": "65532 65532 65532 65532", "Groups": "", "NoNewPrivs": "1",
 		"Seccomp": "2", "CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000"}
-	if dynamic(binary) {
+	if fargate.Dynamic(binary) {
 		delete(want, "Seccomp") // the sanitizers' runtimes do more than the filter lets through
 	}
 	for line := range strings.Lines(string(text)) {

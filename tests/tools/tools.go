@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -24,8 +23,7 @@ func Find(name string) (string, error) {
 	if path := os.Getenv(variable); path != "" {
 		return path, nil
 	}
-	_, here, _, _ := runtime.Caller(0)
-	path := filepath.Join(filepath.Dir(here), "..", "..", "build", "tools", name)
+	path := filepath.Join(source(), "..", "..", "build", "tools", name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}

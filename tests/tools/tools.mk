@@ -6,7 +6,11 @@ TOOLS := $(patsubst tests/tools/%/go.mod,%,$(sort $(wildcard tests/tools/*/go.mo
 
 # A refused tool is asked for again when its pins change, or after `rm build/tools/NAME.built`.
 .PHONY: tools
-tools: $(TOOLS:%=build/tools/%.built)
+tools: $(TOOLS:%=build/tools/%.built) build/tools/dbt.built
 
 build/tools/%.built: tests/tools/%/go.mod tests/tools/%/go.sum tests/tools/build | $(call deps,go)
 	$(Q)tests/tools/build $* build/tools/$* && touch $@
+
+# dbt, for the example's project, in an environment of Python's that stays when build/ goes.
+build/tools/dbt.built: examples/dbt/requirements.txt tests/tools/dbt | $(call deps,e2e)
+	$(Q)tests/tools/dbt $< $(CACHE)/dbt build/tools/dbt && touch $@

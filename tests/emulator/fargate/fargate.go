@@ -9,10 +9,12 @@ package fargate
 
 import (
 	"context"
+	"debug/elf"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 )
 
@@ -61,6 +63,30 @@ type Image struct {
 	Command    []string
 	Env        []string
 	User       string // uid or uid:gid; empty is root
+}
+
+// Program is an image of one program at /fumidai, as one made FROM scratch holds it. One that is linked dynamically (a build
+// with sanitizers) finds this machine's libraries.
+func Program(path string) Image {
+	image := Image{Files: map[string]string{"/fumidai": path}, Entrypoint: []string{"/fumidai"}}
+	if Dynamic(path) {
+		for _, dir := range []string{"/lib", "/lib64", "/usr/lib"} {
+			if _, err := os.Stat(dir); err == nil {
+				image.Files[dir] = dir
+			}
+		}
+	}
+	return image
+}
+
+// Dynamic tells whether a program is linked dynamically.
+func Dynamic(path string) bool {
+	f, err := elf.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close() //nolint:errcheck // read only
+	return slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
 // Spec is one container.
