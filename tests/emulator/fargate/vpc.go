@@ -30,6 +30,10 @@ type VPC struct {
 
 const bridgeName = "vpc"
 
+// bridgeAddress is given, because a bridge without one takes a port's: with that task's end it would change, and the other
+// tasks would talk to the old one for up to a minute.
+var bridgeAddress = net.HardwareAddr{0x02, 0, 0, 0, 0, 1}
+
 // NewVPC makes a VPC. Needs root.
 func NewVPC() (*VPC, error) {
 	v := &VPC{Subnet: netip.MustParsePrefix("10.0.0.0/24"), Resolver: netip.MustParseAddr("10.0.0.2"), taken: map[netip.Addr]bool{}}
@@ -38,7 +42,7 @@ func NewVPC() (*VPC, error) {
 		return nil, fmt.Errorf("make a network namespace (needs root): %w", err)
 	}
 	err = v.ns.link(func(h *netlink.Handle) error {
-		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}}
+		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName, HardwareAddr: bridgeAddress}}
 		if err := h.LinkAdd(bridge); err != nil {
 			return err
 		}

@@ -1,0 +1,131 @@
+// demo shows the whole of fumidai on this machine, without an AWS account: the emulator as AWS, PostgreSQL in the VPC, and
+// the real tools, from the first deployment to the end by itself. See --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+const help = `demo [--shell] [--record FILE] BINARY
+
+Starts an emulator of AWS on this machine, with PostgreSQL in its VPC, and then deploys and uses BINARY there as a person
+would, printing each command and what it says. As root the task and the database run in network namespaces of their own;
+otherwise as plain processes.
+`
+
+func main() {
+	flag.Usage = func() {
+		fmt.Fprint(os.Stderr, help)
+		flag.PrintDefaults()
+	}
+	shell := flag.Bool("shell", false, "deploy, scale to 1, then leave it running under a shell")
+	record := flag.String("record", "", "write a recording to `FILE`, an animated SVG")
+	flag.Parse()
+	if flag.NArg() != 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if !*shell { // in the shell Ctrl-C is for its commands
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt)
+		defer stop()
+	}
+	if err := run(ctx, flag.Arg(0), *shell, *record); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, binary string, shell bool, record string) error {
+	p, err := newPlace(binary, shell)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	t := &transcript{place: p, ctx: ctx}
+	p.introduce(t)
+	t.deploy()
+	if shell {
+		return errors.Join(t.err, p.leave(t))
+	}
+	t.use()
+	t.end()
+	if t.err == nil && record != "" {
+		t.err = t.write(record)
+	}
+	return t.err
+}
+
+// deploy brings the service up, from nothing.
+func (t *transcript) deploy() {
+	t.say("The definitions of this repository, as they are; what differs from place to place is in .env.")
+	t.run("grep -E 'CLUSTER|IMAGE|SUBNET|IDLE' .env")
+	t.run("ecspresso --envfile=.env deploy")
+	t.say("The service is there, with no task: it costs nothing. A CI job, or you, wakes it.")
+	t.run("ecspresso --envfile=.env scale --tasks=1")
+	t.task = t.find()
+	t.run("ecsta -c default list")
+}
+
+// use is what a bastion is for.
+func (t *transcript) use() {
+	t.say("Forward a port to the database in the VPC. The task is its own Session Manager agent.")
+	forward := t.background(fmt.Sprintf("ecsta -c default portforward --id %s --remote-host %s --remote-port %s --local-port %s",
+		t.task, t.host, t.server.Port, t.localPort), "Waiting for connections...")
+	if t.VPC != nil {
+		t.say("From here the database can't be reached; through the tunnel it can, and it sees the task's address.")
+	} else {
+		t.say("Through the tunnel. (As root the database would be in a network that only the task reaches.)")
+	}
+	t.run(fmt.Sprintf(`psql -h 127.0.0.1 -p %s -c "select count(*) as orders, sum(amount) as amount, inet_client_addr() as seen_from from orders"`, t.localPort))
+	t.say("A session is kept below the rate at which Session Manager cuts clients off, about 1 MB/s:")
+	t.speed(fmt.Sprintf(`psql -h 127.0.0.1 -p %s -qAtc "copy (select repeat('x', 999) from generate_series(1, 2000)) to stdout"`, t.localPort))
+	t.interrupt(forward, "Ctrl-C")
+	t.say("Who connected when, to what, and how much went through is in the log; what went through is not.")
+	t.run(fmt.Sprintf(`ecsta -c default logs --id %s --duration 5m | grep -E '(session|stream) (started|closed|ended)' | sed -E 's/.*"msg"/"msg"/; s/"(app|version|session)":[^,]*,//g'`, t.task))
+}
+
+// end waits for what a person would not notice: nobody is there, the task goes.
+func (t *transcript) end() {
+	t.say("And walk away. After %s (30 minutes, if .env does not say otherwise) nobody has been there:", idleTimeout)
+	t.wait()
+	t.run("ecspresso --envfile=.env status")
+	t.say("The service is at 0 again, and the task is gone.")
+}
+
+// leave gives the place to a person.
+func (p *place) leave(t *transcript) error {
+	t.say("All of it is yours until you leave this shell: ecspresso and ecsta in PATH, .env, the definitions. For example:\n"+
+		"  ecsta -c default portforward --id %s --remote-host %s --remote-port %s --local-port %s &\n"+
+		"  psql -h 127.0.0.1 -p %s -c 'select * from orders limit 3'\n"+
+		"  ecsta -c default logs --id %s --duration 10m -f\n"+
+		"  curl $FUMIDAI_EMULATOR_CONTROL/          # every call, faults to switch on, sessions to cut\n"+
+		"  ecspresso --envfile=.env scale --tasks=0", t.task, p.host, p.server.Port, t.localPort, t.localPort, t.task)
+	shell := os.Getenv("SHELL")
+	if shell == "" {
+		shell = "/bin/sh"
+	}
+	cmd := exec.Command(shell)
+	cmd.Dir, cmd.Env = p.dir, p.env
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	var left *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &left) { // the last command's status is nobody's business
+		return fmt.Errorf("%s: %w", shell, err)
+	}
+	return nil
+}
+
+// introduce says what is what.
+func (p *place) introduce(t *transcript) {
+	t.say("An emulator of AWS on this machine, PostgreSQL %s, and: %s.", map[bool]string{true: "in its VPC", false: "beside it"}[p.VPC != nil],
+		strings.Join(p.commands, "; "))
+}
