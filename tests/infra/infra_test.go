@@ -169,6 +169,8 @@ var workflow = map[string]string{
 	"ssm:TerminateSession":                            "session-manager-plugin, at its end",
 	"ssmmessages:OpenDataChannel":                     "session-manager-plugin",
 	"application-autoscaling:DescribeScalableTargets": "ecspresso deploy, scale, status",
+	"redshift-serverless:GetCredentials":              "redshift-credentials",
+	"redshift-serverless:GetWorkgroup":                "redshift-credentials",
 }
 
 // The role of GitHub Actions can do what the workflow does, all that infra/iam/user.json lets a person do, and no more; on
@@ -176,6 +178,7 @@ var workflow = map[string]string{
 func TestGitHubRole(t *testing.T) {
 	_, resources := template(t)
 	role := granted(t, resources["GitHubRole"])
+	maps.Copy(role, granted(t, resources["GitHubWarehousePolicy"]))
 	for action, why := range workflow {
 		if role[action] == nil {
 			t.Errorf("it lacks %s (%s)", action, why)

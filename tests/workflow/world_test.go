@@ -312,7 +312,7 @@ func (w *world) wantEnd(sessions int) {
 // wantNothingRefused checks that every call was granted and answered.
 func (w *world) wantNothingRefused() {
 	w.Helper()
-	granted := append(workflowActions(w.T), "redshift-serverless:GetCredentials", "redshift-serverless:GetWorkgroup")
+	granted := workflowActions(w.T)
 	for _, r := range w.Edge.Recorder.Calls() {
 		action := r.Service + ":" + r.Action
 		if r.Status >= 400 && r.Error != "TargetNotConnected" { // the workflow tries again
