@@ -21,7 +21,8 @@ type Command struct {
 
 func (c Command) String() string {
 	if c.StandIn != nil {
-		return fmt.Sprintf("%s: a stand-in (%v)", c.Name, c.StandIn)
+		reason, _, _ := strings.Cut(c.StandIn.Error(), "\n") // of the newest version
+		return fmt.Sprintf("%s: a stand-in (%s)", c.Name, reason)
 	}
 	return c.Name + ": " + filepath.Base(c.Path)
 }

@@ -1,6 +1,6 @@
 // Command standin does what the article's workflow needs of ecspresso and redshift-credentials, with the same calls of AWS
 // in the same order, where the module registry does not serve these two. It is the one whose name it is run by, or which its
-// first argument names. TestStandinCallsAsTheRealOnesDo compares it with the real ones where they are to be had.
+// first argument names. TestStandInOfEcspresso and its like compare it with the real ones where they are to be had.
 package main
 
 import (

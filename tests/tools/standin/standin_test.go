@@ -194,7 +194,7 @@ func sideBySide(t *testing.T, name string, versions []string, do func(p *place, 
 	var lock sync.Mutex
 	seen := map[string]map[string]string{}
 	t.Run("all", func(t *testing.T) {
-		for _, version := range append(versions, "") {
+		for _, version := range append([]string{""}, versions...) {
 			t.Run(name+version, func(t *testing.T) {
 				t.Parallel()
 				path, got := program(t, name, version), map[string]string(nil)
@@ -216,6 +216,10 @@ func sideBySide(t *testing.T, name string, versions []string, do func(p *place, 
 				t.Errorf("%s: the real one, %s:\n%s\nthe stand-in:\n%s", step, version, want, got)
 			}
 		}
+	}
+	if len(seen) == 1 {
+		_, err := tools.Find(name + "-" + versions[0])
+		t.Skip("compared with none: ", err)
 	}
 }
 
