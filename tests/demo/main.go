@@ -126,6 +126,6 @@ func (p *place) leave(t *transcript) error {
 
 // introduce says what is what.
 func (p *place) introduce(t *transcript) {
-	t.say("An emulator of AWS on this machine, PostgreSQL %s, and: %s.", map[bool]string{true: "in its VPC", false: "beside it"}[p.VPC != nil],
-		strings.Join(p.commands, "; "))
+	t.say("An emulator of AWS on this machine, PostgreSQL %s, and the tools: %s.", map[bool]string{true: "in its VPC", false: "beside it"}[p.VPC != nil],
+		strings.Join(p.commands, ", "))
 }

@@ -126,8 +126,12 @@ func (p *place) furnish(shell bool) error {
 		return err
 	}
 	for _, c := range commands {
-		if c.Name != "redshift-credentials" { // PostgreSQL has none
+		switch {
+		case c.Name == "redshift-credentials": // PostgreSQL has none
+		case c.StandIn != nil:
 			p.commands = append(p.commands, c.String())
+		default:
+			p.commands = append(p.commands, filepath.Base(c.Path))
 		}
 	}
 	psql, err := postgrestest.Tool("psql")

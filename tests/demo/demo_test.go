@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The demo from its first line to its last, with a recording.
+func TestDemo(t *testing.T) {
+	t.Chdir("..") // as make runs it
+	binary := cmp.Or(os.Getenv("FUMIDAI_BINARY"), "../build/fumidai")
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := make(chan []byte)
+	go func() {
+		all, _ := io.ReadAll(read)
+		printed <- all
+	}()
+	record := filepath.Join(t.TempDir(), "demo.svg")
+	began, stdout := time.Now(), os.Stdout
+	os.Stdout = write
+	err = run(t.Context(), binary, false, record)
+	os.Stdout = stdout
+	write.Close() //nolint:errcheck // a pipe
+	out := string(<-printed)
+	t.Logf("it took %v", time.Since(began).Round(time.Second))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	at := 0
+	for _, want := range []string{"$ ecspresso --envfile=.env deploy", "$ ecspresso --envfile=.env scale --tasks=1", "desired:0 pending:0 running:0", "RUNNING",
+		"portforward", "Reached ", "4995000", "2000000\n", " MB/s", `"msg":"session ended"`, `"bytes_to_client":20`, "status", "desired:0 pending:0 running:0", "the task is gone"} {
+		i := strings.Index(out[at:], want)
+		if i < 0 {
+			t.Fatalf("no %q behind what came before:\n%s", want, out)
+		}
+		at += i
+	}
+	svg, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := xml.NewDecoder(bytes.NewReader(svg)); ; {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("the recording: %v", err)
+		}
+	}
+	if !bytes.Contains(svg, []byte("the task is gone")) {
+		t.Error("the recording lacks the end")
+	}
+}
