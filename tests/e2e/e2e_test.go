@@ -90,6 +90,10 @@ func setUpAndRun(m *testing.M) (int, error) {
 			fmt.Println("FAIL: infra/iam/task-role.json:", err)
 			code = 1
 		}
+		if err := compareWithWorkflows(); err != nil {
+			fmt.Println("FAIL: infra/cloudformation.yml:", err)
+			code = 1
+		}
 	}
 	return code, nil
 }

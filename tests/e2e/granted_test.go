@@ -12,29 +12,34 @@ import (
 	"testing"
 
 	"fumidai/tests/emulator/edge"
+	"fumidai/tests/infra"
+	"fumidai/tests/tools"
 )
 
 // What the tasks of all tests have called of AWS is what the task's role grants: nothing is missing, nothing is there that
-// nobody needs. Looked at when all tests are over (they run side by side, so no test can come last).
+// nobody needs; and nothing is granted to workflows that the tools they use were not seen to call. (That nothing is missing
+// there is seen where the workflow runs.) Looked at when all tests are over: they run side by side, so no test can come last.
 
-var made struct {
+// made are calls, as IAM writes actions.
+var made = struct {
 	sync.Mutex
-	actions map[string]bool // as IAM writes them
-}
+	tasks  map[string]bool
+	people map[string]bool // who drive the tools
+}{tasks: map[string]bool{}, people: map[string]bool{}}
 
 // noteCalls keeps the actions that a world's tasks have called for, granted or not.
 func noteCalls(calls []edge.Record) {
 	made.Lock()
 	defer made.Unlock()
-	if made.actions == nil {
-		made.actions = map[string]bool{}
-	}
 	for _, c := range calls {
 		switch {
 		case c.Service == "agent" && strings.HasPrefix(c.Action, "Update"): // the ECS agent calls it with the task's role
-			made.actions["ecs:"+c.Action] = true
+			made.tasks["ecs:"+c.Action] = true
 		case c.Role != "", c.Service == "ssmmessages" && strings.HasPrefix(c.Action, "Open"): // with a token of a signed call
-			made.actions[c.Service+":"+c.Action] = true
+			made.tasks[c.Service+":"+c.Action] = true
+		}
+		if c.Task == "" {
+			made.people[c.Service+":"+c.Action] = true
 		}
 	}
 }
@@ -67,11 +72,34 @@ func compareWithGranted() error {
 	}
 	made.Lock()
 	defer made.Unlock()
-	if wrong := differences(made.actions, granted); len(wrong) > 0 {
+	if wrong := differences(made.tasks, granted); len(wrong) > 0 {
 		return errors.New(strings.Join(wrong, "; "))
 	}
 	fmt.Printf("the task role grants %d actions, and each was called\n", len(granted))
 	return nil
+}
+
+// compareWithWorkflows holds what workflows may do against what the tools have called.
+func compareWithWorkflows() error {
+	if _, err := tools.Find("ecspresso-2.3.2"); err != nil {
+		fmt.Println("not compared with what workflows may do:", err)
+		return nil
+	}
+	granted, err := infra.Granted("GitHubRole")
+	if err != nil {
+		return err
+	}
+	made.Lock()
+	defer made.Unlock()
+	for _, action := range granted {
+		if strings.HasPrefix(action, "sts:") || action == "iam:PassRole" { // to become it; a condition of RegisterTaskDefinition
+			continue
+		}
+		if !made.people[action] {
+			err = errors.Join(err, fmt.Errorf("%s is granted to workflows, and no tool has called it", action))
+		}
+	}
+	return err
 }
 
 func differences(called, granted map[string]bool) (wrong []string) {

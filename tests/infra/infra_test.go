@@ -1,4 +1,5 @@
-// Package infra holds infra/ together: the CloudFormation template, the policies written out, and what the tools call.
+// infra/ held together: the CloudFormation template, the policies written out, and what the tools call.
+
 package infra
 
 import (

@@ -20,6 +20,7 @@ import (
 	"fumidai/tests/emulator/fargate"
 	"fumidai/tests/emulator/gateway"
 	"fumidai/tests/emulator/services"
+	"fumidai/tests/infra"
 	"fumidai/tests/tools"
 	"fumidai/tests/tools/postgrestest"
 
@@ -312,7 +313,8 @@ func (w *world) wantEnd(sessions int) {
 // wantNothingRefused checks that every call was granted and answered.
 func (w *world) wantNothingRefused() {
 	w.Helper()
-	granted := workflowActions(w.T)
+	granted, err := infra.Granted("GitHub")
+	w.must(err)
 	for _, r := range w.Edge.Recorder.Calls() {
 		action := r.Service + ":" + r.Action
 		if r.Status >= 400 && r.Error != "TargetNotConnected" { // the workflow tries again
