@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"archive/tar"
 	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,10 +39,11 @@ func newEcspresso(t *testing.T, version string, proxy bool, variables map[string
 	if os.Getuid() != 0 {
 		t.Skip("needs root: two tasks beside each other take namespaces")
 	}
+	dir, tag := layout(t)
 	w := newWorld(t, func(o *emulator.Options) {
 		o.Services.Roles = map[string]string{"fumidai-task": "ecs-tasks.amazonaws.com", "fumidai-execution": "ecs-tasks.amazonaws.com"}
 		o.Services.LogGroups = []string{"/ecs/fumidai"}
-		o.Services.Repositories = map[string]string{"fumidai": layout(t)}
+		o.Services.Repositories = map[string]string{"fumidai": dir}
 		o.ECS.Timing.HealthInterval = 300 * time.Millisecond
 	})
 	e := &ecspresso{site: siteOf(w), path: path}
@@ -58,61 +56,19 @@ func newEcspresso(t *testing.T, version string, proxy bool, variables map[string
 	return e
 }
 
-const tag = "ours"
-
-// layout is the OCI layout that a registry serves for the image, from what `make image` has written.
-func layout(t *testing.T) string {
+// layout is the OCI layout that a registry serves for the image, from what `make image` has written, and the tag in it.
+func layout(t *testing.T) (dir, tag string) {
 	t.Helper()
 	archives, _ := filepath.Glob(filepath.Join(cmp.Or(os.Getenv("FUMIDAI_DIST"), top+"dist"), "fumidai-*.oci.tar"))
 	if len(archives) != 1 {
 		t.Skipf("dist/ holds %d images: `make image` makes one", len(archives))
 	}
-	dir := t.TempDir()
-	f, err := os.Open(archives[0])
-	if err != nil {
-		t.Fatal(err)
+	dir = t.TempDir()
+	if out, err := exec.Command("tar", "-xf", archives[0], "-C", dir).CombinedOutput(); err != nil {
+		t.Fatalf("tar: %v: %s", err, out)
 	}
-	defer f.Close()
-	for r := tar.NewReader(f); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		var content []byte
-		if err == nil {
-			content, err = io.ReadAll(r)
-		}
-		if err == nil && h.Typeflag == tar.TypeReg {
-			name := filepath.Join(dir, filepath.Clean("/"+h.Name))
-			if err = os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
-				err = os.WriteFile(name, content, 0o644)
-			}
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	// The tag under which the definitions name it here.
-	index := filepath.Join(dir, "index.json")
-	text, err := os.ReadFile(index)
-	var parsed struct {
-		SchemaVersion int              `json:"schemaVersion"`
-		Manifests     []map[string]any `json:"manifests"`
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &parsed)
-	}
-	if err == nil {
-		parsed.Manifests[0]["annotations"] = map[string]string{"org.opencontainers.image.ref.name": tag}
-		text, err = json.Marshal(parsed)
-	}
-	if err == nil {
-		err = os.WriteFile(index, text, 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	version := strings.TrimPrefix(strings.TrimSuffix(filepath.Base(archives[0]), ".oci.tar"), "fumidai-")
+	return dir, version
 }
 
 // try runs it in the top directory of the repository, and returns what it printed on standard output.
@@ -175,6 +131,7 @@ func (e *ecspresso) wantCounts(desired, running int32) {
 var versions = map[string]bool{"2.2.4": true, "2.3.2": false}
 
 func TestEcspresso(t *testing.T) {
+	t.Parallel()
 	for version, proxy := range versions {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()

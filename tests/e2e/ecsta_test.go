@@ -167,6 +167,7 @@ func (f *forwarding) ended(limit time.Duration) {
 
 // The article's version and newer ones, each reaching the emulator both ways (0.4.1 knows no AWS_ENDPOINT_URL).
 func TestEcsta(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"0.4.1", "0.4.3", "0.8.2"} {
 		for way, proxy := range map[string]bool{"endpoint": false, "proxy": true} {
 			if version == "0.4.1" && !proxy {

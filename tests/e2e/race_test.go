@@ -24,6 +24,7 @@ import (
 // after it. Every other one starts as a workflow does, with `scale --tasks=1`; the others go straight to the task they know
 // of, and scale only when they find no way in. Each has to get through: to the old task, or to a new one.
 func TestRaceAtTheEnd(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("50 tasks")
 	}

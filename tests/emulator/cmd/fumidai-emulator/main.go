@@ -8,15 +8,18 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"fumidai/tests/emulator"
 	"fumidai/tests/emulator/fargate"
+	"fumidai/tests/emulator/services"
 )
 
 const help = `fumidai-emulator: a one-machine Fargate.
@@ -69,10 +72,14 @@ type settings struct {
 	clusters string
 	images   pairs
 	files    pairs
+	roles    pairs
+	layouts  pairs
+	groups   string
+	database pairs
 }
 
 func main() {
-	s := settings{images: pairs{}, files: pairs{}, logLevel: slog.LevelWarn}
+	s := settings{images: pairs{}, files: pairs{}, roles: pairs{}, layouts: pairs{}, database: pairs{}, logLevel: slog.LevelWarn}
 	flag.Usage = func() {
 		fmt.Fprint(os.Stderr, help)
 		flag.PrintDefaults()
@@ -90,6 +97,10 @@ func main() {
 	flag.BoolVar(&s.proxy, "proxy", false, "set HTTPS_PROXY instead of AWS_ENDPOINT_URL")
 	flag.Var(s.images, "image", "`NAME=PATH` of a binary; may be repeated")
 	flag.Var(s.files, "file", "`PATH=HOSTPATH` of a further file in every container; may be repeated")
+	flag.Var(s.roles, "role", "`NAME=WHO` of an IAM role and who may assume it (ecs-tasks.amazonaws.com); may be repeated")
+	flag.Var(s.layouts, "repository", "`NAME=DIRECTORY` of an ECR repository and the OCI layout that it serves; may be repeated")
+	flag.StringVar(&s.groups, "log-groups", "", "`names` of log groups that exist, separated by commas (others come with their first line)")
+	flag.Var(s.database, "workgroup", "`NAME=USER:PASSWORD@HOST:PORT/DATABASE` of a Redshift Serverless workgroup; may be repeated")
 	flag.TextVar(&s.logLevel, "log-level", slog.LevelWarn, "debug, info, warn or error; debug shows every call")
 	flag.Parse()
 	code, err := s.run(flag.Args())
@@ -105,6 +116,14 @@ func (s *settings) run(command []string) (int, error) {
 	s.options.Image = s.image
 	if s.clusters != "" {
 		s.options.ECS.Clusters = strings.Split(s.clusters, ",")
+	}
+	s.options.Services.Roles, s.options.Services.Repositories = s.roles, s.layouts
+	if s.groups != "" {
+		s.options.Services.LogGroups = strings.Split(s.groups, ",")
+	}
+	var err error
+	if s.options.Services.Workgroups, err = endpoints(s.database); err != nil {
+		return 0, err
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
@@ -130,6 +149,24 @@ func (s *settings) run(command []string) (int, error) {
 	os.Stdout.Close()
 	<-stop
 	return 0, nil
+}
+
+// endpoints reads USER:PASSWORD@HOST:PORT/DATABASE.
+func endpoints(texts pairs) (map[string]services.Endpoint, error) {
+	all := map[string]services.Endpoint{}
+	for name, text := range texts {
+		u, err := url.Parse("redshift://" + text)
+		if err != nil {
+			return nil, fmt.Errorf("workgroup %s: %w", name, err)
+		}
+		port, err := strconv.Atoi(u.Port())
+		if err != nil {
+			return nil, fmt.Errorf("workgroup %s: no port in %q", name, text)
+		}
+		password, _ := u.User.Password()
+		all[name] = services.Endpoint{Host: u.Hostname(), Port: port, Database: strings.TrimPrefix(u.Path, "/"), User: u.User.Username(), Password: password}
+	}
+	return all, nil
 }
 
 // with runs a command and returns its status; a signal to us is passed on.
