@@ -52,6 +52,7 @@ func run(ctx context.Context, binary string, shell bool, record string) error {
 	}
 	defer p.close()
 	t := &transcript{place: p, ctx: ctx}
+	defer t.explain()
 	p.introduce(t)
 	t.deploy()
 	if shell {

@@ -98,8 +98,11 @@ func (t *transcript) command(text string) *exec.Cmd {
 	return cmd
 }
 
+// patience with one command. None takes longer than a few seconds; a machine on which tasks can't start must not wait for ever.
+const patience = time.Minute
+
 // finish waits for a command, not beyond the demo's own end.
-func (t *transcript) finish(cmd *exec.Cmd, text string) error {
+func (t *transcript) finish(cmd *exec.Cmd, text string) (err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	select {
@@ -108,11 +111,14 @@ func (t *transcript) finish(cmd *exec.Cmd, text string) error {
 			return fmt.Errorf("%s: %w", text, err)
 		}
 		return nil
+	case <-time.After(patience):
+		err = fmt.Errorf("%s: not done after %v", text, patience)
 	case <-t.ctx.Done():
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) //nolint:errcheck // it may have ended
-		<-ended
-		return t.ctx.Err()
+		err = t.ctx.Err()
 	}
+	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) //nolint:errcheck // it may have ended
+	<-ended
+	return err
 }
 
 // run is a command that ends.
@@ -212,6 +218,25 @@ type counter int64
 func (c *counter) Write(p []byte) (int, error) {
 	*c += counter(len(p))
 	return len(p), nil
+}
+
+// explain shows, when something has failed, how the tasks have fared.
+func (t *transcript) explain() {
+	if t.err == nil || t.ctx.Err() != nil {
+		return
+	}
+	for _, task := range t.ECS.Tasks(nil) {
+		state, reason := task.State(), ""
+		if state.StoppedReason != nil {
+			reason = *state.StoppedReason
+		}
+		for _, c := range state.Containers {
+			if c.Reason != nil {
+				reason += ": " + *c.Reason
+			}
+		}
+		fmt.Fprintf(os.Stderr, "task %s: %s: %s\n%s", task.ID(), *state.LastStatus, reason, task.Output())
+	}
 }
 
 // find is the id of the service's task.
