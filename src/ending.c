@@ -170,6 +170,10 @@ static void counted_tasks(struct ending *ending)
         fail(ending, "can't scale in: the service's desired count is not known");
         return;
     }
+    if (ending->tasks > 1 && !ending->stepped_aside) {
+        report(ending, TERMINATOR_CROWDED);
+        return;
+    }
     ending->target_count = ending->tasks > 1 ? ending->tasks - 1 : 0;
     run_step(ending, ending->target_count > 0 ? ENDING_STOP_BEFORE_COUNT : ENDING_SET_COUNT);
 }
@@ -273,10 +277,11 @@ static bool begin(struct ending *ending, const char *reason, int64_t deadline_ms
     return false;
 }
 
-void ending_scale_in(struct ending *ending, const char *reason, int64_t asked_within_ms, int64_t deadline_ms)
+void ending_scale_in(struct ending *ending, const struct terminator_action *action)
 {
-    ending->asked_within_ms = asked_within_ms;
-    if (!begin(ending, reason, deadline_ms))
+    ending->asked_within_ms = action->asked_within_ms;
+    ending->stepped_aside = action->stepped_aside;
+    if (!begin(ending, action->text, action->deadline_ms))
         return;
     if (ending->identity->service == IDENTITY_SERVICE_NONE)
         report(ending, TERMINATOR_ALREADY_SO);

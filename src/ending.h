@@ -48,10 +48,11 @@ struct ending {
     struct aws_call call;
     enum ending_step step;
     bool busy;
-    bool already;          /* the answer said "already so" */
-    uint32_t target_count; /* for UpdateService */
-    uint32_t tasks;        /* the service's desired count as it was found */
-    int64_t asked_within_ms;
+    bool already;            /* the answer said "already so" */
+    uint32_t target_count;   /* for UpdateService */
+    uint32_t tasks;          /* the service's desired count as it was found */
+    int64_t asked_within_ms; /* of the action */
+    bool stepped_aside;
     int64_t server_unix_ms; /* of the answer; -1: not said */
     int64_t deadline_ms;
     char reason[TERMINATOR_REASON_SIZE + 32];
@@ -64,9 +65,8 @@ void ending_open(struct ending *ending, struct identity *identity,
                  void (*report)(struct ending *ending, enum terminator_result result), void *owner);
 void ending_close(struct ending *ending);
 
-/* Each reports once, from the loop; one at a time, a new one replaces what is under way. A service that was changed less
- * than `asked_within_ms` ago is left alone, and TERMINATOR_SOMEBODY reported (0: whenever that was). */
-void ending_scale_in(struct ending *ending, const char *reason, int64_t asked_within_ms, int64_t deadline_ms);
+/* Each reports once, from the loop; one at a time, a new one replaces what is under way. */
+void ending_scale_in(struct ending *ending, const struct terminator_action *action);
 void ending_stop_task(struct ending *ending, const char *reason, int64_t deadline_ms);
 
 /* For a task whose service can't be told from its metadata: asks ECS at the start, so that a missing permission shows in

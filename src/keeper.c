@@ -166,7 +166,7 @@ static void look(struct keeper *k, const struct terminator_action *action)
 static void scale_in(struct keeper *k, const struct terminator_action *action)
 {
     k->ending_ticket = action->ticket;
-    ending_scale_in(&k->ending, action->text, action->asked_within_ms, action->deadline_ms);
+    ending_scale_in(&k->ending, action);
 }
 
 static void stop_task(struct keeper *k, const struct terminator_action *action)

@@ -270,6 +270,13 @@ static void next_step(struct terminator *t, enum terminator_outcome outcome)
     t->refusals = 0;
 }
 
+static void pause_for(struct terminator *t, int64_t pause_ms)
+{
+    t->state = TERMINATOR_PAUSING;
+    t->ticket = 0;
+    t->timer_ms = earlier_of(after(t->now_ms, pause_ms), later_of(t->end_by_ms, t->now_ms));
+}
+
 static void pause_before_retry(struct terminator *t)
 {
     int64_t pause_ms = TERMINATOR_BACKOFF_MIN_MS;
@@ -277,10 +284,7 @@ static void pause_before_retry(struct terminator *t)
         pause_ms *= 2;
     }
     pause_ms = earlier_of(pause_ms, TERMINATOR_BACKOFF_MAX_MS);
-    pause_ms -= (int64_t) random_below(t, (uint64_t) pause_ms / 2);
-    t->state = TERMINATOR_PAUSING;
-    t->ticket = 0;
-    t->timer_ms = earlier_of(after(t->now_ms, pause_ms), later_of(t->end_by_ms, t->now_ms));
+    pause_for(t, pause_ms - (int64_t) random_below(t, (uint64_t) pause_ms / 2));
 }
 
 /* Back to what was before the end began, with the door open. */
@@ -293,14 +297,24 @@ static void call_off(struct terminator *t, enum terminator_state state)
     set_cause(t, TERMINATOR_CAUSE_NONE);
 }
 
+/* An attempt is over and the door opens, if it may: false when somebody has come meanwhile. */
+static bool nobody_came_meanwhile(struct terminator *t)
+{
+    if (!may_be_called_off(t)) {
+        return true;
+    }
+    t->door_closed = false;
+    if (!t->activity.busy && !was_recently_there(t)) {
+        return true;
+    }
+    call_off(t, t->activity.busy ? TERMINATOR_ACTIVE : TERMINATOR_IDLE);
+    return false;
+}
+
 static void attempt_is_over(struct terminator *t, bool give_up)
 {
-    if (may_be_called_off(t)) {
-        t->door_closed = false;
-        if (t->activity.busy || was_recently_there(t)) {
-            call_off(t, t->activity.busy ? TERMINATOR_ACTIVE : TERMINATOR_IDLE);
-            return;
-        }
+    if (!nobody_came_meanwhile(t)) {
+        return;
     }
     if (give_up || t->now_ms >= t->end_by_ms) {
         next_step(t, TERMINATOR_GIVEN_UP);
@@ -321,6 +335,7 @@ static void begin_end(struct terminator *t, enum terminator_cause cause, bool fo
         t->options.stop_task ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_ASKED;
     t->failures = 0;
     t->refusals = 0;
+    t->stepped_aside = false;
     look(t);
 }
 
@@ -348,6 +363,7 @@ enum event {
     EVENT_SOMEBODY,
     EVENT_FAILED,
     EVENT_REFUSED,
+    EVENT_CROWDED,
     EVENT_COUNT
 };
 
@@ -526,6 +542,19 @@ static void attempt_found_somebody(struct terminator *t)
     }
 }
 
+/* The service's other tasks may be ending, too, each about to take one from the same count: not all in one moment. */
+static void attempt_is_crowded(struct terminator *t)
+{
+    if (t->step != TERMINATOR_STEP_SCALE_IN) {
+        attempt_failed(t);
+        return;
+    }
+    t->stepped_aside = true;
+    if (nobody_came_meanwhile(t)) {
+        pause_for(t, (int64_t) random_below(t, TERMINATOR_ASIDE_MS));
+    }
+}
+
 static void report_after_leaving(struct terminator *t, enum terminator_outcome outcome)
 {
     if (t->ticket != 0) {
@@ -547,41 +576,44 @@ static void last_attempt_did_not(struct terminator *t)
 
 /* ---- the table: a row a state, a column an event; a row that lacks a cell does not compile --------------- */
 
-#define ROW(busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, somebody, failed, refused) \
+#define ROW(busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, somebody, failed, refused, \
+            crowded)                                                                                         \
     {                                                                                                        \
-        busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, somebody, failed, refused      \
+        busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, somebody, failed, refused,     \
+            crowded                                                                                          \
     }
 
 /* clang-format off */
 static transition *const transitions[][EVENT_COUNT] = {
     /* WAITING */ ROW(somebody_is_there, somebody_was_there, nobody_is_there, initial_wait_over,
                       life_is_over, command_ended, interrupted, stopped,
-                      stay, stay, stay, stay),
+                      stay, stay, stay, stay, stay),
     /* ACTIVE  */ ROW(stay, everybody_left, everybody_left, stay,
                       life_is_over, command_ended, interrupted, stopped,
-                      stay, stay, stay, stay),
+                      stay, stay, stay, stay, stay),
     /* IDLE    */ ROW(somebody_is_there, stay, stay, idle_timeout_over,
                       life_is_over, command_ended, interrupted, stopped,
-                      stay, stay, stay, stay),
+                      stay, stay, stay, stay, stay),
     /* LOOKING */ ROW(called_off, called_off_to_idle, stay, look_failed,
                       life_is_over_too, command_ended_too, interrupted_too, stopped,
-                      looked_nobody, looked_somebody, look_failed, look_failed),
+                      looked_nobody, looked_somebody, look_failed, look_failed, look_failed),
     /* ACTING  */ ROW(stay, stay, stay, attempt_failed,
                       life_is_over_too, command_ended_too, interrupted_too, stopped_while_acting,
-                      attempt_succeeded, attempt_found_somebody, attempt_failed, attempt_refused),
+                      attempt_succeeded, attempt_found_somebody, attempt_failed, attempt_refused, attempt_is_crowded),
     /* PAUSING */ ROW(called_off, called_off_to_idle, stay, look_or_act,
                       life_is_over_too, command_ended_too, interrupted_too, stopped,
-                      stay, stay, stay, stay),
+                      stay, stay, stay, stay, stay),
     /* LEAVING */ ROW(go_on_leaving, go_on_leaving, go_on_leaving, go_on_leaving,
                       stay, go_on_leaving, stay, stay,
-                      last_attempt_succeeded, last_attempt_did_not, last_attempt_did_not, last_attempt_did_not),
+                      last_attempt_succeeded, last_attempt_did_not, last_attempt_did_not, last_attempt_did_not,
+                      last_attempt_did_not),
     /* GONE    */ ROW(stay, stay, stay, stay,
                       stay, stay, stay, stay,
-                      stay, stay, stay, stay),
+                      stay, stay, stay, stay, stay),
 };
 /* clang-format on */
 _Static_assert(sizeof transitions / sizeof transitions[0] == TERMINATOR_STATE_COUNT, "a row for each state");
-_Static_assert(EVENT_COUNT == 12, "ROW has a column for each event");
+_Static_assert(EVENT_COUNT == 13, "ROW has a column for each event");
 
 static void handle(struct terminator *t, enum event event)
 {
@@ -710,11 +742,10 @@ void terminator_sigint(struct terminator *t, int64_t now_ms)
 
 void terminator_report(struct terminator *t, uint32_t ticket, enum terminator_result result, int64_t now_ms)
 {
-    static const enum event events[] = {[TERMINATOR_DONE] = EVENT_DONE,
-                                        [TERMINATOR_ALREADY_SO] = EVENT_DONE,
-                                        [TERMINATOR_SOMEBODY] = EVENT_SOMEBODY,
-                                        [TERMINATOR_FAILED] = EVENT_FAILED,
-                                        [TERMINATOR_REFUSED] = EVENT_REFUSED};
+    static const enum event events[] = {
+        [TERMINATOR_DONE] = EVENT_DONE,         [TERMINATOR_ALREADY_SO] = EVENT_DONE,
+        [TERMINATOR_SOMEBODY] = EVENT_SOMEBODY, [TERMINATOR_FAILED] = EVENT_FAILED,
+        [TERMINATOR_REFUSED] = EVENT_REFUSED,   [TERMINATOR_CROWDED] = EVENT_CROWDED};
     set_now(t, now_ms);
     if (ticket != 0 && ticket == t->sessions_ticket) {
         t->sessions_over = true;
@@ -752,6 +783,7 @@ bool terminator_next(struct terminator *t, struct terminator_action *action)
         *action = (struct terminator_action){.kind = (enum terminator_action_kind) kind,
                                              .forced = t->forced,
                                              .asked_within_ms = asked_within_ms(t),
+                                             .stepped_aside = t->stepped_aside,
                                              .deadline_ms = is_attempt ? t->timer_ms : INT64_MAX,
                                              .status = t->status,
                                              .text = t->reason};

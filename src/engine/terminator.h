@@ -49,7 +49,9 @@
  * TERMINATOR_SCALE_IN: 0 for a service of one; one less when there are other tasks. In the latter case ECS
  * chooses which task to stop, so the caller calls StopTask on itself and UpdateService in one go, within this
  * one action; SIGTERM, which that StopTask brings about, lets an attempt under way come to its report before
- * TERMINATOR_EXIT (no new one is started).
+ * TERMINATOR_EXIT (no new one is started). Tasks that were started together may end together, and each would take
+ * one from the same count: so each reports TERMINATOR_CROWDED first, which pauses for a random time with the door
+ * open, once an end.
  *
  * Somebody may have asked for this service and not be here yet. If the caller finds that the service was changed
  * less than the action's `asked_within_ms` ago, it reports TERMINATOR_SOMEBODY, which starts the wait anew: at
@@ -75,9 +77,9 @@ enum {
     TERMINATOR_REFUSALS_MAX = 3,      /* a refusal may be a role that is not there yet; three are not */
     TERMINATOR_BACKOFF_MIN_MS = 500,  /* first pause, doubled for each further one ... */
     TERMINATOR_BACKOFF_MAX_MS = 8000, /* ... up to this; each shortened at random by up to a half */
-    TERMINATOR_ASKED_MS =
-        60000,                /* from asking for the service to opening a session: ECS, a waiter, a prompt */
-    TERMINATOR_ASKED_MAX = 3, /* asked for so often, and nobody came: no longer believed */
+    TERMINATOR_ASIDE_MS = 5000,  /* within which the tasks of a service that end at once do so one by one */
+    TERMINATOR_ASKED_MS = 60000, /* from asking for the service to opening a session: a waiter, a prompt */
+    TERMINATOR_ASKED_MAX = 3,    /* asked for so often, and nobody came: no longer believed */
     TERMINATOR_LINGER_MS = 2000, /* for sessions to be told, and a killed command to be reaped */
     TERMINATOR_REASON_SIZE = 200 /* StopTask takes 255 characters */
 };
@@ -145,6 +147,7 @@ enum terminator_action_kind {
 struct terminator_action {
     enum terminator_action_kind kind;
     uint32_t ticket;         /* for terminator_report(); 0 for what is not reported */
+    bool stepped_aside;      /* SCALE_IN: CROWDED was reported for this end, and waited out */
     bool forced;             /* LAST_LOOK: close the door whoever is there */
     int64_t asked_within_ms; /* SCALE_IN: a change of the service this recent is SOMEBODY; 0: none is */
     int64_t deadline_ms;     /* LAST_LOOK, SCALE_IN, STOP_TASK: a report after this moment is ignored */
@@ -156,8 +159,9 @@ enum terminator_result {
     TERMINATOR_DONE,
     TERMINATOR_ALREADY_SO, /* the service is at that count, the task is stopping: success */
     TERMINATOR_SOMEBODY,
-    TERMINATOR_FAILED, /* may pass: network, throttling, 5xx, credentials */
-    TERMINATOR_REFUSED /* would fail again: access denied, not found */
+    TERMINATOR_FAILED,  /* may pass: network, throttling, 5xx, credentials */
+    TERMINATOR_REFUSED, /* would fail again: access denied, not found */
+    TERMINATOR_CROWDED  /* SCALE_IN: the service has other tasks, and this one has not stepped aside yet */
 };
 
 enum terminator_step { TERMINATOR_STEP_SCALE_IN, TERMINATOR_STEP_STOP_TASK, TERMINATOR_STEP_COUNT };
@@ -213,8 +217,9 @@ struct terminator {
     uint32_t attempts;
     uint32_t failures; /* in a row, for the back-off */
     uint32_t refusals; /* in a row */
-    uint32_t asked;    /* SOMEBODY in a row of SCALE_IN, nobody having come */
-    uint32_t pending;  /* actions not yet pulled, one bit a kind */
+    bool stepped_aside;
+    uint32_t asked;   /* SOMEBODY in a row of SCALE_IN, nobody having come */
+    uint32_t pending; /* actions not yet pulled, one bit a kind */
     uint64_t random;
     char reason[TERMINATOR_REASON_SIZE];
 };

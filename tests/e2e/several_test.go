@@ -46,7 +46,8 @@ func ending(variables map[string]string) map[string]string {
 
 func (s *site) count() int32 { return s.ECS.ServiceState(cluster, family).DesiredCount }
 
-// wantAlone checks that a task has stopped itself, and that the count says one less; nobody was put in its place.
+// wantAlone checks that a task has stopped itself, after it had stepped aside once, and that the count says one less; nobody
+// was put in its place.
 func (s *site) wantAlone(left int32) {
 	s.Helper()
 	s.stopped(s.task, 20*time.Second)
@@ -54,7 +55,7 @@ func (s *site) wantAlone(left int32) {
 		s.Errorf("the idle task was stopped by %s, want itself", code)
 	}
 	s.eventually("the count", 5*time.Second, func() bool { return s.count() == left })
-	if got := s.calls(s.task); !slices.Equal(got, []string{"DescribeServices", "StopTask", "UpdateService"}) {
+	if got := s.calls(s.task); !slices.Equal(got, []string{"DescribeServices", "DescribeServices", "StopTask", "UpdateService"}) {
 		s.Errorf("the idle task called %q", got)
 	}
 }

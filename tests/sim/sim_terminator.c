@@ -84,6 +84,7 @@ struct world {
     unsigned api_fails_percent;
     int64_t outage_from_ms, outage_to_ms;
     bool api_refuses;
+    bool crowded; /* the service has other tasks */
     int64_t slowest_ms;
     struct pending_report report;
     struct pending_report sessions_report;
@@ -234,6 +235,7 @@ static void make_world(struct world *w, uint64_t seed)
     w->outage_from_ms = chance(30) ? w->start_ms + random_between(0, 3 * HOUR) : NEVER;
     w->outage_to_ms = w->outage_from_ms == NEVER ? NEVER : w->outage_from_ms + random_between(0, HOUR);
     w->api_refuses = chance(10);
+    w->crowded = chance(20);
     w->slowest_ms = ANY_OF(10, 500, 5 * SECOND, 40 * SECOND);
     w->report.at_ms = w->sessions_report.at_ms = NEVER;
     w->sigterm_at_ms = chance(15) ? w->start_ms + random_between(0, 4 * HOUR) : NEVER;
@@ -443,6 +445,10 @@ static void start_attempt(struct world *w, const struct terminator_action *actio
         result = action->asked_within_ms > 0 && chance(5) ? TERMINATOR_SOMEBODY
                  : chance(10)                             ? TERMINATOR_ALREADY_SO
                                                           : TERMINATOR_DONE;
+    }
+    if (action->kind == TERMINATOR_SCALE_IN && !action->stepped_aside && result == TERMINATOR_DONE &&
+        w->crowded) {
+        result = TERMINATOR_CROWDED;
     }
     bool done = result == TERMINATOR_DONE || (result == TERMINATOR_FAILED && !api_is_down(w) && chance(10));
     if (done) {

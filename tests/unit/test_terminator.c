@@ -328,6 +328,46 @@ static void test_somebody_has_asked_for_the_service(void **state)
     assert_int_equal(terminator_deadline(&t), 31 * MINUTE + 101);
 }
 
+/* Tasks of one service that end at once do so one by one: each steps aside for a random time, once an end. */
+static void test_a_crowd_leaves_one_by_one(void **state)
+{
+    int64_t pauses_ms[2];
+    (void) state;
+    for (int i = 0; i < 2; i++) {
+        terminator_init(&t, &article, 0, (uint64_t) (41 + i));
+        terminator_tick(&t, 31 * MINUTE);
+        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+        uint32_t ticket = expect(TERMINATOR_SCALE_IN);
+        assert_false(action.stepped_aside);
+        terminator_report(&t, ticket, TERMINATOR_CROWDED, 31 * MINUTE);
+        expect_nothing();
+        assert_int_equal(t.state, TERMINATOR_PAUSING);
+        assert_true(terminator_accepting(&t));
+        pauses_ms[i] = terminator_deadline(&t) - 31 * MINUTE;
+        assert_in_range(pauses_ms[i], 0, TERMINATOR_ASIDE_MS);
+        terminator_tick(&t, terminator_deadline(&t));
+        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, t.now_ms); /* somebody may have come */
+        ticket = expect(TERMINATOR_SCALE_IN);
+        assert_true(action.stepped_aside);
+        terminator_report(&t, ticket, TERMINATOR_DONE, t.now_ms);
+        answer(TERMINATOR_STOP_TASK, TERMINATOR_ALREADY_SO, t.now_ms);
+        expect_exit(0, "no session came within 30m0s");
+    }
+    assert_int_not_equal(pauses_ms[0], pauses_ms[1]);
+
+    start(); /* somebody comes while it waits: another end steps aside anew */
+    terminator_tick(&t, 31 * MINUTE);
+    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_SCALE_IN, TERMINATOR_CROWDED, 31 * MINUTE);
+    see(1, 1, INT64_MIN, 31 * MINUTE);
+    assert_int_equal(t.state, TERMINATOR_ACTIVE);
+    see(0, 1, 32 * MINUTE, 32 * MINUTE);
+    terminator_tick(&t, 50 * MINUTE);
+    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 50 * MINUTE);
+    expect(TERMINATOR_SCALE_IN);
+    assert_false(action.stepped_aside);
+}
+
 /* How recent a change of the service counts as somebody's, and how often that is believed. */
 static void test_who_asked_and_does_not_come_is_not_waited_for_for_ever(void **state)
 {
@@ -800,6 +840,7 @@ int main(void)
         cmocka_unit_test(test_somebody_comes_during_an_attempt_that_fails),
         cmocka_unit_test(test_no_way_back_after_the_scale_in),
         cmocka_unit_test(test_somebody_has_asked_for_the_service),
+        cmocka_unit_test(test_a_crowd_leaves_one_by_one),
         cmocka_unit_test(test_who_asked_and_does_not_come_is_not_waited_for_for_ever),
         cmocka_unit_test(test_a_forced_end_leaves_the_count_to_who_asked),
         cmocka_unit_test(test_an_end_on_its_way_becomes_forced),
