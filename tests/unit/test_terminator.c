@@ -333,8 +333,8 @@ static void test_a_crowd_leaves_one_by_one(void **state)
 {
     int64_t pauses_ms[2];
     (void) state;
-    for (int i = 0; i < 2; i++) {
-        terminator_init(&t, &article, 0, (uint64_t) (41 + i));
+    for (uint64_t i = 0; i < 2; i++) {
+        terminator_init(&t, &article, 0, 41 + i);
         terminator_tick(&t, 31 * MINUTE);
         answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
         uint32_t ticket = expect(TERMINATOR_SCALE_IN);
