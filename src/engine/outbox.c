@@ -341,7 +341,9 @@ static int64_t doubled(int64_t pause_ms, unsigned times, int64_t max_ms)
 
 static int64_t resend_pause_ms(const struct outbox *outbox)
 {
-    return doubled(outbox->rto_ms, outbox->stalled, OUTBOX_STALLED_PAUSE_MAX_MS);
+    int64_t pause_ms = doubled(outbox->rto_ms, outbox->stalled, OUTBOX_STALLED_PAUSE_MAX_MS);
+
+    return pause_ms > outbox->rto_ms ? pause_ms : outbox->rto_ms;
 }
 
 /* Nothing came back for a whole RTO. Either all of it is lost or the network is slow: few at first. */
@@ -445,6 +447,8 @@ void outbox_tick(struct outbox *outbox, int64_t now_ms)
     }
     if (stalled)
         stall(outbox, in_flight);
+    if (counts)
+        outbox->rto_ms = doubled(outbox->rto_ms, 1, OUTBOX_RTO_MAX_MS);
     outbox->stalled += counts;
     tend_passed_over(outbox, now_ms);
 }
@@ -659,7 +663,8 @@ bool outbox_acknowledge(struct outbox *outbox, int64_t sequence, int64_t now_ms)
     const struct outbox_message *message = &outbox->messages[slot];
     if (message->state == OUTBOX_UNSENT)
         return false; /* the peer can't know it */
-    if (message->state == OUTBOX_FIRST_FLIGHT) {
+    /* Sent once, on this connection; it may be overdue. */
+    if (message->from == OUTBOX_UNSENT && message->sends == 1) {
         measure(outbox, now_ms - message->sent_ms);
         if (message->order > outbox->acked_order)
             outbox->acked_order = message->order;

@@ -56,7 +56,7 @@ enum {
     OUTBOX_RTT_START_MS = 100,
     OUTBOX_RTO_START_MS = 200,
     OUTBOX_RTO_GRANULARITY_MS = 10,
-    OUTBOX_RTO_MAX_MS = 1000,
+    OUTBOX_RTO_MAX_MS = 10000,
     OUTBOX_STALLED_PAUSE_MAX_MS =
         4000, /* between rounds, doubling from RTO while nothing at all comes back */
     OUTBOX_PASSED_OVER_PAUSE_MAX_MS = 60000

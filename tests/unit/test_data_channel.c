@@ -577,6 +577,35 @@ static void rto_follows_the_round_trip_times(void **state)
     assert_in_range(channel.outbox.rto_ms, 80, 130); /* about 29 and 4 times 19 */
 }
 
+/* What is resent can't be measured, so a timeout below the round trip would stay there for ever. */
+static void rto_rises_above_a_longer_round_trip(void **state)
+{
+    (void) state;
+    for (int i = 0; i < 20; i++) {
+        pass_messages(1);
+        for (int waited_ms = 0; waited_ms < 1200; waited_ms += 20) {
+            tick_to(now_ms + 20);
+            hear();
+        }
+        say_ack(i);
+    }
+    assert_in_range(stats().resent, 1, 5);
+    assert_in_range(channel.outbox.rto_ms, 1200, 2000);
+}
+
+/* Those that are overdue but were not sent again are as good a measure as any. */
+static void rto_is_measured_by_overdue_messages_too(void **state)
+{
+    (void) state;
+    pass_messages(50);
+    tick_to(now_ms + 250);
+    assert_in_range(hear_stream_data(), 1, 8);
+    now_ms += 50;
+    for (int i = 0; i < 50; i++)
+        say_ack(i);
+    assert_in_range(channel.outbox.rto_ms, 300, 400);
+}
+
 static void acknowledged_and_drained_are_known(void **state)
 {
     (void) state;
@@ -1096,6 +1125,8 @@ int main(void)
         TEST(service_messages_are_shown_and_block_nothing),
         TEST(pausing_stops_stream_data_but_not_acknowledgements),
         TEST(rto_follows_the_round_trip_times),
+        TEST(rto_rises_above_a_longer_round_trip),
+        TEST(rto_is_measured_by_overdue_messages_too),
         TEST(acknowledged_and_drained_are_known),
         TEST(a_message_acknowledged_while_it_is_resent_is_finished_and_freed),
         TEST(a_quiet_session_touches_little_memory),
