@@ -54,9 +54,10 @@ enum {
     PORT_HELD_CHUNKS = 832, /* 3.25 MiB: with the data channel's 11 MiB below 16 MiB a session */
     PORT_STREAM_HELD_MAX = 768 * PORT_CHUNK_SIZE, /* 3 MiB: a stalled target leaves room for others */
     PORT_STALL_MS = 30 * 1000,
-    PORT_STALL_CHECK_MS = 1000,      /* how soon to look again whether anybody waits */
-    PORT_STUCK_MS = 20 * 60 * 1000,  /* the service's idle time: a session where nothing moves is over by then */
-    PORT_TURN_MAX = 16 * 1024,       /* a full TLS record */
+    PORT_STALL_CHECK_MS = 1000, /* how soon to look again whether anybody waits */
+    PORT_STUCK_MS =
+        20 * 60 * 1000,        /* the service's idle time: a session where nothing moves is over by then */
+    PORT_TURN_MAX = 16 * 1024, /* a full TLS record */
     PORT_INTERACTIVE_MAX = 4 * 1024, /* a few screens' or rows' worth */
     PORT_WEIGHT_HALF_MS = 128,
     PORT_BUCKETS = 1024,
