@@ -297,8 +297,7 @@ int resolver_start(struct resolver *resolver, struct resolver_request *request, 
     memset(request, 0, sizeof *request);
     request->done = done;
     if (name[0] == '\0' || !str_copy(str_from(name), request->name, sizeof request->name)) {
-        return error_set(err, ERROR_INVALID, "resolve: a host name has 1 to %d characters",
-                         RESOLVER_NAME_SIZE - 1);
+        return error_set(err, ERROR_INVALID, "a host name has 1 to %d characters", RESOLVER_NAME_SIZE - 1);
     }
     if (ip_parse(str_from(name), &request->answer.addresses[0])) {
         request->answer.count = 1;
@@ -307,8 +306,8 @@ int resolver_start(struct resolver *resolver, struct resolver_request *request, 
     }
     struct resolver_job *job = job_of(resolver, name);
     if (job == NULL && resolver->waiting.count >= RESOLVER_WAITING_MAX) {
-        return error_set(err, ERROR_TOO_LARGE, "resolve %s: %d names are waiting for a name server already",
-                         name, RESOLVER_WAITING_MAX);
+        return error_set(err, ERROR_TOO_LARGE, "%d names are waiting for a name server already",
+                         RESOLVER_WAITING_MAX);
     }
     queue_append(job != NULL ? &job->asking : &resolver->waiting, request);
     start_waiting_jobs(resolver);
@@ -321,23 +320,23 @@ void resolver_cancel(struct resolver *resolver, struct resolver_request *request
     queue_remove(request);
 }
 
-int resolver_explain(const struct resolver_answer *answer, const char *name, struct error *err)
+int resolver_explain(const struct resolver_answer *answer, struct error *err)
 {
     switch (answer->failure) {
     case 0:
-        return error_set(err, ERROR_NOT_FOUND, "resolve %s: the name has no addresses", name);
+        return error_set(err, ERROR_NOT_FOUND, "the name has no addresses");
     case EAI_NONAME:
 #ifdef EAI_NODATA
 #if EAI_NODATA != EAI_NONAME
     case EAI_NODATA:
 #endif
 #endif
-        return error_set(err, ERROR_NOT_FOUND, "resolve %s: no such name", name);
+        return error_set(err, ERROR_NOT_FOUND, "no such name");
     case EAI_AGAIN:
-        return error_set(err, ERROR_UNAVAILABLE, "resolve %s: no name server gave an answer", name);
+        return error_set(err, ERROR_UNAVAILABLE, "no name server gave an answer");
     case EAI_SYSTEM:
-        return error_set(err, ERROR_SYSTEM, "resolve %s: %s", name, strerror(answer->system_error));
+        return error_set(err, ERROR_SYSTEM, "resolving the name: %s", strerror(answer->system_error));
     default:
-        return error_set(err, ERROR_UNAVAILABLE, "resolve %s: %s", name, gai_strerror(answer->failure));
+        return error_set(err, ERROR_UNAVAILABLE, "resolving the name: %s", gai_strerror(answer->failure));
     }
 }

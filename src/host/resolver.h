@@ -87,6 +87,6 @@ void resolver_cancel(struct resolver *resolver, struct resolver_request *request
 
 /* The reason an answer holds no addresses: ERROR_NOT_FOUND for a name that does not exist, ERROR_UNAVAILABLE
  * when no name server answered. */
-int resolver_explain(const struct resolver_answer *answer, const char *name, struct error *err);
+int resolver_explain(const struct resolver_answer *answer, struct error *err);
 
 #endif

@@ -216,7 +216,7 @@ func TestGuardAnswerThatChanges(t *testing.T) {
 	}
 	s.must(d.client.WaitFlag(agentmsg.ConnectToPortError, 0, 5*time.Second))
 	e := s.event("stream closed", map[string]any{"session": d.session.ID})
-	if why := fmt.Sprint(e["why"]); !strings.Contains(why, "169.254.170.2 may not be dialled: link-local") || e["target"] != "" {
+	if why := fmt.Sprint(e["why"]); !strings.Contains(why, "dial turncoat.example:"+s.remote.port+": 169.254.170.2:"+s.remote.port+": may not be dialled: link-local") || e["target"] != "" {
 		t.Errorf("logged as %v", e)
 	}
 	s.converse(d) // one of two addresses is good: that one is dialled
