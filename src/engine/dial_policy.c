@@ -118,6 +118,8 @@ static int parse_rule(struct str text, struct dial_rule *rule, struct error *err
         return error_set(err, ERROR_INVALID,
                          "rule \"%.*s\": \"%.*s\" is not a CIDR block (are bits set beyond the prefix?)",
                          STR_ARG(text), STR_ARG(target));
+    if (str_ends_with(target, ".")) /* a rooted name is the same name */
+        target.len--;
     if (!is_pattern(target))
         return error_set(err, ERROR_INVALID, "rule \"%.*s\": \"%.*s\" is not a host name or pattern",
                          STR_ARG(text), STR_ARG(target));
@@ -197,7 +199,7 @@ static bool rule_matches(const struct dial_rule *rule, struct str host, struct i
         return false;
     if (rule->pattern.len == 0)
         return ip_block_contains(rule->block, address);
-    if (str_ends_with(host, ".")) /* a rooted name is the same name */
+    if (str_ends_with(host, "."))
         host.len--;
     return pattern_matches(rule->pattern, host);
 }
