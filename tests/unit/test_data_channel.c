@@ -705,6 +705,71 @@ static void what_waits_before_the_pacer_is_what_it_allows(void **state)
     assert_int_equal(hear_stream_data(), DATA_CHANNEL_UNSENT_MAX);
 }
 
+static void pause_at_a_high_rate(void)
+{
+    struct data_channel_config config = usual();
+    struct data_channel_event event;
+
+    config.messages_per_second = 100;
+    config.burst_messages = 190;
+    begin(&config);
+    hear();
+    pass_messages(170);
+    say(AGENT_MESSAGE_PAUSE_PUBLICATION, 0, 0, "", 0);
+    assert_int_equal(next_event(&event), DATA_CHANNEL_EVENT_PAUSED);
+    assert_int_not_equal(next_event(&event), DATA_CHANNEL_EVENT_PAUSED);
+}
+
+/* As the service cuts off who is too fast; what the client still acknowledges does not undo the warning. */
+static void a_pause_before_the_end_of_the_connection_slows_down(void **state)
+{
+    struct data_channel_event event;
+
+    (void) state;
+    pause_at_a_high_rate();
+    assert_int_equal(channel.pacer.rate, 100);
+    say_ack(0);
+    assert_int_equal(next_event(&event), DATA_CHANNEL_EVENT_RESUMED);
+    next_event(&event);
+    tick_to(now_ms + 1000);
+    say_frame(WEBSOCKET_CLOSE,
+              "\x03\xe8"
+              "Bye",
+              5);
+    hear();
+    assert_int_equal(channel.pacer.rate, 50);
+}
+
+static void two_pauses_slow_down(void **state)
+{
+    (void) state;
+    pause_at_a_high_rate();
+    say(AGENT_MESSAGE_PAUSE_PUBLICATION, 0, 0, "", 0);
+    assert_int_equal(channel.pacer.rate, 50);
+}
+
+/* The client was away for a moment, as it is once an hour. */
+static void a_pause_that_ends_changes_nothing(void **state)
+{
+    struct data_channel_event event;
+
+    (void) state;
+    pause_at_a_high_rate();
+    say(AGENT_MESSAGE_START_PUBLICATION, 0, 0, "", 0);
+    assert_int_equal(next_event(&event), DATA_CHANNEL_EVENT_RESUMED);
+    next_event(&event);
+    cut();
+    assert_int_equal(channel.pacer.rate, 100);
+    /* Nor does one that nobody's rate can be the reason for. */
+    connect();
+    tick_to(now_ms + 5000);
+    say(AGENT_MESSAGE_PAUSE_PUBLICATION, 0, 0, "", 0);
+    next_event(&event);
+    next_event(&event);
+    cut();
+    assert_int_equal(channel.pacer.rate, 100);
+}
+
 /* ---- pitfalls ---- */
 
 /* The connection dies with acknowledgements under way; AWS's client ignores what it has processed. */
@@ -1132,6 +1197,9 @@ int main(void)
         TEST(a_quiet_session_touches_little_memory),
         TEST(the_pacer_counts_every_transmission_and_tells_when_to_ask_again),
         TEST(what_waits_before_the_pacer_is_what_it_allows),
+        TEST(a_pause_before_the_end_of_the_connection_slows_down),
+        TEST(two_pauses_slow_down),
+        TEST(a_pause_that_ends_changes_nothing),
         TEST(pitfall_1_ignored_resends_leave_the_window_and_are_given_up_after_ten),
         TEST(pitfall_1_a_message_that_was_lost_again_and_again_is_not_given_up),
         TEST(pitfall_1_a_full_window_of_ignored_messages_is_not_the_end),
