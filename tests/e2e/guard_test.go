@@ -28,6 +28,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // What the relay refuses and what it survives: hostile targets, sessions that can't start, its own death, a service that
@@ -194,6 +195,21 @@ func TestGuardBracketsAndBasicSessions(t *testing.T) {
 		if why := s.refused(name, nil); why == "" {
 			t.Errorf("%s: no reason", host)
 		}
+	}
+}
+
+// A name server that has no answer for IPv6 addresses, or a wrong one, does not make a name unreachable that has others.
+func TestGuardNameServerWithoutIPv6(t *testing.T) {
+	s := isolated(t, nil)
+	for name, code := range map[string]dnsmessage.RCode{"unwell.example": dnsmessage.RCodeServerFailure, "wrong.example": dnsmessage.RCodeNameError} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := s.in(t)
+			s.VPC.DNS.Set(name, netip.MustParseAddr(s.remote.host))
+			s.VPC.DNS.FailIPv6(name, code)
+			s.remote.host = name
+			s.converse(s.open(way{where: "remote"}))
+		})
 	}
 }
 
