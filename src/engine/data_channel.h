@@ -31,12 +31,12 @@
  * are acknowledged (pitfall 5). Handshake payloads obey the same rules; "not processed before the handshake
  * is complete" is the upper layer's: it does not consume.
  *
- * Resending. RTT and its variation are smoothed with 1/8 and 1/4 from messages that were sent once, overdue or
- * not; RTO = RTT + max(10 ms, 4 × variation), 200 ms at the start, 10 s at most (AWS's programs: 1 s; but they
- * resend only the oldest). It doubles when nothing comes back for a whole RTO, until the next measurement: what
- * was resent can't be measured. Overdue messages are resent, all of them (pitfall 10), oldest first. A flight
- * limit keeps one hiccup of the network from doubling the traffic: after such a silence 8 may be in flight, and
- * each acknowledgement allows one more.
+ * Resending. RTT and its variation are smoothed with 1/8 and 1/4, once a round trip, from messages that were sent
+ * once, overdue or not; RTO = RTT + max(10 ms, 4 × variation), 200 ms at the start, 10 s at most (AWS's programs:
+ * 1 s; but they resend only the oldest). It doubles when nothing comes back for a whole RTO, until the next
+ * measurement: what was resent can't be measured. Overdue messages are resent, all of them (pitfall 10), oldest
+ * first. A flight limit keeps one hiccup of the network from doubling the traffic: after such a silence 8 may be in
+ * flight, and each acknowledgement allows one more.
  *
  * A peer that does not acknowledge what it has processed (AWS's client, pitfall 1; config.peer_ignores_old).
  * A message resent on this connection, while one first sent after that was acknowledged, is "passed over": it

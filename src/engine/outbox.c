@@ -608,12 +608,16 @@ void outbox_end(struct outbox *outbox, int64_t now_ms)
 
 /* ---- acknowledgements ---- */
 
-static void measure(struct outbox *outbox, int64_t rtt_ms)
+/* Once a round trip: what is smoothed over eight messages of the same instant knows nothing of how round trips vary. */
+static void measure(struct outbox *outbox, int64_t rtt_ms, int64_t now_ms)
 {
     int64_t rtt_us = rtt_ms * MICROSECONDS;
     int64_t difference = outbox->rtt_us > rtt_us ? outbox->rtt_us - rtt_us : rtt_us - outbox->rtt_us;
     int64_t margin;
 
+    if (now_ms < outbox->measure_ms)
+        return;
+    outbox->measure_ms = now_ms + rtt_ms;
     outbox->rtt_variation_us = (3 * outbox->rtt_variation_us + difference) / 4;
     outbox->rtt_us = (7 * outbox->rtt_us + rtt_us) / 8;
     margin = 4 * outbox->rtt_variation_us;
@@ -665,7 +669,7 @@ bool outbox_acknowledge(struct outbox *outbox, int64_t sequence, int64_t now_ms)
         return false; /* the peer can't know it */
     /* Sent once, on this connection; it may be overdue. */
     if (message->from == OUTBOX_UNSENT && message->sends == 1) {
-        measure(outbox, now_ms - message->sent_ms);
+        measure(outbox, now_ms - message->sent_ms, now_ms);
         if (message->order > outbox->acked_order)
             outbox->acked_order = message->order;
     }

@@ -133,7 +133,8 @@ struct outbox {
     int64_t rtt_us;
     int64_t rtt_variation_us;
     int64_t rto_ms;
-    uint64_t given_up; /* counters for data_channel_stats */
+    int64_t measure_ms; /* not before: the next measurement */
+    uint64_t given_up;  /* counters for data_channel_stats */
     uint64_t sent;
     uint64_t resent;
     uint64_t acknowledged;

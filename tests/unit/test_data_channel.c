@@ -570,11 +570,29 @@ static void rto_follows_the_round_trip_times(void **state)
     }
     assert_in_range(channel.outbox.rto_ms, 50, 51); /* 40, and 10 at least */
     for (int i = 100; i < 140; i++) {
+        now_ms += 50; /* each is a round trip of its own */
         pass_messages(1);
         now_ms += i % 2 == 0 ? 10 : 48;
         say_ack(i);
     }
     assert_in_range(channel.outbox.rto_ms, 80, 130); /* about 29 and 4 times 19 */
+}
+
+/* Many acknowledgements of one moment say no more than one of them. */
+static void rto_knows_how_round_trips_vary(void **state)
+{
+    int sequence = 0;
+
+    (void) state;
+    for (int i = 0; i < 40; i++) {
+        pass_messages(50);
+        now_ms += i % 2 == 0 ? 190 : 40;
+        for (int n = 0; n < 50; n++)
+            say_ack(sequence++);
+        if (i >= 10)
+            assert_in_range(channel.outbox.rto_ms, 200, 600);
+    }
+    assert_int_equal(stats().resent, 0);
 }
 
 /* What is resent can't be measured, so a timeout below the round trip would stay there for ever. */
@@ -1190,6 +1208,7 @@ int main(void)
         TEST(service_messages_are_shown_and_block_nothing),
         TEST(pausing_stops_stream_data_but_not_acknowledgements),
         TEST(rto_follows_the_round_trip_times),
+        TEST(rto_knows_how_round_trips_vary),
         TEST(rto_rises_above_a_longer_round_trip),
         TEST(rto_is_measured_by_overdue_messages_too),
         TEST(acknowledged_and_drained_are_known),
