@@ -27,12 +27,13 @@ struct relay_target {
 };
 
 /* A connection whose stream is over: what was written may still be on its way, so it is read (and dropped) until the target
- * closes, for a while. */
+ * closes; for a while, or as long as it goes on taking what it was sent. */
 struct linger {
     struct tcp tcp;
     struct loop *loop;
     struct loop_timer timer;
     size_t dropped;
+    uint64_t acknowledged; /* when looked at last */
 };
 
 struct relay_session {
@@ -76,12 +77,7 @@ static void wake(struct relay_session *s)
 static const char *address_text(char out[ADDRESS_TEXT_SIZE], struct ip address, uint16_t port)
 {
     struct writer text = writer_of(out, ADDRESS_TEXT_SIZE);
-    if (address.version == IP_V6)
-        writer_char(&text, '[');
-    writer_ip(&text, address);
-    if (address.version == IP_V6)
-        writer_char(&text, ']');
-    writer_format(&text, ":%u", port);
+    writer_ip_port(&text, address, port);
     return writer_terminate(&text);
 }
 
@@ -94,9 +90,26 @@ static void linger_end(struct linger *linger)
     free(linger);
 }
 
+static void linger_on(struct linger *linger)
+{
+    loop_timer_set(linger->loop, &linger->timer, clock_after_ms(loop_now_ms(linger->loop), RELAY_LINGER_MS));
+}
+
 static void linger_expired(struct loop_timer *timer)
 {
-    linger_end(LOOP_OWNER(timer, struct linger, timer));
+    struct linger *linger = LOOP_OWNER(timer, struct linger, timer);
+    uint64_t before = linger->acknowledged;
+    if (tcp_is_delivering(&linger->tcp, &linger->acknowledged) && linger->acknowledged > before)
+        linger_on(linger);
+    else
+        linger_end(linger);
+}
+
+/* More than is worth dropping, from a target that has all it was sent: an aborted query's answer, say. */
+static bool says_too_much(struct linger *linger)
+{
+    uint64_t acknowledged;
+    return linger->dropped > RELAY_LINGER_DROP_MAX && !tcp_is_delivering(&linger->tcp, &acknowledged);
 }
 
 static void linger_changed(struct tcp *tcp)
@@ -106,7 +119,7 @@ static void linger_changed(struct tcp *tcp)
     size_t n;
     while ((n = tcp_read(tcp, dropped, sizeof dropped)) > 0)
         linger->dropped += n;
-    if (tcp->state != TCP_STATE_OPEN || tcp->read_ended || linger->dropped > RELAY_LINGER_DROP_MAX)
+    if (tcp->state != TCP_STATE_OPEN || tcp->read_ended || says_too_much(linger))
         linger_end(linger);
 }
 
@@ -128,7 +141,7 @@ static void linger_start(struct loop *loop, struct tcp *tcp)
         free(linger);
         return;
     }
-    loop_timer_set(loop, &linger->timer, clock_after_ms(loop_now_ms(loop), RELAY_LINGER_MS));
+    linger_on(linger);
 }
 
 /* ---- targets -------------------------------------------------------------------------------------------------- */

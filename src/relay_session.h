@@ -18,8 +18,8 @@
 #include "host/tcp.h"
 
 enum {
-    RELAY_LINGER_MS = 2000,            /* how long a closed target may take to read what it was sent */
-    RELAY_LINGER_DROP_MAX = 256 * 1024 /* bytes dropped meanwhile; a target that sends more is reset */
+    RELAY_LINGER_MS = 2000, /* a closed target has to take some of what it was sent each so often */
+    RELAY_LINGER_DROP_MAX = 256 * 1024 /* bytes dropped after that; a target that sends more is reset */
 };
 
 /* What all sessions of the process share. */

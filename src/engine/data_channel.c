@@ -147,8 +147,10 @@ static void go_up(struct data_channel *channel, int64_t now_ms)
 /* Sequence numbers, messages and acknowledgements that wait stay; what belonged to the websocket goes. */
 static void go_down(struct data_channel *channel, int64_t now_ms)
 {
-    (void) now_ms;
     channel->state = DATA_CHANNEL_DOWN;
+    if (channel->warned)
+        pacer_slow_down(&channel->pacer, now_ms);
+    channel->warned = false;
     outbox_disconnected(&channel->outbox);
     bytes_wipe(channel->plain, DATA_CHANNEL_PLAIN_SIZE);
     channel->plain_start = channel->plain_end = 0;
@@ -275,9 +277,16 @@ static void pause_sending(struct data_channel *channel, int64_t now_ms)
         show_later(channel, &(struct data_channel_event){.type = DATA_CHANNEL_EVENT_PAUSED});
     channel->paused = true;
     channel->stats.paused++;
-    /* Towards an agent it may say "too fast"; a client hears it when the agent is away. */
-    if (channel->config.role == DATA_CHANNEL_AGENT)
+    /* It says "too fast" or "the other end is away". In the first case the connection ends; in the second the pause does. */
+    if (channel->warned)
         pacer_slow_down(&channel->pacer, now_ms);
+    channel->warned = channel->config.role == DATA_CHANNEL_AGENT && pacer_is_fast(&channel->pacer, now_ms);
+}
+
+static void start_sending(struct data_channel *channel)
+{
+    channel->warned = false;
+    resume(channel);
 }
 
 static void queue_ack(struct data_channel *channel, const struct agent_message *message)
@@ -351,7 +360,7 @@ static void take_message(struct data_channel *channel, const struct websocket_ev
     else if (message.type == AGENT_MESSAGE_PAUSE_PUBLICATION)
         pause_sending(channel, now_ms);
     else if (message.type == AGENT_MESSAGE_START_PUBLICATION)
-        resume(channel);
+        start_sending(channel);
     else if (message.type == AGENT_MESSAGE_CHANNEL_CLOSED)
         show_message(channel, &message, DATA_CHANNEL_EVENT_CHANNEL_CLOSED);
     else

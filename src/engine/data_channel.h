@@ -31,10 +31,12 @@
  * are acknowledged (pitfall 5). Handshake payloads obey the same rules; "not processed before the handshake
  * is complete" is the upper layer's: it does not consume.
  *
- * Resending. RTT and its variation are smoothed with 1/8 and 1/4 from messages that were sent once; RTO = RTT
- * + max(10 ms, 4 × variation), 200 ms at the start, 1 s at most. Overdue messages are resent, all of them
- * (pitfall 10), oldest first. A flight limit keeps one hiccup of the network from doubling the traffic: when
- * nothing comes back for a whole RTO, 8 may be in flight, and each acknowledgement allows one more.
+ * Resending. RTT and its variation are smoothed with 1/8 and 1/4, once a round trip, from messages that were sent
+ * once, overdue or not; RTO = RTT + max(10 ms, 4 × variation), 200 ms at the start, 10 s at most (AWS's programs:
+ * 1 s; but they resend only the oldest). It doubles when nothing comes back for a whole RTO, until the next
+ * measurement: what was resent can't be measured. Overdue messages are resent, all of them (pitfall 10), oldest
+ * first. A flight limit keeps one hiccup of the network from doubling the traffic: after such a silence 8 may be in
+ * flight, and each acknowledgement allows one more.
  *
  * A peer that does not acknowledge what it has processed (AWS's client, pitfall 1; config.peer_ignores_old).
  * A message resent on this connection, while one first sent after that was acknowledged, is "passed over": it
@@ -51,7 +53,9 @@
  * unacknowledged messages, nothing new is sent until there is room: AWS's client loses its oldest at 10,000.
  *
  * Pausing. pause_publication stops stream data, new and resent; start_publication, stream data or an
- * acknowledgement from the peer starts it again. Acknowledgements always go.
+ * acknowledgement from the peer starts it again. Acknowledgements always go. An agent hears
+ * a pause when it was too fast (then the connection ends: half the rate from there on) and when the client is away
+ * (then start_publication follows: nothing to learn from).
  *
  * Holding (pitfall 3). AWS's client goes deaf if anything reaches it right after HandshakeComplete.
  * data_channel_hold, called right after sending that message: it goes, then neither stream data nor, for 20
@@ -310,6 +314,7 @@ struct data_channel {
     uint8_t ack_frame[OUTBOX_SLOT_HEADROOM + AGENT_MESSAGE_HEADER_SIZE + ACKNOWLEDGE_PAYLOAD_MAX];
 
     bool paused;
+    bool warned;          /* paused at a high rate, and not told to go on */
     int64_t urgent_below; /* unsent messages with lower numbers go as interactive ones */
     bool caller_waits[2]; /* send_room, by class, answered less than the window would take */
     bool holding;

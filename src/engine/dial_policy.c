@@ -118,6 +118,8 @@ static int parse_rule(struct str text, struct dial_rule *rule, struct error *err
         return error_set(err, ERROR_INVALID,
                          "rule \"%.*s\": \"%.*s\" is not a CIDR block (are bits set beyond the prefix?)",
                          STR_ARG(text), STR_ARG(target));
+    if (str_ends_with(target, ".")) /* a rooted name is the same name */
+        target.len--;
     if (!is_pattern(target))
         return error_set(err, ERROR_INVALID, "rule \"%.*s\": \"%.*s\" is not a host name or pattern",
                          STR_ARG(text), STR_ARG(target));
@@ -197,18 +199,14 @@ static bool rule_matches(const struct dial_rule *rule, struct str host, struct i
         return false;
     if (rule->pattern.len == 0)
         return ip_block_contains(rule->block, address);
-    if (str_ends_with(host, ".")) /* a rooted name is the same name */
+    if (str_ends_with(host, "."))
         host.len--;
     return pattern_matches(rule->pattern, host);
 }
 
-static int refuse(struct error *err, struct str host, struct ip address, uint16_t port, const char *why)
+static int refuse(struct error *err, const char *why)
 {
-    char memory[IP_TEXT_SIZE];
-    struct writer text = writer_of(memory, sizeof memory);
-    writer_ip(&text, address);
-    return error_set(err, ERROR_DENIED, "%.*s port %u: address %s may not be dialled: %s", STR_ARG(host),
-                     port, writer_terminate(&text), why);
+    return error_set(err, ERROR_DENIED, "may not be dialled: %s", why);
 }
 
 int dial_policy_check(const struct dial_policy *policy, struct str host, struct ip address, uint16_t port,
@@ -216,21 +214,20 @@ int dial_policy_check(const struct dial_policy *policy, struct str host, struct 
 {
     struct ip judged = unwrap_v4(address);
     if (port == 0)
-        return refuse(err, host, address, port, "port 0 is not a port");
+        return refuse(err, "port 0 is not a port");
     for (size_t i = 0; i < sizeof forbidden_blocks / sizeof forbidden_blocks[0]; i++)
         if (in_block(forbidden_blocks[i].block, judged))
-            return refuse(err, host, address, port, forbidden_blocks[i].why);
+            return refuse(err, forbidden_blocks[i].why);
     for (size_t i = 0; i < policy->subnet_count; i++) {
         struct ip_block subnet = policy->subnets[i];
         if (ip_block_among_first(subnet, judged, SUBNET_FIRST_RESERVED) ||
             (subnet.base.version == IP_V4 && ip_block_is_last(subnet, judged)))
-            return refuse(err, host, address, port,
-                          "it is one of the addresses AWS reserves in this task's subnet");
+            return refuse(err, "it is one of the addresses AWS reserves in this task's subnet");
     }
     if (policy->rule_count == 0)
         return 0;
     for (size_t i = 0; i < policy->rule_count; i++)
         if (rule_matches(&policy->rules[i], host, judged, port))
             return 0;
-    return refuse(err, host, address, port, "no rule of FUMIDAI_ALLOW matches this host, address and port");
+    return refuse(err, "no rule of FUMIDAI_ALLOW matches this host, address and port");
 }

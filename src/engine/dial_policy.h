@@ -59,8 +59,8 @@ int dial_policy_init(struct dial_policy *policy, struct str allow, struct error 
 /* A block of the subnet this task lives in, from the task's metadata. More than the maximum are ignored. */
 void dial_policy_add_subnet(struct dial_policy *policy, struct ip_block subnet);
 
-/* 0, or ERROR_DENIED with the rule named. `host` is what the session asked for, `address` what it resolved to
- * now. */
+/* 0, or ERROR_DENIED with the rule named ("may not be dialled: ..."; who asks says of what). `host` is what the
+ * session asked for, `address` what it resolved to now. */
 int dial_policy_check(const struct dial_policy *policy, struct str host, struct ip address, uint16_t port,
                       struct error *err);
 

@@ -54,6 +54,24 @@ static int parse_entry(struct str text, struct listen_entry *entry, struct error
     return 0;
 }
 
+static bool is_any(struct ip address)
+{
+    static const uint8_t zeroes[sizeof address.bytes];
+    return memcmp(address.bytes, zeroes, sizeof zeroes) == 0;
+}
+
+/* The kernel would refuse the second of two, each time the relay starts. */
+static bool is_taken(const struct listen_list *list, const struct listen_entry *entry)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const struct listen_entry *other = &list->entries[i];
+        if (other->port == entry->port &&
+            (ip_equal(other->address, entry->address) || is_any(other->address) || is_any(entry->address)))
+            return true;
+    }
+    return false;
+}
+
 static bool is_separator(char c)
 {
     return c == ',' || c == ' ' || c == '\t' || c == '\n';
@@ -73,6 +91,9 @@ int listen_list_parse(struct listen_list *list, struct str text, struct error *e
             int result = parse_entry(str_slice(text, at, end), &list->entries[list->count], err);
             if (result < 0)
                 return result;
+            if (is_taken(list, &list->entries[list->count]))
+                return error_set(err, ERROR_INVALID, "\"%.*s\": port %u is another entry's",
+                                 STR_ARG(str_slice(text, at, end)), list->entries[list->count].port);
             list->count++;
         }
         at = end + 1;

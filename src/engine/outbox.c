@@ -341,7 +341,9 @@ static int64_t doubled(int64_t pause_ms, unsigned times, int64_t max_ms)
 
 static int64_t resend_pause_ms(const struct outbox *outbox)
 {
-    return doubled(outbox->rto_ms, outbox->stalled, OUTBOX_STALLED_PAUSE_MAX_MS);
+    int64_t pause_ms = doubled(outbox->rto_ms, outbox->stalled, OUTBOX_STALLED_PAUSE_MAX_MS);
+
+    return pause_ms > outbox->rto_ms ? pause_ms : outbox->rto_ms;
 }
 
 /* Nothing came back for a whole RTO. Either all of it is lost or the network is slow: few at first. */
@@ -445,6 +447,8 @@ void outbox_tick(struct outbox *outbox, int64_t now_ms)
     }
     if (stalled)
         stall(outbox, in_flight);
+    if (counts)
+        outbox->rto_ms = doubled(outbox->rto_ms, 1, OUTBOX_RTO_MAX_MS);
     outbox->stalled += counts;
     tend_passed_over(outbox, now_ms);
 }
@@ -604,12 +608,16 @@ void outbox_end(struct outbox *outbox, int64_t now_ms)
 
 /* ---- acknowledgements ---- */
 
-static void measure(struct outbox *outbox, int64_t rtt_ms)
+/* Once a round trip: what is smoothed over eight messages of the same instant knows nothing of how round trips vary. */
+static void measure(struct outbox *outbox, int64_t rtt_ms, int64_t now_ms)
 {
     int64_t rtt_us = rtt_ms * MICROSECONDS;
     int64_t difference = outbox->rtt_us > rtt_us ? outbox->rtt_us - rtt_us : rtt_us - outbox->rtt_us;
     int64_t margin;
 
+    if (now_ms < outbox->measure_ms)
+        return;
+    outbox->measure_ms = now_ms + rtt_ms;
     outbox->rtt_variation_us = (3 * outbox->rtt_variation_us + difference) / 4;
     outbox->rtt_us = (7 * outbox->rtt_us + rtt_us) / 8;
     margin = 4 * outbox->rtt_variation_us;
@@ -659,8 +667,9 @@ bool outbox_acknowledge(struct outbox *outbox, int64_t sequence, int64_t now_ms)
     const struct outbox_message *message = &outbox->messages[slot];
     if (message->state == OUTBOX_UNSENT)
         return false; /* the peer can't know it */
-    if (message->state == OUTBOX_FIRST_FLIGHT) {
-        measure(outbox, now_ms - message->sent_ms);
+    /* Sent once, on this connection; it may be overdue. */
+    if (message->from == OUTBOX_UNSENT && message->sends == 1) {
+        measure(outbox, now_ms - message->sent_ms, now_ms);
         if (message->order > outbox->acked_order)
             outbox->acked_order = message->order;
     }

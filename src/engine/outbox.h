@@ -56,7 +56,7 @@ enum {
     OUTBOX_RTT_START_MS = 100,
     OUTBOX_RTO_START_MS = 200,
     OUTBOX_RTO_GRANULARITY_MS = 10,
-    OUTBOX_RTO_MAX_MS = 1000,
+    OUTBOX_RTO_MAX_MS = 10000,
     OUTBOX_STALLED_PAUSE_MAX_MS =
         4000, /* between rounds, doubling from RTO while nothing at all comes back */
     OUTBOX_PASSED_OVER_PAUSE_MAX_MS = 60000
@@ -133,7 +133,8 @@ struct outbox {
     int64_t rtt_us;
     int64_t rtt_variation_us;
     int64_t rto_ms;
-    uint64_t given_up; /* counters for data_channel_stats */
+    int64_t measure_ms; /* not before: the next measurement */
+    uint64_t given_up;  /* counters for data_channel_stats */
     uint64_t sent;
     uint64_t resent;
     uint64_t acknowledged;

@@ -219,12 +219,18 @@ void pacer_slow_down(struct pacer *pacer, int64_t now_ms)
     pacer->burst = halved(pacer->burst, pacer->full_burst);
 }
 
-bool pacer_closed_on(struct pacer *pacer, int64_t now_ms)
+bool pacer_is_fast(struct pacer *pacer, int64_t now_ms)
 {
     if (pacer->full_rate == 0)
         return false;
     advance(pacer, now_ms);
-    if ((uint64_t) pacer->window_sent * 100 < (uint64_t) pacer_window_limit(pacer) * PACER_HIGH_RATE_PERCENT)
+    return (uint64_t) pacer->window_sent * 100 >=
+           (uint64_t) pacer_window_limit(pacer) * PACER_HIGH_RATE_PERCENT;
+}
+
+bool pacer_closed_on(struct pacer *pacer, int64_t now_ms)
+{
+    if (!pacer_is_fast(pacer, now_ms))
         return false;
     pacer_slow_down(pacer, now_ms);
     return true;

@@ -18,7 +18,7 @@
  * Evenly spread means: in clumps of at least PACER_CLUMP_MS worth of messages, so that a bulk copy costs 250
  * wake-ups a second and not 1,000.
  *
- *            pacer_slow_down (pause_publication, or a close at a high rate)
+ *            pacer_slow_down (at a high rate pause_publication and then the end of the connection, or a close)
  *     FULL ─────────────────────────────────────────────► HALVED (again: a quarter, … down to the floor)
  *       ▲                                                     │
  *       └───── + 1/20 of the full rate every 10 s ────────────┘
@@ -47,9 +47,9 @@ enum {
     PACER_RATE_FLOOR_PART = 8,       /* halving stops at an eighth of what was configured */
     PACER_SLOW_DOWN_QUIET_MS = 2000, /* signals closer together than this are one */
     PACER_RECOVERY_STEP_MS = 10000,  /* then a twentieth of the configured rate comes back */
-    PACER_HIGH_RATE_PERCENT = 80,    /* a close counts as a signal when the window is fuller than this */
-    PACER_RATE_MAX = 1000000,        /* configured rates are cut to this; 0 is "no limit" */
-    PACER_UNLIMITED = 1 << 30        /* what pacer_allows answers without a limit */
+    PACER_HIGH_RATE_PERCENT = 80, /* pauses and closes count as signals when the window is fuller than this */
+    PACER_RATE_MAX = 1000000,     /* configured rates are cut to this; 0 is "no limit" */
+    PACER_UNLIMITED = 1 << 30     /* what pacer_allows answers without a limit */
 };
 
 struct pacer {
@@ -78,6 +78,8 @@ void pacer_sent(struct pacer *pacer, int64_t now_ms, enum pacer_class class, uin
 /* When to ask again: now if something may go, else the first moment at which that may have changed. */
 int64_t pacer_next_ms(struct pacer *pacer, int64_t now_ms, enum pacer_class class);
 
+/* Whether so much was sent in the last 2 s that it may be more than the service wants. */
+bool pacer_is_fast(struct pacer *pacer, int64_t now_ms);
 /* The service wants less: half of rate and burst. */
 void pacer_slow_down(struct pacer *pacer, int64_t now_ms);
 /* The service closed the websocket, and not as it does once an hour (1000, "Bye"; protocol.md, pitfall 20): a signal

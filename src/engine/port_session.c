@@ -606,13 +606,15 @@ void port_session_tick(struct port_session *ps, int64_t now_ms, bool others_wait
     *action = (struct port_action){.todo = PORT_TODO_NOTHING};
     if (now_ms < port_session_deadline(ps))
         return;
-    if (!others_wait) {
+    if (!others_wait && now_ms - stalled_since_ms(ps) < PORT_STUCK_MS) {
         ps->look_ms = now_ms + PORT_STALL_CHECK_MS;
         return;
     }
     *action = (struct port_action){.todo = PORT_TODO_RESET,
                                    .stream = ps->blocked,
-                                   .why = "the target took nothing for 30 s while other streams waited"};
+                                   .why = others_wait
+                                              ? "the target took nothing for 30 s while other streams waited"
+                                              : "the target took nothing for 20 min"};
     mourn(ps, ps->blocked, false);
 }
 

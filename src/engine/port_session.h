@@ -26,8 +26,9 @@
  * Slow targets. smux 1 has no window for each stream, so what a target does not take is held: at most
  * PORT_STREAM_HELD_MAX for one, PORT_HELD_CHUNKS for all. When that is full, receive takes no more input, the data
  * channel's own store fills and TCP pushes back. If a target has taken nothing for PORT_STALL_MS while others have to wait for
- * it, its stream is reset (pitfall 15); if nobody waits, it may take as long as it likes. Who waits stands behind, in the input
- * that is not taken: the caller looks ahead there (port_lookahead), since it is the only one who can. When all chunks are used, the
+ * it, its stream is reset (pitfall 15); if nobody waits, it may take PORT_STUCK_MS: that the session has ended may stand behind
+ * what is not read. Who waits stands behind, in the input that is not taken: the caller looks ahead there (port_lookahead),
+ * since it is the only one who can. When all chunks are used, the
  * one to blame is not the stream whose turn it is but the one that has taken nothing for the longest time.
  *
  * Turns. Streams that have something to send stand in one of two rings: interactive (it sent little lately) or bulk. Each
@@ -53,8 +54,10 @@ enum {
     PORT_HELD_CHUNKS = 832, /* 3.25 MiB: with the data channel's 11 MiB below 16 MiB a session */
     PORT_STREAM_HELD_MAX = 768 * PORT_CHUNK_SIZE, /* 3 MiB: a stalled target leaves room for others */
     PORT_STALL_MS = 30 * 1000,
-    PORT_STALL_CHECK_MS = 1000,      /* how soon to look again whether anybody waits */
-    PORT_TURN_MAX = 16 * 1024,       /* a full TLS record */
+    PORT_STALL_CHECK_MS = 1000, /* how soon to look again whether anybody waits */
+    PORT_STUCK_MS =
+        20 * 60 * 1000,        /* the service's idle time: a session where nothing moves is over by then */
+    PORT_TURN_MAX = 16 * 1024, /* a full TLS record */
     PORT_INTERACTIVE_MAX = 4 * 1024, /* a few screens' or rows' worth */
     PORT_WEIGHT_HALF_MS = 128,
     PORT_BUCKETS = 1024,
@@ -186,7 +189,7 @@ void port_session_disconnect(struct port_session *ps, int64_t now_ms, struct por
 
 /* The stream whose target holds up the others, PORT_NO_STREAM when none does. */
 uint16_t port_session_blocked_on(const struct port_session *ps);
-/* At the deadline the caller looks ahead: RESET of a target that has held others up for too long, else NOTHING. */
+/* At the deadline the caller looks ahead: RESET of a target that has held up others, or all, for too long; else NOTHING. */
 void port_session_tick(struct port_session *ps, int64_t now_ms, bool others_wait, struct port_action *action);
 int64_t port_session_deadline(const struct port_session *ps);
 

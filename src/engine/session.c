@@ -490,6 +490,9 @@ static bool own_event(struct session *s, int64_t now_ms, struct session_event *e
         port_session_tick(&s->port, now_ms, others_wait(s), &event->port);
         if (event->port.todo != PORT_TODO_NOTHING)
             event->type = SESSION_EVENT_PORT;
+        /* The rest is not for the connection that it would open. */
+        if (event->type != SESSION_EVENT_NONE && s->port.mode != PORT_MULTIPLEXED)
+            session_end(s, now_ms, true, str_from(event->port.why));
     }
     return event->type != SESSION_EVENT_NONE;
 }

@@ -18,9 +18,6 @@
  * The end. Nothing is read from targets any more, but what was said before still arrives: at the client, over another
  * connection if need be, and at targets. SESSION_DRAIN_MS at most.
  *
- * Witnesses. A client of AWS's does not acknowledge what it has processed before (pitfall 1), and on a quiet session nothing
- * newer shows that it has. Then one smux NOP is sent, whose acknowledgement ends the resending.
- *
  * Witnesses. A client of AWS's does not acknowledge again what it has processed before (pitfall 1), and on a quiet session
  * nothing newer shows that it has. Then one smux NOP is sent, whose acknowledgement ends the resending.
  *

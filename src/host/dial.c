@@ -65,22 +65,32 @@ static void stop_everything(struct dial *dial)
     }
 }
 
+static void name_target(const char *host, uint16_t port, struct error *err)
+{
+    bool is_v6 = strchr(host, ':') != NULL;
+    error_prefix(err, "dial %s%s%s:%u: ", is_v6 ? "[" : "", host, is_v6 ? "]" : "", port);
+}
+
 /* The last thing a callback does: the owner may close us. */
 static void finish(struct dial *dial)
 {
     stop_everything(dial);
     if (dial->fd < 0) {
-        error_prefix(&dial->err, "dial %s:%u: ", dial->host, dial->request.port);
+        name_target(dial->host, dial->request.port, &dial->err);
     }
     dial->done(dial, dial->owner);
 }
 
+/* With the address in front, unless that is what was asked for. */
 static void note_reason(struct dial *dial, size_t index, const char *reason)
 {
     struct writer before = dial->reasons;
-    writer_text(&dial->reasons, before.len > 0 ? "; " : "");
-    writer_ip_port(&dial->reasons, dial->resolving.answer.addresses[index], dial->request.port);
-    writer_text(&dial->reasons, ": ");
+    struct ip literal;
+    if (!ip_parse(str_from(dial->host), &literal)) {
+        writer_text(&dial->reasons, before.len > 0 ? "; " : "");
+        writer_ip_port(&dial->reasons, dial->resolving.answer.addresses[index], dial->request.port);
+        writer_text(&dial->reasons, ": ");
+    }
     writer_text(&dial->reasons, reason);
     if (dial->reasons.failed || dial->reasons.len == dial->reasons.capacity) {
         dial->reasons = before; /* one of many that did not fit; the first ones tell enough */
@@ -263,7 +273,7 @@ static void resolved(struct resolver_request *resolving)
 {
     struct dial *dial = LOOP_OWNER(resolving, struct dial, resolving);
     if (resolving->answer.count == 0) {
-        resolver_explain(&resolving->answer, dial->host, &dial->err);
+        resolver_explain(&resolving->answer, &dial->err);
         finish(dial);
         return;
     }
@@ -277,7 +287,9 @@ int dial_start(struct dial **dial, const struct network *network, const struct d
     *dial = NULL;
     struct dial *made = calloc(1, sizeof *made);
     if (made == NULL) {
-        return error_set(err, ERROR_SYSTEM, "dial %s:%u: out of memory", request->host, request->port);
+        error_set(err, ERROR_SYSTEM, "out of memory");
+        name_target(request->host, request->port, err);
+        return ERROR_SYSTEM;
     }
     made->loop = network->loop;
     made->resolver = network->resolver;
@@ -295,6 +307,7 @@ int dial_start(struct dial **dial, const struct network *network, const struct d
     loop_timer_init(&made->next_address, next_address_is_due);
     int result = resolver_start(network->resolver, &made->resolving, request->host, resolved, err);
     if (result != 0) {
+        name_target(request->host, request->port, err);
         free(made);
         return result;
     }

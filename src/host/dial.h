@@ -40,7 +40,8 @@ int dial_start(struct dial **dial, const struct network *network, const struct d
                void (*done)(struct dial *dial, void *owner), void *owner, struct error *err);
 
 /* After done: the socket (the caller's from now on) and the address it reached; or a negative code with
- * "dial db.internal:5432: 10.0.1.5:5432: Connection refused; [fd00::1]:5432: Network is unreachable".
+ * "dial db.internal:5432: 10.0.1.5:5432: Connection refused; [fd00::1]:5432: Network is unreachable",
+ * or for a literal address "dial 10.0.1.5:5432: Connection refused".
  * ERROR_DENIED when `permit` refused every address, ERROR_NOT_FOUND when the name has none, ERROR_TIMEOUT,
  * else ERROR_UNAVAILABLE. */
 int dial_take(struct dial *dial, struct ip *address, struct error *err);

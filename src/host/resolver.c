@@ -20,8 +20,9 @@ enum { THREAD_STACK_BYTES = 96 * 1024 };
 
 /* What a thread works on; nothing of the caller's. */
 struct resolver_job {
-    struct resolver *resolver; /* the thread touches only the lock, `finished` and the event descriptor */
-    struct resolver_request *request; /* the loop's side only; null once cancelled */
+    struct resolver *resolver;    /* the thread touches only the lock, `finished` and the event descriptor */
+    struct resolver_queue asking; /* the loop's side only, as is `next_running` */
+    struct resolver_job *next_running;
     struct resolver_job *next;
     void (*look_up)(const char *name, struct resolver_answer *answer);
     struct resolver_answer answer;
@@ -93,6 +94,11 @@ static void ask_c_library(const char *name, struct resolver_answer *answer)
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
     answer->failure = getaddrinfo(name, NULL, &hints, &list);
+    if (answer->failure !=
+        0) { /* musl's fails whole when a name server fails for IPv6 addresses only, as some do */
+        hints.ai_family = AF_INET;
+        answer->failure = getaddrinfo(name, NULL, &hints, &list);
+    }
     answer->system_error = answer->failure == EAI_SYSTEM ? errno : 0;
     if (answer->failure != 0) {
         return;
@@ -142,7 +148,6 @@ static int start_thread(struct resolver_job *job)
 
 static void deliver_later(struct resolver *resolver, struct resolver_request *request)
 {
-    request->job = NULL;
     queue_append(&resolver->answered, request);
     loop_hook_queue(resolver->loop, &resolver->hook);
 }
@@ -153,14 +158,15 @@ static void start_job(struct resolver *resolver, struct resolver_request *reques
     int reason = ENOMEM;
     if (job != NULL) {
         job->resolver = resolver;
-        job->request = request;
         job->look_up = resolver->look_up;
         memcpy(job->name, request->name, sizeof job->name);
-        request->job = job;
         reason = start_thread(job);
     }
     if (reason == 0) {
         resolver->running++;
+        job->next_running = resolver->jobs;
+        resolver->jobs = job;
+        queue_append(&job->asking, request);
         return;
     }
     free(job);
@@ -169,13 +175,47 @@ static void start_job(struct resolver *resolver, struct resolver_request *reques
     deliver_later(resolver, request);
 }
 
+static struct resolver_job *job_of(const struct resolver *resolver, const char *name)
+{
+    struct resolver_job *job = resolver->jobs;
+    while (job != NULL && strcmp(job->name, name) != 0) {
+        job = job->next_running;
+    }
+    return job;
+}
+
 static void start_waiting_jobs(struct resolver *resolver)
 {
-    while (resolver->running < RESOLVER_THREADS_MAX && resolver->waiting.first != NULL) {
+    while (resolver->waiting.first != NULL) {
         struct resolver_request *request = resolver->waiting.first;
+        struct resolver_job *job = job_of(resolver, request->name);
+        if (job == NULL && resolver->running == RESOLVER_THREADS_MAX) {
+            return;
+        }
         queue_remove(request);
-        start_job(resolver, request);
+        if (job != NULL) {
+            queue_append(&job->asking, request);
+        } else {
+            start_job(resolver, request);
+        }
     }
+}
+
+static void end_job(struct resolver *resolver, struct resolver_job *job)
+{
+    struct resolver_job **link = &resolver->jobs;
+    while (*link != job) {
+        link = &(*link)->next_running;
+    }
+    *link = job->next_running;
+    resolver->running--;
+    while (job->asking.first != NULL) {
+        struct resolver_request *request = job->asking.first;
+        queue_remove(request);
+        request->answer = job->answer;
+        deliver_later(resolver, request);
+    }
+    free(job);
 }
 
 static void collect_finished_jobs(struct loop_watch *watch, uint32_t events)
@@ -191,12 +231,7 @@ static void collect_finished_jobs(struct loop_watch *watch, uint32_t events)
     pthread_mutex_unlock(&resolver->lock);
     while (job != NULL) {
         struct resolver_job *next = job->next;
-        if (job->request != NULL) {
-            job->request->answer = job->answer;
-            deliver_later(resolver, job->request);
-        }
-        free(job);
-        resolver->running--;
+        end_job(resolver, job);
         job = next;
     }
     start_waiting_jobs(resolver);
@@ -267,19 +302,19 @@ int resolver_start(struct resolver *resolver, struct resolver_request *request, 
     memset(request, 0, sizeof *request);
     request->done = done;
     if (name[0] == '\0' || !str_copy(str_from(name), request->name, sizeof request->name)) {
-        return error_set(err, ERROR_INVALID, "resolve: a host name has 1 to %d characters",
-                         RESOLVER_NAME_SIZE - 1);
+        return error_set(err, ERROR_INVALID, "a host name has 1 to %d characters", RESOLVER_NAME_SIZE - 1);
     }
     if (ip_parse(str_from(name), &request->answer.addresses[0])) {
         request->answer.count = 1;
         deliver_later(resolver, request);
         return 0;
     }
-    if (resolver->waiting.count >= RESOLVER_WAITING_MAX) {
-        return error_set(err, ERROR_TOO_LARGE, "resolve %s: %d names are waiting for a name server already",
-                         name, RESOLVER_WAITING_MAX);
+    struct resolver_job *job = job_of(resolver, name);
+    if (job == NULL && resolver->waiting.count >= RESOLVER_WAITING_MAX) {
+        return error_set(err, ERROR_TOO_LARGE, "%d names are waiting for a name server already",
+                         RESOLVER_WAITING_MAX);
     }
-    queue_append(&resolver->waiting, request);
+    queue_append(job != NULL ? &job->asking : &resolver->waiting, request);
     start_waiting_jobs(resolver);
     return 0;
 }
@@ -288,29 +323,25 @@ void resolver_cancel(struct resolver *resolver, struct resolver_request *request
 {
     (void) resolver;
     queue_remove(request);
-    if (request->job != NULL) {
-        request->job->request = NULL;
-        request->job = NULL;
-    }
 }
 
-int resolver_explain(const struct resolver_answer *answer, const char *name, struct error *err)
+int resolver_explain(const struct resolver_answer *answer, struct error *err)
 {
     switch (answer->failure) {
     case 0:
-        return error_set(err, ERROR_NOT_FOUND, "resolve %s: the name has no addresses", name);
+        return error_set(err, ERROR_NOT_FOUND, "the name has no addresses");
     case EAI_NONAME:
 #ifdef EAI_NODATA
 #if EAI_NODATA != EAI_NONAME
     case EAI_NODATA:
 #endif
 #endif
-        return error_set(err, ERROR_NOT_FOUND, "resolve %s: no such name", name);
+        return error_set(err, ERROR_NOT_FOUND, "no such name");
     case EAI_AGAIN:
-        return error_set(err, ERROR_UNAVAILABLE, "resolve %s: no name server gave an answer", name);
+        return error_set(err, ERROR_UNAVAILABLE, "no name server gave an answer");
     case EAI_SYSTEM:
-        return error_set(err, ERROR_SYSTEM, "resolve %s: %s", name, strerror(answer->system_error));
+        return error_set(err, ERROR_SYSTEM, "resolving the name: %s", strerror(answer->system_error));
     default:
-        return error_set(err, ERROR_UNAVAILABLE, "resolve %s: %s", name, gai_strerror(answer->failure));
+        return error_set(err, ERROR_UNAVAILABLE, "resolving the name: %s", gai_strerror(answer->failure));
     }
 }

@@ -3,7 +3,8 @@
  *
  * The C library's getaddrinfo blocks for as long as name servers are silent, so it runs in detached threads
  * with small stacks and all signals blocked, at most RESOLVER_THREADS_MAX at once; further requests wait in
- * the order they came. A thread gets its own copy of the name and keeps nothing of the caller's: a cancelled
+ * the order they came. A name that is being looked up is not looked up once more: one whose name server is silent takes one
+ * thread, however many ask for it, and leaves the others to other names. A thread gets its own copy of the name and keeps nothing of the caller's: a cancelled
  * request is forgotten at once, its thread ends whenever getaddrinfo does. Time limits are the caller's:
  * cancel. Literal addresses are answered without a thread, still from the loop, never from inside
  * resolver_start.
@@ -46,8 +47,7 @@ struct resolver_request {
     char name[RESOLVER_NAME_SIZE];
     void (*done)(struct resolver_request *request); /* may start, cancel and release anything */
     struct resolver_answer answer;                  /* valid in done */
-    struct resolver_job *job;                       /* being looked up */
-    struct resolver_queue *queue;                   /* waiting for a thread, or answered and not yet told */
+    struct resolver_queue *queue; /* waiting for a thread, being looked up, or answered and not yet told */
     struct resolver_request *next;
     struct resolver_request *previous;
 };
@@ -63,7 +63,8 @@ struct resolver {
     struct loop_watch watch;
     struct loop_hook hook;
     int event_fd;
-    unsigned running; /* threads */
+    unsigned running;          /* threads */
+    struct resolver_job *jobs; /* theirs */
     struct resolver_queue waiting;
     struct resolver_queue answered;
     /* What a thread runs; tests put their own in place of getaddrinfo (a name whose answer changes, one that never
@@ -86,6 +87,6 @@ void resolver_cancel(struct resolver *resolver, struct resolver_request *request
 
 /* The reason an answer holds no addresses: ERROR_NOT_FOUND for a name that does not exist, ERROR_UNAVAILABLE
  * when no name server answered. */
-int resolver_explain(const struct resolver_answer *answer, const char *name, struct error *err);
+int resolver_explain(const struct resolver_answer *answer, struct error *err);
 
 #endif

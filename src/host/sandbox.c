@@ -147,9 +147,20 @@ static int install_filter(struct error *err)
     return 0;
 }
 
+/* A thousand connections are one session's due, and 1,024 descriptors what processes are often given to begin with. */
+static void allow_descriptors(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    (void) setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int sandbox_enter(struct error *err)
 {
     struct rlimit none = {0, 0};
+    allow_descriptors();
     int result = leave_root(err);
     if (result == 0)
         result = drop_capabilities(err);

@@ -6,6 +6,8 @@
  *   - system calls: a seccomp filter that knows what an event loop of sockets needs. Starting programs, tracing, mounting,
  *     loading code, changing identity, and opening files for writing are refused with EPERM; so is everything that is not
  *     on the list. Reading files stays possible: the resolver reads /etc/hosts and /etc/resolv.conf anew for each name.
+ *
+ * And what it could not have later: as many descriptors as its hard limit allows.
  */
 #ifndef FUMIDAI_HOST_SANDBOX_H
 #define FUMIDAI_HOST_SANDBOX_H

@@ -1,6 +1,8 @@
 #include "host/tcp.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -156,6 +158,15 @@ void tcp_end_write(struct tcp *tcp)
         tcp->writable = false;
         end_if_both_ended(tcp);
     }
+}
+
+bool tcp_is_delivering(const struct tcp *tcp, uint64_t *acknowledged)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    (void) getsockopt(tcp->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len); /* failed or old: nothing */
+    *acknowledged = info.tcpi_bytes_acked;
+    return info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0;
 }
 
 int tcp_error(const struct tcp *tcp, struct error *err)

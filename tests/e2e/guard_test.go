@@ -28,6 +28,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // What the relay refuses and what it survives: hostile targets, sessions that can't start, its own death, a service that
@@ -197,6 +198,21 @@ func TestGuardBracketsAndBasicSessions(t *testing.T) {
 	}
 }
 
+// A name server that has no answer for IPv6 addresses, or a wrong one, does not make a name unreachable that has others.
+func TestGuardNameServerWithoutIPv6(t *testing.T) {
+	s := isolated(t, nil)
+	for name, code := range map[string]dnsmessage.RCode{"unwell.example": dnsmessage.RCodeServerFailure, "wrong.example": dnsmessage.RCodeNameError} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := s.in(t)
+			s.VPC.DNS.Set(name, netip.MustParseAddr(s.remote.host))
+			s.VPC.DNS.FailIPv6(name, code)
+			s.remote.host = name
+			s.converse(s.open(way{where: "remote"}))
+		})
+	}
+}
+
 // A name that means something else at the stream's dial than it did at the probe is judged anew.
 func TestGuardAnswerThatChanges(t *testing.T) {
 	s := isolated(t, nil)
@@ -216,7 +232,7 @@ func TestGuardAnswerThatChanges(t *testing.T) {
 	}
 	s.must(d.client.WaitFlag(agentmsg.ConnectToPortError, 0, 5*time.Second))
 	e := s.event("stream closed", map[string]any{"session": d.session.ID})
-	if why := fmt.Sprint(e["why"]); !strings.Contains(why, "169.254.170.2 may not be dialled: link-local") || e["target"] != "" {
+	if why := fmt.Sprint(e["why"]); !strings.Contains(why, "dial turncoat.example:"+s.remote.port+": 169.254.170.2:"+s.remote.port+": may not be dialled: link-local") || e["target"] != "" {
 		t.Errorf("logged as %v", e)
 	}
 	s.converse(d) // one of two addresses is good: that one is dialled

@@ -719,6 +719,41 @@ func testUnreadTarget(t *testing.T, unread int, limit time.Duration) {
 	s.wantBounded(before)
 }
 
+// A client that closes after its last byte, a target that reads slowly and says something meanwhile: it still gets all.
+func TestSessionSlowTargetAfterTheEnd(t *testing.T) {
+	const n = 1_000_000
+	t.Parallel()
+	s := newSite(t, nil)
+	got := make(chan int, 1)
+	s.remote = s.serve(func(c net.Conn) {
+		_ = c.(*net.TCPConn).SetReadBuffer(16384)
+		total, piece := 0, make([]byte, 20_000)
+		for {
+			k, err := c.Read(piece)
+			if total += k; err != nil {
+				break
+			}
+			_, _ = c.Write(make([]byte, 10_000)) // it may be no longer read, but that is no reason to break the connection
+			time.Sleep(100 * time.Millisecond)
+		}
+		if total > 0 { // the relay's probe says nothing
+			got <- total
+		}
+	})
+	d := s.open(way{where: "remote"})
+	c, err := d.dial()
+	s.must(err)
+	_, err = io.CopyN(c, noise(1), n)
+	s.must(err)
+	s.must(c.Close())
+	s.inTime(30*time.Second, "the rest", func() error {
+		if total := <-got; total != n {
+			return fmt.Errorf("the target has got %d bytes of %d", total, n)
+		}
+		return nil
+	})
+}
+
 // Both directions full at once: neither end reads before it has written everything.
 func TestSessionBothDirectionsFull(t *testing.T) {
 	const n = 30_000_000

@@ -570,11 +570,58 @@ static void rto_follows_the_round_trip_times(void **state)
     }
     assert_in_range(channel.outbox.rto_ms, 50, 51); /* 40, and 10 at least */
     for (int i = 100; i < 140; i++) {
+        now_ms += 50; /* each is a round trip of its own */
         pass_messages(1);
         now_ms += i % 2 == 0 ? 10 : 48;
         say_ack(i);
     }
     assert_in_range(channel.outbox.rto_ms, 80, 130); /* about 29 and 4 times 19 */
+}
+
+/* Many acknowledgements of one moment say no more than one of them. */
+static void rto_knows_how_round_trips_vary(void **state)
+{
+    int sequence = 0;
+
+    (void) state;
+    for (int i = 0; i < 40; i++) {
+        pass_messages(50);
+        now_ms += i % 2 == 0 ? 190 : 40;
+        for (int n = 0; n < 50; n++)
+            say_ack(sequence++);
+        if (i >= 10)
+            assert_in_range(channel.outbox.rto_ms, 200, 600);
+    }
+    assert_int_equal(stats().resent, 0);
+}
+
+/* What is resent can't be measured, so a timeout below the round trip would stay there for ever. */
+static void rto_rises_above_a_longer_round_trip(void **state)
+{
+    (void) state;
+    for (int i = 0; i < 20; i++) {
+        pass_messages(1);
+        for (int waited_ms = 0; waited_ms < 1200; waited_ms += 20) {
+            tick_to(now_ms + 20);
+            hear();
+        }
+        say_ack(i);
+    }
+    assert_in_range(stats().resent, 1, 5);
+    assert_in_range(channel.outbox.rto_ms, 1200, 2000);
+}
+
+/* Those that are overdue but were not sent again are as good a measure as any. */
+static void rto_is_measured_by_overdue_messages_too(void **state)
+{
+    (void) state;
+    pass_messages(50);
+    tick_to(now_ms + 250);
+    assert_in_range(hear_stream_data(), 1, 8);
+    now_ms += 50;
+    for (int i = 0; i < 50; i++)
+        say_ack(i);
+    assert_in_range(channel.outbox.rto_ms, 300, 400);
 }
 
 static void acknowledged_and_drained_are_known(void **state)
@@ -674,6 +721,71 @@ static void what_waits_before_the_pacer_is_what_it_allows(void **state)
     assert_int_equal(data_channel_send_room(&channel, now_ms, PACER_BULK), 0);
     assert_int_equal(data_channel_send(&channel, now_ms, PACER_BULK, "x", 1), 0);
     assert_int_equal(hear_stream_data(), DATA_CHANNEL_UNSENT_MAX);
+}
+
+static void pause_at_a_high_rate(void)
+{
+    struct data_channel_config config = usual();
+    struct data_channel_event event;
+
+    config.messages_per_second = 100;
+    config.burst_messages = 190;
+    begin(&config);
+    hear();
+    pass_messages(170);
+    say(AGENT_MESSAGE_PAUSE_PUBLICATION, 0, 0, "", 0);
+    assert_int_equal(next_event(&event), DATA_CHANNEL_EVENT_PAUSED);
+    assert_int_not_equal(next_event(&event), DATA_CHANNEL_EVENT_PAUSED);
+}
+
+/* As the service cuts off who is too fast; what the client still acknowledges does not undo the warning. */
+static void a_pause_before_the_end_of_the_connection_slows_down(void **state)
+{
+    struct data_channel_event event;
+
+    (void) state;
+    pause_at_a_high_rate();
+    assert_int_equal(channel.pacer.rate, 100);
+    say_ack(0);
+    assert_int_equal(next_event(&event), DATA_CHANNEL_EVENT_RESUMED);
+    next_event(&event);
+    tick_to(now_ms + 1000);
+    say_frame(WEBSOCKET_CLOSE,
+              "\x03\xe8"
+              "Bye",
+              5);
+    hear();
+    assert_int_equal(channel.pacer.rate, 50);
+}
+
+static void two_pauses_slow_down(void **state)
+{
+    (void) state;
+    pause_at_a_high_rate();
+    say(AGENT_MESSAGE_PAUSE_PUBLICATION, 0, 0, "", 0);
+    assert_int_equal(channel.pacer.rate, 50);
+}
+
+/* The client was away for a moment, as it is once an hour. */
+static void a_pause_that_ends_changes_nothing(void **state)
+{
+    struct data_channel_event event;
+
+    (void) state;
+    pause_at_a_high_rate();
+    say(AGENT_MESSAGE_START_PUBLICATION, 0, 0, "", 0);
+    assert_int_equal(next_event(&event), DATA_CHANNEL_EVENT_RESUMED);
+    next_event(&event);
+    cut();
+    assert_int_equal(channel.pacer.rate, 100);
+    /* Nor does one that nobody's rate can be the reason for. */
+    connect();
+    tick_to(now_ms + 5000);
+    say(AGENT_MESSAGE_PAUSE_PUBLICATION, 0, 0, "", 0);
+    next_event(&event);
+    next_event(&event);
+    cut();
+    assert_int_equal(channel.pacer.rate, 100);
 }
 
 /* ---- pitfalls ---- */
@@ -1096,11 +1208,17 @@ int main(void)
         TEST(service_messages_are_shown_and_block_nothing),
         TEST(pausing_stops_stream_data_but_not_acknowledgements),
         TEST(rto_follows_the_round_trip_times),
+        TEST(rto_knows_how_round_trips_vary),
+        TEST(rto_rises_above_a_longer_round_trip),
+        TEST(rto_is_measured_by_overdue_messages_too),
         TEST(acknowledged_and_drained_are_known),
         TEST(a_message_acknowledged_while_it_is_resent_is_finished_and_freed),
         TEST(a_quiet_session_touches_little_memory),
         TEST(the_pacer_counts_every_transmission_and_tells_when_to_ask_again),
         TEST(what_waits_before_the_pacer_is_what_it_allows),
+        TEST(a_pause_before_the_end_of_the_connection_slows_down),
+        TEST(two_pauses_slow_down),
+        TEST(a_pause_that_ends_changes_nothing),
         TEST(pitfall_1_ignored_resends_leave_the_window_and_are_given_up_after_ten),
         TEST(pitfall_1_a_message_that_was_lost_again_and_again_is_not_given_up),
         TEST(pitfall_1_a_full_window_of_ignored_messages_is_not_the_end),

@@ -86,6 +86,8 @@ static const struct {
 } with_allow[] = {
     {"warehouse.internal:5439", "warehouse.internal", "10.0.9.9", 5439, true},
     {"warehouse.internal:5439", "WAREHOUSE.internal.", "10.0.9.9", 5439, true},
+    {"Warehouse.internal.:5439", "warehouse.internal", "10.0.9.9", 5439, true},
+    {"*.internal.", "warehouse.internal.", "10.0.9.9", 5439, true},
     {"warehouse.internal:5439", "warehouse.internal", "10.0.9.9", 5440, false},
     {"warehouse.internal:5439", "warehouse.internal.evil", "10.0.9.9", 5439, false},
     {"*.internal:5432-5439", "a.b.internal", "10.0.9.9", 5432, true},
@@ -129,6 +131,7 @@ static void refuses_malformed_rules_by_name(void **state)
         {"10.0.0.1/8", "not a CIDR block"},    {"ho st!", "\"st!\" is not a host name"},
         {"[fd12::/16", "want HOST"},           {"[fd12::/16]x", "want HOST"},
         {"[fd12::/16]:", "want HOST"},         {"http://x", "is neither a port"},
+        {".", "is not a host name"},
     };
     (void) state;
     for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++) {

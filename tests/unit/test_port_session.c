@@ -595,6 +595,25 @@ static void a_stalled_target_that_nobody_waits_for_may_take_its_time(void **stat
     assert_int_equal(action.todo, PORT_TODO_RESET);
 }
 
+/* What is not read for its sake may say that the session has ended long ago. */
+static void a_target_that_takes_nothing_for_20_minutes_is_given_up(void **state)
+{
+    struct rig *rig = *state;
+    struct port_action action;
+    uint16_t stuck = open_stream(rig, 3);
+    fill_up(rig, 3, PORT_STREAM_HELD_MAX);
+    feed_frame(rig, SMUX_PSH, 3, "x", 1);
+    assert_int_equal(step(rig), PORT_TODO_NOTHING);
+    port_session_tick(&rig->ps, NOW_MS + PORT_STUCK_MS - 1, false, &action);
+    assert_int_equal(action.todo, PORT_TODO_NOTHING);
+    port_session_tick(&rig->ps, port_session_deadline(&rig->ps), false, &action);
+    assert_int_equal(action.todo, PORT_TODO_RESET);
+    assert_int_equal(action.stream, stuck);
+    assert_string_equal(action.why, "the target took nothing for 20 min");
+    assert_int_equal(step(rig), PORT_TODO_NOTHING); /* the rest for it is dropped */
+    assert_int_equal(rig->input_len, 0);
+}
+
 static void looks_ahead_for_streams_that_wait(void **state)
 {
     struct rig *rig = *state;
@@ -807,6 +826,7 @@ int main(void)
         TEST(never_holds_more_than_its_memory),
         TEST(pitfall_15_a_stalled_target_is_reset_when_others_wait),
         TEST(a_stalled_target_that_nobody_waits_for_may_take_its_time),
+        TEST(a_target_that_takes_nothing_for_20_minutes_is_given_up),
         TEST(looks_ahead_for_streams_that_wait),
         TEST(pitfall_15_the_one_that_takes_nothing_is_reset_and_not_the_one_that_waits),
         TEST(streams_take_turns),

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -111,14 +112,22 @@ static void literals_need_no_thread_and_are_told_later_too(void **state)
     assert_int_equal(atomic_load(&looking_up), 0);
 }
 
+/* A name for each, so that each takes a thread. */
+static int start_slow(struct resolver_request *request, size_t number, struct error *err)
+{
+    char name[16];
+    snprintf(name, sizeof name, "slow%zu", number);
+    return resolver_start(&resolver, request, name, count_answer, err);
+}
+
 static void names_beyond_the_threads_wait_their_turn(void **state)
 {
     (void) state;
     enum { NAMES = RESOLVER_THREADS_MAX + 5 };
     struct resolver_request requests[NAMES];
     told = 0;
-    for (int i = 0; i < NAMES; i++) {
-        assert_int_equal(resolver_start(&resolver, &requests[i], "slow.internal", count_answer, NULL), 0);
+    for (size_t i = 0; i < NAMES; i++) {
+        assert_int_equal(start_slow(&requests[i], i, NULL), 0);
     }
     assert_int_equal(resolver_busy(&resolver), RESOLVER_THREADS_MAX);
     assert_int_equal(resolver.waiting.count, 5);
@@ -131,6 +140,33 @@ static void names_beyond_the_threads_wait_their_turn(void **state)
     assert_int_equal(atomic_load(&looking_up), NAMES);
 }
 
+/* One dead name server must not keep other names waiting. */
+static void a_name_is_looked_up_once_for_all_who_ask(void **state)
+{
+    (void) state;
+    enum { ASKING = 3 * RESOLVER_THREADS_MAX };
+    struct resolver_request requests[ASKING];
+    struct resolver_request other;
+    told = 0;
+    for (int i = 0; i < ASKING; i++) {
+        assert_int_equal(resolver_start(&resolver, &requests[i], "slow.internal", count_answer, NULL), 0);
+    }
+    assert_int_equal(resolver_busy(&resolver), 1);
+    assert_int_equal(resolver_start(&resolver, &other, "db.internal", count_answer, NULL), 0);
+    wait_until_told(1);
+    assert_string_equal(address_text(&other.answer, 0), "10.0.0.11");
+    resolver_cancel(&resolver, &requests[1]);
+    atomic_store(&release_slow, 1);
+    wait_until_told(ASKING);
+    assert_string_equal(address_text(&requests[0].answer, 0), "10.0.0.13");
+    assert_string_equal(address_text(&requests[ASKING - 1].answer, 0), "10.0.0.13");
+    assert_int_equal(atomic_load(&looking_up), 2);
+    told = 0; /* over: the next is a new one */
+    assert_int_equal(resolver_start(&resolver, &requests[0], "slow.internal", count_answer, NULL), 0);
+    wait_until_told(1);
+    assert_int_equal(atomic_load(&looking_up), 3);
+}
+
 static void a_cancelled_request_is_not_told(void **state)
 {
     (void) state;
@@ -138,8 +174,8 @@ static void a_cancelled_request_is_not_told(void **state)
     struct resolver_request requests[NAMES];
     struct resolver_request literal;
     told = 0;
-    for (int i = 0; i < NAMES; i++) {
-        resolver_start(&resolver, &requests[i], "slow.internal", count_answer, NULL);
+    for (size_t i = 0; i < NAMES; i++) {
+        start_slow(&requests[i], i, NULL);
     }
     resolver_start(&resolver, &literal, "10.0.0.1", count_answer, NULL);
     resolver_cancel(&resolver, &literal);
@@ -185,14 +221,14 @@ static void bad_names_and_a_full_queue_are_refused(void **state)
     memset(name, 'a', sizeof name);
     name[RESOLVER_NAME_SIZE] = '\0';
     assert_int_equal(resolver_start(&resolver, &requests[0], "", count_answer, &err), ERROR_INVALID);
-    assert_string_equal(err.text, "resolve: a host name has 1 to 253 characters");
+    assert_string_equal(err.text, "a host name has 1 to 253 characters");
     assert_int_equal(resolver_start(&resolver, &requests[0], name, count_answer, &err), ERROR_INVALID);
     size_t last = RESOLVER_THREADS_MAX + RESOLVER_WAITING_MAX;
     for (size_t i = 0; i < last; i++) {
-        assert_int_equal(resolver_start(&resolver, &requests[i], "slow", count_answer, &err), 0);
+        assert_int_equal(start_slow(&requests[i], i, &err), 0);
     }
-    assert_int_equal(resolver_start(&resolver, &requests[last], "slow", count_answer, &err), ERROR_TOO_LARGE);
-    assert_string_equal(err.text, "resolve slow: 1024 names are waiting for a name server already");
+    assert_int_equal(start_slow(&requests[last], last, &err), ERROR_TOO_LARGE);
+    assert_string_equal(err.text, "1024 names are waiting for a name server already");
     for (size_t i = 0; i <= last; i++) {
         resolver_cancel(&resolver, &requests[i]);
     }
@@ -206,16 +242,16 @@ static void failures_are_explained(void **state)
         int code;
         const char *text;
     } cases[] = {
-        {{.failure = EAI_NONAME}, ERROR_NOT_FOUND, "resolve db.internal: no such name"},
-        {{.failure = EAI_AGAIN}, ERROR_UNAVAILABLE, "resolve db.internal: no name server gave an answer"},
-        {{.failure = 0}, ERROR_NOT_FOUND, "resolve db.internal: the name has no addresses"},
+        {{.failure = EAI_NONAME}, ERROR_NOT_FOUND, "no such name"},
+        {{.failure = EAI_AGAIN}, ERROR_UNAVAILABLE, "no name server gave an answer"},
+        {{.failure = 0}, ERROR_NOT_FOUND, "the name has no addresses"},
         {{.failure = EAI_SYSTEM, .system_error = EPERM},
          ERROR_SYSTEM,
-         "resolve db.internal: Operation not permitted"},
+         "resolving the name: Operation not permitted"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct error err = ERROR_INIT;
-        assert_int_equal(resolver_explain(&cases[i].answer, "db.internal", &err), cases[i].code);
+        assert_int_equal(resolver_explain(&cases[i].answer, &err), cases[i].code);
         assert_string_equal(err.text, cases[i].text);
     }
 }
@@ -242,6 +278,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_name_is_answered_from_the_loop, setup, teardown),
         cmocka_unit_test_setup_teardown(literals_need_no_thread_and_are_told_later_too, setup, teardown),
         cmocka_unit_test_setup_teardown(names_beyond_the_threads_wait_their_turn, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_name_is_looked_up_once_for_all_who_ask, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cancelled_request_is_not_told, setup, teardown),
         cmocka_unit_test_setup_teardown(an_answer_may_cancel_another_that_has_come, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_names_and_a_full_queue_are_refused, setup, teardown),

@@ -818,6 +818,27 @@ static void basic_disconnects_by_flag(void **state)
     assert_int_equal(rig->event.port.todo, PORT_TODO_DIAL);
 }
 
+/* Its rest must not go to the connection that the next data would open. */
+static void basic_ends_with_a_target_that_takes_nothing_for_20_minutes(void **state)
+{
+    static uint8_t bytes[1000];
+    struct rig *rig = *state;
+    struct port_action action;
+    start(rig, SESSION_PORT_LOCAL_FORWARDING);
+    open_session(rig, "1.1.69.0", "");
+    assert_int_equal(pump(rig), SESSION_EVENT_PORT);
+    port_session_connected(&rig->session.port, rig->event.port.stream, rig->now_ms, &action);
+    for (int i = 0; i < PORT_STREAM_HELD_MAX / 1000 + 10; i++) {
+        client_says(rig, PAYLOAD_OUTPUT, bytes, sizeof bytes);
+        while (pump(rig) == SESSION_EVENT_PORT)
+            port_session_wrote(&rig->session.port, rig->now_ms, 0);
+    }
+    rig->now_ms += PORT_STUCK_MS;
+    assert_int_equal(pump(rig), SESSION_EVENT_PORT);
+    assert_int_equal(rig->event.port.todo, PORT_TODO_RESET);
+    expect_over(rig, true, "the target took nothing for 20 min");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -845,6 +866,7 @@ int main(void)
         TEST(basic_dials_first_and_holds_its_tongue_for_a_while),
         TEST(basic_once_ends_with_its_target),
         TEST(basic_disconnects_by_flag),
+        TEST(basic_ends_with_a_target_that_takes_nothing_for_20_minutes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@ type DNS struct {
 	mu      sync.Mutex
 	names   map[string]func(n int) []netip.Addr
 	queries map[string]int
+	failing map[string]dnsmessage.RCode // for IPv6 addresses
 }
 
 // Set makes a name stand for addresses.
@@ -32,6 +33,13 @@ func (d *DNS) SetFunc(name string, answer func(n int) []netip.Addr) {
 	d.names[strings.ToLower(name)] = answer
 }
 
+// FailIPv6 makes queries for IPv6 addresses of a name fail, as they do at some name servers; those for IPv4 are answered.
+func (d *DNS) FailIPv6(name string, code dnsmessage.RCode) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failing[strings.ToLower(name)] = code
+}
+
 // Queries is how often an address of the name has been asked for.
 func (d *DNS) Queries(name string) int {
 	d.mu.Lock()
@@ -43,7 +51,8 @@ func (d *DNS) Queries(name string) int {
 func (d *DNS) Close() error { return d.conn.Close() }
 
 func serveDNS(ns *NetNS, address netip.Addr) (*DNS, error) {
-	d := &DNS{self: address, names: map[string]func(int) []netip.Addr{}, queries: map[string]int{}}
+	d := &DNS{self: address, names: map[string]func(int) []netip.Addr{}, queries: map[string]int{},
+		failing: map[string]dnsmessage.RCode{}}
 	err := ns.Do(func() (err error) {
 		d.conn, err = net.ListenPacket("udp", netip.AddrPortFrom(address, 53).String())
 		return err
@@ -79,10 +88,16 @@ func (d *DNS) answer(query []byte) ([]byte, error) {
 		return m.Pack()
 	}
 	q := m.Questions[0]
-	addresses, known := d.lookup(strings.ToLower(strings.TrimSuffix(q.Name.String(), ".")), q.Type)
+	name := strings.ToLower(strings.TrimSuffix(q.Name.String(), "."))
+	addresses, known := d.lookup(name, q.Type)
 	if !known {
 		m.RCode = dnsmessage.RCodeNameError
 	}
+	d.mu.Lock()
+	if code, fails := d.failing[name]; fails && q.Type == dnsmessage.TypeAAAA {
+		m.RCode = code
+	}
+	d.mu.Unlock()
 	header := dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1}
 	for _, a := range addresses {
 		switch {
