@@ -51,7 +51,7 @@ amd64_MACHINE := -fcf-protection=none
 
 # Link-time optimisation of one partition: 14 KB. Objects carry code, too, for what reads them (`make lint`, ar).
 LTO       := -flto -ffat-lto-objects -flto-partition=one
-# -Oz where gcc has it (12 and later): another 3 KB.
+# -Oz where gcc has it (12 and later): another 3 KB. (There is a gcc: third_party/bearssl.mk sees to it before this counts.)
 SMALL     := $(shell echo 'int x;' | gcc -Oz -c -x c -o /dev/null - 2>/dev/null && echo -Oz || echo -Os)
 
 define product

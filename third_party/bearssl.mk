@@ -6,8 +6,8 @@ BEARSSL_ORIG  := bearssl_0.6+dfsg.1.orig.tar.xz
 BEARSSL_FILES := bearssl_0.6+dfsg.1-3.dsc bearssl_0.6+dfsg.1-3.debian.tar.xz $(BEARSSL_ORIG)
 
 # Its sources are known only once they are unpacked. Make makes what it includes, and then starts over: now the wildcard
-# finds them. (Debian has no patches for it; its part of the package says so, and is kept beside it.)
-$(CACHE)/bearssl.mk: third_party/pins third_party/fetch third_party/bearssl.mk | $(call deps,build)
+# finds them, and the Makefile's questions to the compiler have an answer on a machine that had none before. (Debian has no patches for it; its part of the package says so, and is kept beside it.)
+$(CACHE)/bearssl.mk: third_party/pins third_party/fetch third_party/bearssl.mk | $(call deps,build native)
 	$(Q)for file in $(BEARSSL_FILES); do third_party/fetch $$file $(CACHE) || exit 1; done
 	$(Q)rm -rf $(BEARSSL) && tar -C $(CACHE) -xf $(CACHE)/$(BEARSSL_ORIG)
 	$(Q)echo "# BearSSL is unpacked beside this file." >$@

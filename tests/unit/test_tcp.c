@@ -10,6 +10,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -143,6 +145,14 @@ static void a_full_socket_says_when_there_is_room(void **state)
     close(far);
 }
 
+/* qemu-user hands TCP_INFO through as a number. */
+static bool has_tcp_info(int fd)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && len > sizeof(int);
+}
+
 static void knows_what_is_still_on_its_way(void **state)
 {
     (void) state;
@@ -151,6 +161,11 @@ static void knows_what_is_still_on_its_way(void **state)
     int far = open_pair(&tcp);
     size_t written = 0, now;
     uint64_t before, after;
+    if (!has_tcp_info(far)) {
+        tcp_close(&tcp);
+        close(far);
+        skip();
+    }
     while ((now = tcp_write(&tcp, bytes, sizeof bytes)) > 0)
         written += now;
     tcp_end_write(&tcp);
