@@ -190,7 +190,21 @@ func (t *transcript) interrupt(cmd *exec.Cmd, key string) {
 	var status *exec.ExitError
 	if err := t.finish(cmd, "the tunnel"); err != nil && !errors.As(err, &status) { // 130 and the like are no failures here
 		t.err = err
+		return
 	}
+	for try := 0; try < 50 && !strings.Contains(t.output(), `"session ended"`); try++ { // it takes a moment to get there
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// output is what the task has logged.
+func (t *transcript) output() string {
+	for _, task := range t.ECS.Tasks(nil) {
+		if task.ID() == t.task {
+			return task.Output()
+		}
+	}
+	return ""
 }
 
 // speed runs a command for what it prints: how much, and how fast.

@@ -71,11 +71,10 @@ func TestSeveralTasks(t *testing.T) {
 			c, err := busy.connect(d)
 			busy.must(err)
 			other := short.open(way{where: "remote"})
-			time.Sleep(3 * time.Second)
-			short.must(other.client.Terminate())
 
 			never.wantAlone(2)
 			busy.must(ask(c, 100_000, 100_000, 0x700))
+			short.must(other.client.Terminate())
 			short.wantAlone(1)
 			busy.must(ask(c, 100_000, 100_000, 0x701))
 			if got := *busy.task.State().LastStatus; got != "RUNNING" {
