@@ -119,7 +119,7 @@ func (r *race) visit(scaleFirst bool) *ecs.Task {
 		overwritten := r.wasOverwritten(asked)
 		r.again = r.again || overwritten
 		if !asked.IsZero() && (!overwritten || try > 2) {
-			r.Fatalf("after scale --tasks=1 there is no way in: %v", err)
+			r.Fatalf("after scale --tasks=1 at %v there is no way in: %v", asked.Format("05.000"), err)
 		}
 	}
 }
@@ -160,6 +160,9 @@ func (r *race) tunnel(limited context.Context, task *ecs.Task) (io.ReadWriteClos
 	return c, err
 }
 
+// noted is by how much the order in which calls arrive, which is noted, can differ from that in which they take effect.
+const noted = 50 * time.Millisecond
+
 // wasOverwritten tells whether the first task has set the count after it had looked, and the visitor between the two: ECS
 // has no conditional update, so that nothing but asking again helps him.
 func (r *race) wasOverwritten(asked time.Time) bool {
@@ -173,7 +176,7 @@ func (r *race) wasOverwritten(asked time.Time) bool {
 		}
 	}
 	for _, c := range r.Edge.Recorder.Calls(func(c edge.Record) bool { return c.Action == "UpdateService" && c.Task == "" }) {
-		if !asked.IsZero() && c.Time.After(asked) && c.Time.After(looked) && c.Time.Before(set) {
+		if !asked.IsZero() && c.Time.After(asked) && c.Time.After(looked.Add(-noted)) && c.Time.Before(set.Add(noted)) {
 			return true
 		}
 	}
