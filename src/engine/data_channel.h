@@ -53,9 +53,9 @@
  * unacknowledged messages, nothing new is sent until there is room: AWS's client loses its oldest at 10,000.
  *
  * Pausing. pause_publication stops stream data, new and resent; start_publication, stream data or an
- * acknowledgement from the peer starts it again. Acknowledgements always go. An agent hears
- * a pause when it was too fast (then the connection ends: half the rate from there on) and when the client is away
- * (then start_publication follows: nothing to learn from).
+ * acknowledgement from the peer starts it again. Acknowledgements always go. An agent hears a pause when it was
+ * too fast (then the connection ends: half the rate from there on) and when the client is away (then
+ * start_publication follows: nothing to learn from).
  *
  * Holding (pitfall 3). AWS's client goes deaf if anything reaches it right after HandshakeComplete.
  * data_channel_hold, called right after sending that message: it goes, then neither stream data nor, for 20

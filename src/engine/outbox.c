@@ -342,7 +342,6 @@ static int64_t doubled(int64_t pause_ms, unsigned times, int64_t max_ms)
 static int64_t resend_pause_ms(const struct outbox *outbox)
 {
     int64_t pause_ms = doubled(outbox->rto_ms, outbox->stalled, OUTBOX_STALLED_PAUSE_MAX_MS);
-
     return pause_ms > outbox->rto_ms ? pause_ms : outbox->rto_ms;
 }
 

@@ -28,8 +28,8 @@
  * channel's own store fills and TCP pushes back. If a target has taken nothing for PORT_STALL_MS while others have to wait for
  * it, its stream is reset (pitfall 15); if nobody waits, it may take PORT_STUCK_MS: that the session has ended may stand behind
  * what is not read. Who waits stands behind, in the input that is not taken: the caller looks ahead there (port_lookahead),
- * since it is the only one who can. When all chunks are used, the
- * one to blame is not the stream whose turn it is but the one that has taken nothing for the longest time.
+ * since it is the only one who can. When all chunks are used, the one to blame is not the stream whose turn it is but the one
+ * that has taken nothing for the longest time.
  *
  * Turns. Streams that have something to send stand in one of two rings: interactive (it sent little lately) or bulk. Each
  * turn is one read of at most PORT_TURN_MAX bytes; then the stream goes to the end of the ring. A stream counts as

@@ -94,8 +94,8 @@ static void ask_c_library(const char *name, struct resolver_answer *answer)
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
     answer->failure = getaddrinfo(name, NULL, &hints, &list);
-    if (answer->failure !=
-        0) { /* musl's fails whole when a name server fails for IPv6 addresses only, as some do */
+    if (answer->failure != 0) {
+        /* Some name servers fail for IPv6 addresses only, with any status; musl's then fails as a whole. */
         hints.ai_family = AF_INET;
         answer->failure = getaddrinfo(name, NULL, &hints, &list);
     }
