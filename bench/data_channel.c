@@ -13,7 +13,7 @@
 #include <time.h>
 
 #include "base/sha256.h"
-#include "engine/data_channel.h"
+#include "channel/data_channel.h"
 
 enum { WIRE_SIZE = 256 * 1024, CHUNK = 16 * 1024, DATA_SIZE = 64 * 1024 };
 

@@ -4,14 +4,15 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "config.h"
-#include "health.h"
 #include "host/console.h"
 #include "host/log.h"
 #include "host/relro.h"
 #include "host/signals.h"
-#include "keeper.h"
-#include "relay.h"
+#include "keeper/health.h"
+#include "keeper/keeper.h"
+#include "relay/relay.h"
+#include "settings/config.h"
+#include "wire/ipc.h"
 
 enum { TEXT_SIZE = 64 * 1024 /* holds the longest page of help and the README's tables */ };
 

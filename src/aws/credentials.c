@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "aws/environment.h"
 #include "base/bytes.h"
+#include "base/env.h"
 #include "base/json.h"
 #include "base/time.h"
 

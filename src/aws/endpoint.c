@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "aws/environment.h"
 #include "base/bytes.h"
+#include "base/env.h"
 #include "wire/url.h"
 
 enum { PORT_HTTP = 80, PORT_HTTPS = 443 };

@@ -2,7 +2,7 @@
  * A control channel whose service says anything at any time, over connections that come and go. What it sends is well-formed
  * all the same, deadlines are kept, and no table grows beyond its size.
  */
-#include "engine/control_channel.h"
+#include "channel/control_channel.h"
 
 #include <stdlib.h>
 #include <string.h>

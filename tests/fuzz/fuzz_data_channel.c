@@ -4,7 +4,7 @@
  * upper layer does, and how much time passes. Whatever happens: no payload is delivered twice or out of order, the wire
  * carries frames, and the deadline moves on.
  */
-#include "engine/data_channel.h"
+#include "channel/data_channel.h"
 
 #include <stdlib.h>
 #include <string.h>

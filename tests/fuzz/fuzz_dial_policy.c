@@ -1,5 +1,5 @@
 /* FUMIDAI_ALLOW and addresses: a link-local address is refused whatever the rules and the host are. */
-#include "engine/dial_policy.h"
+#include "tunnel/dial_policy.h"
 
 #include <stdlib.h>
 #include <string.h>

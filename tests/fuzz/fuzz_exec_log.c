@@ -1,5 +1,5 @@
 /* A hostile agent log in hostile pieces: whole or cut, it says the same; counts stay sane. */
-#include "engine/exec_log.h"
+#include "lifecycle/exec_log.h"
 
 #include <stdlib.h>
 

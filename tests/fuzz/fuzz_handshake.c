@@ -1,5 +1,5 @@
 /* HandshakeResponse of a hostile client. */
-#include "engine/handshake.h"
+#include "tunnel/handshake.h"
 
 #include <stdlib.h>
 #include <string.h>

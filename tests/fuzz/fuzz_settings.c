@@ -1,5 +1,5 @@
 /* Arguments and environment nobody would write. What is taken is written so that it is taken the same again. */
-#include "config.h"
+#include "settings/config.h"
 
 #include <stdlib.h>
 #include <string.h>

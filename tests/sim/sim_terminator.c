@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/terminator.h"
+#include "lifecycle/terminator.h"
 
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)

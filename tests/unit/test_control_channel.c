@@ -1,4 +1,4 @@
-#include "engine/control_channel.h"
+#include "channel/control_channel.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

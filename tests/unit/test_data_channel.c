@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "engine/data_channel.h"
+#include "channel/data_channel.h"
 
 enum { HEARD_MAX = 20000, PAYLOAD = AGENT_MESSAGE_STREAM_PAYLOAD_MAX, FAR_MS = 1000000 };
 

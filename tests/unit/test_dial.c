@@ -15,10 +15,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "host/dial.h"
 #include "host/loop.h"
-#include "host/resolver.h"
 #include "lib/peer.h"
+#include "net/dial.h"
+#include "net/resolver.h"
 
 static struct loop loop;
 static struct resolver resolver;

@@ -1,4 +1,4 @@
-#include "engine/dial_policy.h"
+#include "tunnel/dial_policy.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

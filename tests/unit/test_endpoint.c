@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "aws/environment.h"
+#include "base/env.h"
 #include "lib/guard.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])

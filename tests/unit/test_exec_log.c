@@ -1,4 +1,4 @@
-#include "engine/exec_log.h"
+#include "lifecycle/exec_log.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

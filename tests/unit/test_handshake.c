@@ -1,4 +1,4 @@
-#include "engine/handshake.h"
+#include "tunnel/handshake.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

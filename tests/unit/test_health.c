@@ -1,4 +1,4 @@
-#include "health.h"
+#include "keeper/health.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

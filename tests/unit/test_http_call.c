@@ -11,12 +11,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "host/http_call.h"
 #include "host/loop.h"
-#include "host/resolver.h"
-#include "host/trust.h"
 #include "lib/peer.h"
 #include "lib/test_certificates.h"
+#include "net/http_call.h"
+#include "net/resolver.h"
+#include "net/trust.h"
 
 static struct loop loop;
 static struct resolver resolver;

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "engine/inbox.h"
+#include "channel/inbox.h"
 
 static struct inbox inbox;
 static void *memory;

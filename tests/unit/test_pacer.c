@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "engine/pacer.h"
+#include "channel/pacer.h"
 #include "sim/lib/dice.h"
 
 enum { RATE = 960, BURST = 512, LIMIT = 2 * RATE, HISTORY = 1 << 16 };

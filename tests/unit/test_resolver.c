@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "host/resolver.h"
+#include "net/resolver.h"
 
 static struct loop loop;
 static struct resolver resolver;

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
-#include "base/generator.h"
+#include "base/prng.h"
 #include "base/sha256.h"
 #include "lib/guard.h"
 

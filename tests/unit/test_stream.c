@@ -14,11 +14,11 @@
 #include <unistd.h>
 
 #include "host/loop.h"
-#include "host/resolver.h"
-#include "host/stream.h"
-#include "host/trust.h"
 #include "lib/peer.h"
 #include "lib/test_certificates.h"
+#include "net/resolver.h"
+#include "net/stream.h"
+#include "net/trust.h"
 #include "wire/proxy.h"
 
 static struct loop loop;

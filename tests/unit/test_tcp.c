@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 #include "host/loop.h"
-#include "host/resolver.h"
-#include "host/tcp.h"
 #include "lib/peer.h"
+#include "net/resolver.h"
+#include "net/tcp.h"
 
 static struct loop loop;
 static struct resolver resolver;

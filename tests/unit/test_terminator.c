@@ -1,4 +1,4 @@
-#include "engine/terminator.h"
+#include "lifecycle/terminator.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "host/trust.h"
-#include "host/trust_anchors.h"
 #include "lib/test_certificates.h"
+#include "net/trust.h"
+#include "net/trust_anchors.h"
 
 static struct trust trust;
 static char path[] = "/tmp/fumidai-bundle-XXXXXX";

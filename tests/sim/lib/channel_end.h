@@ -5,7 +5,7 @@
 #ifndef FUMIDAI_TESTS_SIM_CHANNEL_END_H
 #define FUMIDAI_TESTS_SIM_CHANNEL_END_H
 
-#include "engine/data_channel.h"
+#include "channel/data_channel.h"
 #include "sim/lib/gateway.h"
 
 struct channel_end {

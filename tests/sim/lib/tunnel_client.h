@@ -5,7 +5,7 @@
 #ifndef FUMIDAI_TESTS_SIM_TUNNEL_CLIENT_H
 #define FUMIDAI_TESTS_SIM_TUNNEL_CLIENT_H
 
-#include "engine/data_channel.h"
+#include "channel/data_channel.h"
 #include "sim/lib/aws_client.h"
 #include "sim/lib/play.h"
 #include "sim/lib/wire_end.h"

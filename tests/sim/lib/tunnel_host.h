@@ -5,9 +5,9 @@
 #ifndef FUMIDAI_TESTS_SIM_TUNNEL_HOST_H
 #define FUMIDAI_TESTS_SIM_TUNNEL_HOST_H
 
-#include "engine/session.h"
 #include "sim/lib/play.h"
 #include "sim/lib/wire_end.h"
+#include "tunnel/agent.h"
 
 struct tunnel_host {
     struct session session;

@@ -5,7 +5,7 @@
 #ifndef FUMIDAI_TESTS_SIM_WIRE_END_H
 #define FUMIDAI_TESTS_SIM_WIRE_END_H
 
-#include "engine/data_channel.h"
+#include "channel/data_channel.h"
 #include "sim/lib/gateway.h"
 
 enum { WIRE_END_PENDING = 16384 };

@@ -1,0 +1,53 @@
+#include "base/backoff.h"
+
+const struct retry_policy RETRY_CALLS = {.first_ms = 250, .cap_ms = 10000, .throttled_ms = 2000};
+const struct retry_policy RETRY_RECONNECT = {.first_ms = 900, .cap_ms = 30000, .throttled_ms = 5000};
+const struct retry_policy RETRY_RESUME = {.first_ms = 100, .cap_ms = 5000, .throttled_ms = 2000};
+
+void retry_start(struct retry *retry, const struct retry_policy *policy, int64_t deadline_ms)
+{
+    *retry = (struct retry){.policy = policy, .deadline_ms = deadline_ms, .failures = 0};
+}
+
+void retry_succeed(struct retry *retry)
+{
+    retry->failures = 0;
+}
+
+static uint64_t window_ms(const struct retry *retry)
+{
+    uint64_t window = retry->policy->first_ms;
+    for (uint32_t i = 0; i < retry->failures && window < retry->policy->cap_ms; i++) {
+        window *= 2;
+    }
+    return window < retry->policy->cap_ms ? window : retry->policy->cap_ms;
+}
+
+/* 0 to span, both included. */
+static uint64_t spread(uint64_t span, uint32_t random)
+{
+    return ((span + 1) * random) >> 32;
+}
+
+bool retry_next(struct retry *retry, enum error_code reason, int64_t now_ms, uint32_t random, int64_t *at_ms)
+{
+    const struct retry_policy *policy = retry->policy;
+    uint64_t window = window_ms(retry);
+    uint64_t pause = spread(window, random);
+    if (reason == ERROR_THROTTLED) {
+        window = window > policy->throttled_ms ? window : policy->throttled_ms;
+        pause = window / 2 + spread(window - window / 2, random);
+    }
+    if (retry->failures < UINT32_MAX) {
+        retry->failures++;
+    }
+    if (retry->deadline_ms != INT64_MAX) {
+        if (now_ms >= retry->deadline_ms || retry->deadline_ms - now_ms < policy->first_ms) {
+            return false;
+        }
+        uint64_t half = (uint64_t) (retry->deadline_ms - now_ms) / 2;
+        pause = pause < half ? pause : half;
+    }
+    *at_ms = now_ms + (int64_t) pause;
+    return true;
+}

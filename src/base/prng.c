@@ -1,0 +1,39 @@
+#include "base/prng.h"
+
+#include <string.h>
+
+#include "base/sha256.h"
+
+void generator_init(struct generator *g, const uint8_t seed[GENERATOR_SEED_SIZE])
+{
+    memset(g, 0, sizeof *g);
+    memcpy(g->seeded_counter, seed, GENERATOR_SEED_SIZE);
+    g->used = sizeof g->block;
+}
+
+static void next_block(struct generator *g)
+{
+    for (size_t i = GENERATOR_SEED_SIZE; i < sizeof g->seeded_counter; i++) {
+        if (++g->seeded_counter[i] != 0)
+            break;
+    }
+    sha256(g->seeded_counter, sizeof g->seeded_counter, g->block);
+    g->used = 0;
+}
+
+void generator_fill(struct generator *g, void *out, size_t len)
+{
+    uint8_t *at = out;
+
+    while (len > 0) {
+        if (g->used == sizeof g->block)
+            next_block(g);
+        size_t n = sizeof g->block - g->used;
+        if (n > len)
+            n = len;
+        memcpy(at, g->block + g->used, n);
+        g->used += n;
+        at += n;
+        len -= n;
+    }
+}

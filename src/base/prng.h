@@ -1,0 +1,23 @@
+/*
+ * generator: random bytes for message ids and masks, stretched from one seed, because pure code can't ask the
+ * kernel and a system call a message would cost more than the message. Block n is SHA-256(seed, n): nobody
+ * who sees the output can tell the rest. Not for keys.
+ */
+#ifndef FUMIDAI_BASE_PRNG_H
+#define FUMIDAI_BASE_PRNG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { GENERATOR_SEED_SIZE = 32 };
+
+struct generator {
+    uint8_t seeded_counter[GENERATOR_SEED_SIZE + 8]; /* the seed, then the number of the next block */
+    uint8_t block[32];
+    size_t used; /* bytes of block that were handed out */
+};
+
+void generator_init(struct generator *g, const uint8_t seed[GENERATOR_SEED_SIZE]);
+void generator_fill(struct generator *g, void *out, size_t len);
+
+#endif

@@ -1,0 +1,142 @@
+#include "cloud/task_identity.h"
+
+#include <string.h>
+
+#include "base/env.h"
+#include "host/clock.h"
+#include "host/log.h"
+#include "host/random.h"
+
+struct json_token *identity_tokens(void)
+{
+    static struct json_token tokens[API_JSON_TOKENS];
+    return tokens;
+}
+
+static struct identity *owner_of(struct aws_call *call)
+{
+    return LOOP_OWNER(call, struct identity, call);
+}
+
+static int make_request(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
+                        struct error *err)
+{
+    if (owner_of(call)->has_container)
+        return metadata_make_task_request(request, endpoint, err);
+    return metadata_make_container_request(request, endpoint, err);
+}
+
+static enum api_outcome read_answer(struct aws_call *call, const struct api_answer *answer,
+                                    struct api_failure *failure, struct error *err)
+{
+    struct identity *identity = owner_of(call);
+    (void) failure;
+    if (answer->status != 200) {
+        error_set(err, ERROR_UNAVAILABLE, "task metadata: %s%s answered %d", identity->endpoint.authority,
+                  identity->endpoint.path, answer->status);
+        return API_REPEAT;
+    }
+    int result = identity->has_container ? metadata_read_task(&identity->metadata, answer->body,
+                                                              identity_tokens(), API_JSON_TOKENS, err)
+                                         : metadata_read_container(&identity->metadata, answer->body,
+                                                                   identity_tokens(), API_JSON_TOKENS, err);
+    return result < 0 ? API_REPEAT : API_OK;
+}
+
+static const struct aws_operation metadata_operation = {
+    .api = {.action = "task metadata", .expected_status = 200}, .make = make_request, .judge = read_answer};
+
+static void decide_service(struct identity *identity)
+{
+    if (identity->service == IDENTITY_SERVICE_NAMED || identity->metadata.service_name[0] == '\0')
+        return;
+    str_copy(str_from(identity->metadata.service_name), identity->service_name,
+             sizeof identity->service_name);
+    identity->service = IDENTITY_SERVICE_NAMED;
+    identity->service_is_certain = true;
+}
+
+static void finish(struct identity *identity)
+{
+    struct error err = ERROR_INIT;
+    identity->known = true;
+    if (aws_client_find_region(identity->client, str_from(identity->metadata.task_arn), &err) < 0)
+        log_event(LOG_WARN, "can't tell the region; set AWS_REGION", LOG_ERR(&err));
+    decide_service(identity);
+    log_event(LOG_DEBUG, "read the task's metadata", LOG_TEXT("cluster", identity->metadata.cluster),
+              LOG_TEXT("task", identity->metadata.task_arn), LOG_TEXT("service", identity->service_name),
+              LOG_TEXT("region", identity->client->region));
+    identity->learned(identity);
+}
+
+static void ask(struct loop_timer *timer)
+{
+    struct identity *identity = LOOP_OWNER(timer, struct identity, again);
+    aws_call_start(&identity->call,
+                   clock_after_ms(loop_now_ms(identity->client->network->loop), IDENTITY_CALL_MS));
+}
+
+static void ask_again_later(struct identity *identity)
+{
+    struct loop *loop = identity->client->network->loop;
+    uint32_t random;
+    int64_t at_ms;
+    random_bytes(&random, sizeof random);
+    retry_next(&identity->retry, identity->call.err.code, loop_now_ms(loop), random, &at_ms);
+    /* The first failures are told, then every tenth: an endpoint may stay away for good (a task run elsewhere). */
+    if (identity->failures_logged++ < 3 || identity->failures_logged % 10 == 0)
+        log_event(LOG_WARN, "can't read the task's metadata yet, trying again", LOG_ERR(&identity->call.err),
+                  LOG_DURATION_MS("in", at_ms - loop_now_ms(loop)));
+    loop_timer_set(loop, &identity->again, at_ms);
+}
+
+static void answered(struct aws_call *call)
+{
+    struct identity *identity = owner_of(call);
+    if (call->outcome != API_OK) {
+        ask_again_later(identity);
+        return;
+    }
+    retry_succeed(&identity->retry);
+    if (identity->has_container) {
+        finish(identity);
+        return;
+    }
+    identity->has_container = true;
+    loop_timer_set(identity->client->network->loop, &identity->again, 0);
+}
+
+void identity_open(struct identity *identity, struct aws_client *client, const char *service_name,
+                   void (*learned)(struct identity *identity), void *owner)
+{
+    struct error err = ERROR_INIT;
+    memset(identity, 0, sizeof *identity);
+    identity->client = client;
+    identity->learned = learned;
+    identity->owner = owner;
+    identity->call.client = client;
+    identity->call.operation = &metadata_operation;
+    identity->call.fixed_endpoint = &identity->endpoint;
+    identity->call.done = answered;
+    loop_timer_init(&identity->again, ask);
+    retry_start(&identity->retry, &RETRY_CALLS, INT64_MAX);
+    if (service_name[0] != '\0' &&
+        str_copy(str_from(service_name), identity->service_name, sizeof identity->service_name))
+        identity->service = IDENTITY_SERVICE_NAMED;
+    struct str url = environment_get(client->env, "ECS_CONTAINER_METADATA_URI_V4");
+    if (url.len == 0)
+        return;
+    if (endpoint_from_url(&identity->endpoint, url, &err) < 0) {
+        log_event(LOG_ERROR, "ECS_CONTAINER_METADATA_URI_V4 is no URL; going on as outside ECS",
+                  LOG_ERR(&err));
+        return;
+    }
+    identity->exists = true;
+    loop_timer_set(client->network->loop, &identity->again, 0);
+}
+
+void identity_close(struct identity *identity)
+{
+    aws_call_cancel(&identity->call);
+    loop_timer_remove(identity->client->network->loop, &identity->again);
+}

@@ -1,0 +1,76 @@
+/*
+ * ending: the two steps by which a task ends itself in ECS, each one attempt (terminator.h decides when, how often, and in
+ * which order).
+ *
+ *     scale in:   (DescribeTasks: which service?) ─► DescribeServices ─┬─ desired 0 or 1 ─► UpdateService to 0
+ *                                                                      └─ more ─► StopTask of this task ─► UpdateService to
+ *                                                                                                         one less
+ *     stop task:  StopTask with the reason
+ *
+ * A service of several tasks: ECS, not we, chooses which task a lower count stops, and it might choose a busy neighbour. So
+ * this task stops itself first and lowers the count at once; the scheduler then finds count and tasks in agreement. SIGTERM
+ * that this brings about leaves time for the second call (the container's stop timeout).
+ *
+ * Somebody who asks for a service that is up (a workflow's `scale --tasks=1`) changes nothing in it, and comes for his session
+ * some seconds later: if the task ended in between, he would wait for a service at 0. UpdateService is known to be called by
+ * the time at which the deployment was last updated; both that and "now" are the service's own clock. What comes between our
+ * look and our UpdateService is overwritten: ECS has no conditional update.
+ *
+ * A role without ecs:DescribeServices, as the image this replaces needed none, is no obstacle: the count is then set to 0
+ * as that image did.
+ */
+#ifndef FUMIDAI_KEEPER_ECS_SHUTDOWN_H
+#define FUMIDAI_KEEPER_ECS_SHUTDOWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "aws/ecs.h"
+#include "cloud/aws_call.h"
+#include "cloud/task_identity.h"
+#include "lifecycle/terminator.h"
+
+enum ending_step {
+    ENDING_FIND_SERVICE,
+    ENDING_COUNT_TASKS,
+    ENDING_STOP_BEFORE_COUNT, /* this task, before a count above 0 is set */
+    ENDING_SET_COUNT,
+    ENDING_STOP_TASK,
+    ENDING_STEP_COUNT
+};
+
+struct ending {
+    struct identity *identity;
+    void (*report)(struct ending *ending, enum terminator_result result);
+    void *owner;
+
+    /* private */
+    struct aws_call call;
+    enum ending_step step;
+    bool busy;
+    bool already;            /* the answer said "already so" */
+    uint32_t target_count;   /* for UpdateService */
+    uint32_t tasks;          /* the service's desired count as it was found */
+    int64_t asked_within_ms; /* of the action */
+    bool stepped_aside;
+    int64_t server_unix_ms; /* of the answer; -1: not said */
+    int64_t deadline_ms;
+    char reason[TERMINATOR_REASON_SIZE + 32];
+    char body[ECS_BODY_SIZE];
+    struct ecs_task task;
+    struct ecs_service service;
+};
+
+void ending_open(struct ending *ending, struct identity *identity,
+                 void (*report)(struct ending *ending, enum terminator_result result), void *owner);
+void ending_close(struct ending *ending);
+
+/* Each reports once, from the loop; one at a time, a new one replaces what is under way. */
+void ending_scale_in(struct ending *ending, const struct terminator_action *action);
+void ending_stop_task(struct ending *ending, const char *reason, int64_t deadline_ms);
+
+/* For a task whose service can't be told from its metadata: asks ECS at the start, so that a missing permission shows in
+ * the log early. Reports nothing. */
+void ending_find_service(struct ending *ending, int64_t deadline_ms);
+
+#endif

@@ -1,0 +1,276 @@
+#include "keeper/health.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/env.h"
+#include "base/json.h"
+#include "base/time.h"
+#include "host/clock.h"
+#include "host/console.h"
+#include "host/log.h"
+
+#define NAME_PREFIX "fumidai-health/"
+
+/* ---- the judgement -------------------------------------------------------------------------------------------- */
+
+static int unhealthy(struct error *why, const char *what, int64_t for_ms, const char *trouble)
+{
+    char text[48];
+    struct writer duration = writer_of(text, sizeof text);
+    writer_duration_ms(&duration, for_ms);
+    return error_set(why, ERROR_UNAVAILABLE, "%s for %s%s%s", what, writer_terminate(&duration),
+                     trouble[0] != '\0' ? ": " : "", trouble);
+}
+
+int health_judge(const struct health_facts *facts, struct error *why)
+{
+    if (!facts->relays)
+        return 0;
+    if (!facts->relay_is_up)
+        return error_set(why, ERROR_UNAVAILABLE, "the relay is not running; it was started %llu times",
+                         (unsigned long long) facts->relay_starts);
+    if (facts->relay_silent_ms > HEALTH_SILENCE_MS)
+        return unhealthy(why, "the relay has not been heard of", facts->relay_silent_ms, "");
+    if (facts->serves_sessions && !facts->channel_is_open && facts->sessions == 0 &&
+        facts->channel_for_ms > facts->channel_limit_ms)
+        return unhealthy(why, "the control channel has not been open", facts->channel_for_ms,
+                         facts->channel_trouble);
+    return 0;
+}
+
+static void write_relay(struct json_writer *j, const struct health_facts *facts)
+{
+    json_key(j, "relay");
+    json_begin_object(j);
+    json_member_bool(j, "up", facts->relay_is_up);
+    json_member_i64(j, "pid", facts->relay_pid);
+    json_member_i64(j, "age_ms", facts->relay_age_ms);
+    json_member_i64(j, "silent_ms", facts->relay_silent_ms);
+    json_member_i64(j, "starts", (int64_t) facts->relay_starts);
+    json_end_object(j);
+}
+
+static void write_channel(struct json_writer *j, const struct health_facts *facts)
+{
+    json_key(j, "control_channel");
+    json_begin_object(j);
+    json_member_bool(j, "open", facts->channel_is_open);
+    json_member_i64(j, "for_ms", facts->channel_for_ms);
+    if (!facts->channel_is_open)
+        json_member_text(j, "trouble", facts->channel_trouble);
+    json_end_object(j);
+}
+
+void health_write(struct writer *out, const struct health_facts *facts)
+{
+    struct error why = ERROR_INIT;
+    struct json_writer j = json_writer_of(out);
+    json_begin_object(&j);
+    json_member_bool(&j, "healthy", health_judge(facts, &why) == 0);
+    json_member_text(&j, "reason", why.text);
+    json_member_text(&j, "state", facts->state);
+    json_member_i64(&j, "sessions", facts->sessions);
+    if (facts->relays)
+        write_relay(&j, facts);
+    if (facts->relays && facts->serves_sessions)
+        write_channel(&j, facts);
+    json_end_object(&j);
+}
+
+/* ---- where keeper and asker meet ------------------------------------------------------------------------------- */
+
+static int find_name(char *const *env, struct sockaddr_un *name, socklen_t *len, struct error *err)
+{
+    struct str url = environment_get(env, "ECS_CONTAINER_METADATA_URI_V4");
+    struct str head, id;
+    while (str_ends_with(url, "/"))
+        url.len--;
+    if (!str_cut_last(url, '/', &head, &id) || id.len == 0)
+        return error_set(err, ERROR_UNSUPPORTED,
+                         "this is no container of an ECS task: ECS_CONTAINER_METADATA_URI_V4 names none");
+    memset(name, 0, sizeof *name);
+    name->sun_family = AF_UNIX;
+    /* An abstract name begins with a NUL and is not terminated. */
+    struct writer path = writer_of(name->sun_path, sizeof name->sun_path);
+    writer_char(&path, '\0');
+    writer_text(&path, NAME_PREFIX);
+    writer_str(&path, id);
+    if (path.failed)
+        return error_set(err, ERROR_TOO_LARGE, "ECS_CONTAINER_METADATA_URI_V4 ends in a name of %zu bytes",
+                         id.len);
+    *len = (socklen_t) (offsetof(struct sockaddr_un, sun_path) + path.len);
+    return 0;
+}
+
+/* ---- the keeper's end ------------------------------------------------------------------------------------------ */
+
+static void answer(struct health *health, int fd)
+{
+    char memory[HEALTH_LINE_SIZE];
+    struct health_facts facts;
+    struct writer line = writer_of(memory, sizeof memory);
+    memset(&facts, 0, sizeof facts);
+    health->gather(health, &facts);
+    health_write(&line, &facts);
+    (void) send(fd, line.start, line.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void asked(struct loop_watch *watch, uint32_t events)
+{
+    struct health *health = LOOP_OWNER(watch, struct health, watch);
+    (void) events;
+    for (int i = 0; i < HEALTH_ANSWERS_MAX; i++) {
+        int fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0)
+            break;
+        answer(health, fd);
+        close(fd);
+    }
+    /* Also after a failure: without descriptors, accept would fail again at once, and for ever. */
+    loop_watch_set(health->loop, watch, 0);
+    loop_timer_set(health->loop, &health->rest, loop_now_ms(health->loop) + HEALTH_REST_MS);
+}
+
+static void rested(struct loop_timer *timer)
+{
+    struct health *health = LOOP_OWNER(timer, struct health, rest);
+    loop_watch_set(health->loop, &health->watch, EPOLLIN);
+}
+
+static int listen_at(char *const *env, int *fd, struct error *err)
+{
+    struct sockaddr_un name;
+    socklen_t len = 0;
+    int result = find_name(env, &name, &len, err);
+    if (result < 0)
+        return result;
+    *fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (*fd >= 0 && bind(*fd, (struct sockaddr *) &name, len) == 0 && listen(*fd, HEALTH_ANSWERS_MAX) == 0)
+        return 0;
+    error_set(err, ERROR_SYSTEM, "listen at the abstract name %s: %s", name.sun_path + 1, strerror(errno));
+    if (*fd >= 0)
+        close(*fd);
+    return err->code;
+}
+
+void health_open(struct health *health, struct loop *loop, char *const *env,
+                 void (*gather)(struct health *health, struct health_facts *facts), void *owner)
+{
+    struct error err = ERROR_INIT;
+    int fd;
+    *health = (struct health){.loop = loop, .gather = gather, .owner = owner, .watch = LOOP_WATCH_INIT};
+    loop_timer_init(&health->rest, rested);
+    int result = listen_at(env, &fd, &err);
+    if (result == 0) {
+        result = loop_watch_add(loop, &health->watch, fd, EPOLLIN, asked, &err);
+        if (result < 0)
+            close(fd);
+    }
+    if (result < 0)
+        log_event(result == ERROR_UNSUPPORTED ? LOG_DEBUG : LOG_WARN, "health can't be asked of this task",
+                  LOG_ERR(&err));
+}
+
+void health_close(struct health *health)
+{
+    int fd = health->watch.fd;
+    loop_timer_remove(health->loop, &health->rest);
+    if (fd < 0)
+        return;
+    loop_watch_remove(health->loop, &health->watch);
+    close(fd);
+}
+
+/* ---- the asker's end ------------------------------------------------------------------------------------------- */
+
+static int connect_to_keeper(int fd, char *const *env, struct error *err)
+{
+    struct sockaddr_un name;
+    socklen_t len = 0;
+    struct timeval patience = {.tv_sec = HEALTH_TIMEOUT_MS / 1000,
+                               .tv_usec = HEALTH_TIMEOUT_MS % 1000 * 1000};
+    struct ucred keeper = {0};
+    socklen_t keeper_len = sizeof keeper;
+    int result = find_name(env, &name, &len, err);
+    if (result < 0)
+        return result;
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0 || /* connect's too */
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0)
+        return error_set(err, ERROR_SYSTEM, "set the time-outs: %s", strerror(errno));
+    if (connect(fd, (struct sockaddr *) &name, len) < 0)
+        return error_set(err, ERROR_CLOSED, "no keeper answers at the abstract name %s: %s",
+                         name.sun_path + 1, errno == EAGAIN ? "too many are asking" : strerror(errno));
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &keeper, &keeper_len) < 0)
+        return error_set(err, ERROR_SYSTEM, "who answers: %s", strerror(errno));
+    if (keeper.pid == 0) /* no number in our namespace */
+        return error_set(err, ERROR_DENIED, "a process of another container answers at the abstract name %s",
+                         name.sun_path + 1);
+    return 0;
+}
+
+static int receive(int fd, char line[HEALTH_LINE_SIZE], struct error *err)
+{
+    ssize_t got = recv(fd, line, HEALTH_LINE_SIZE - 1, 0);
+    if (got > 0) {
+        line[got] = '\0';
+        return 0;
+    }
+    line[0] = '\0';
+    if (got < 0 && errno == EAGAIN)
+        return error_set(err, ERROR_TIMEOUT, "the keeper did not answer within %d ms", HEALTH_TIMEOUT_MS);
+    return error_set(err, ERROR_CLOSED, "the keeper did not answer: %s",
+                     got < 0 ? strerror(errno) : "closed");
+}
+
+static int read_line(const char *line, struct error *err)
+{
+    enum { TOKENS = 64 };
+    struct json_token tokens[TOKENS];
+    struct json doc = {0};
+    bool healthy;
+    if (json_parse(&doc, str_from(line), tokens, TOKENS, err) < 0)
+        return error_prefix(err, "the keeper's answer: ");
+    if (!json_bool(&doc, json_member(&doc, json_root(&doc), "healthy"), &healthy))
+        return error_set(err, ERROR_INVALID, "the keeper's answer says nothing of health");
+    return healthy ? 0 : error_set(err, ERROR_UNAVAILABLE, "unhealthy");
+}
+
+int health_ask(char *const *env, char line[HEALTH_LINE_SIZE], struct error *err)
+{
+    line[0] = '\0';
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return error_set(err, ERROR_SYSTEM, "make a socket: %s", strerror(errno));
+    int result = connect_to_keeper(fd, env, err);
+    if (result == 0)
+        result = receive(fd, line, err);
+    close(fd);
+    if (result == 0)
+        result = read_line(line, err);
+    if (result < 0 && result != ERROR_UNAVAILABLE)
+        line[0] = '\0'; /* not to be repeated */
+    return result;
+}
+
+int health_run(char *const *env)
+{
+    char line[HEALTH_LINE_SIZE];
+    struct error err = ERROR_INIT;
+    int result = health_ask(env, line, &err);
+    if (line[0] == '\0') {
+        struct writer out = writer_of(line, sizeof line);
+        struct json_writer j = json_writer_of(&out);
+        json_begin_object(&j);
+        json_member_bool(&j, "healthy", false);
+        json_member_text(&j, "reason", err.text);
+        json_end_object(&j);
+        writer_terminate(&out);
+    }
+    bool said = console_write(STDOUT_FILENO, str_from(line)) && console_write(STDOUT_FILENO, str_from("\n"));
+    return said && result == 0 ? 0 : 1;
+}

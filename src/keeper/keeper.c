@@ -1,0 +1,490 @@
+#include "keeper/keeper.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/env.h"
+#include "cloud/aws_call.h"
+#include "cloud/task_identity.h"
+#include "host/child.h"
+#include "host/clock.h"
+#include "host/log.h"
+#include "host/loop.h"
+#include "host/random.h"
+#include "host/signals.h"
+#include "keeper/ecs_shutdown.h"
+#include "keeper/exec_agent.h"
+#include "keeper/health.h"
+#include "keeper/relay_process.h"
+#include "keeper/scale_in_protection.h"
+#include "lifecycle/terminator.h"
+#include "net/network_setup.h"
+#include "wire/ipc.h"
+
+enum {
+    START_CALL_MS = 15 * 1000, /* for the question which service this is; the end asks again */
+    STOP_RESERVE_MS = 5 * 1000 /* of the stop timeout, for ending sessions and ourselves */
+};
+
+struct keeper {
+    const struct config *config;
+    struct loop loop;
+    struct signals signals;
+    struct network_setup network;
+    struct aws_client client;
+    struct identity identity;
+    struct ending ending;
+    struct terminator terminator;
+    struct exec_watch exec;
+    struct relay_child relay;
+    bool relays;
+    bool serves_sessions;
+    struct health health;
+    struct protection protection;
+    struct child command;
+    struct loop_timer poll;
+    struct loop_timer due;
+    uint32_t ending_ticket; /* of the action that `ending` works on */
+    int64_t told_lives_until_ms;
+    uint64_t told_start; /* the relay that was told, as counted by relay.starts */
+    bool draining;       /* SIGTERM has come */
+    enum terminator_state told_state;
+    bool leaving;
+    int status;
+};
+
+/* ---- what the terminator sees --------------------------------------------------------------------------------- */
+
+static struct terminator_activity gather_activity(struct keeper *k)
+{
+    struct exec_log_activity exec = exec_log_activity(&k->exec.log);
+    struct terminator_activity all = {.open_sessions = exec.open_sessions,
+                                      .total_sessions = exec.total_sessions,
+                                      .busy = exec.open_sessions > 0,
+                                      .last_activity_ms = exec.last_activity_ms};
+    if (!k->relays)
+        return all;
+    all.open_sessions += k->relay.status.open_sessions;
+    all.total_sessions += k->relay.sessions_before + k->relay.status.total_sessions;
+    all.busy = all.busy || k->relay.status.busy;
+    if (k->relay.last_activity_ms > all.last_activity_ms)
+        all.last_activity_ms = k->relay.last_activity_ms;
+    return all;
+}
+
+static void carry_out(struct keeper *k, const struct terminator_action *action);
+
+/* Pulls actions until there are none, then arranges the next look at the clock. */
+static void advance(struct keeper *k)
+{
+    struct terminator_action action;
+    while (!k->leaving && terminator_next(&k->terminator, &action))
+        carry_out(k, &action);
+    loop_timer_set(&k->loop, &k->due, k->leaving ? CLOCK_NEVER : terminator_deadline(&k->terminator));
+    if (k->terminator.state != k->told_state) {
+        k->told_state = k->terminator.state;
+        log_event(LOG_DEBUG, "state changed", LOG_TEXT("state", terminator_state_name(k->told_state)));
+    }
+    int64_t lives_until_ms = terminator_lives_until(&k->terminator);
+    if (k->relays && (lives_until_ms != k->told_lives_until_ms || k->relay.starts != k->told_start)) {
+        struct link_order order = {.kind = LINK_LIVES_UNTIL, .lives_until_ms = lives_until_ms};
+        if (relay_child_order(&k->relay, &order)) {
+            k->told_lives_until_ms = lives_until_ms;
+            k->told_start = k->relay.starts;
+        }
+    }
+}
+
+static void feed_activity(struct keeper *k)
+{
+    struct terminator_activity activity = gather_activity(k);
+    terminator_activity(&k->terminator, &activity, loop_now_ms(&k->loop));
+    protection_want(&k->protection, activity.open_sessions > 0);
+}
+
+static void log_poll(struct keeper *k)
+{
+    int level = k->config->verbose ? LOG_INFO : LOG_DEBUG;
+    if (!log_enabled(level))
+        return;
+    struct terminator_activity activity = gather_activity(k);
+    int64_t now_ms = loop_now_ms(&k->loop);
+    log_event(level, "watching", LOG_TEXT("state", terminator_state_name(k->terminator.state)),
+              LOG_I64("total_connections", activity.total_sessions),
+              LOG_I64("active_connections", activity.open_sessions),
+              LOG_DURATION_MS("since_connections", activity.last_activity_ms == INT64_MIN
+                                                       ? 0
+                                                       : now_ms - activity.last_activity_ms));
+}
+
+static void poll_expired(struct loop_timer *timer)
+{
+    struct keeper *k = LOOP_OWNER(timer, struct keeper, poll);
+    int64_t now_ms = loop_now_ms(&k->loop);
+    exec_watch_poll(&k->exec, now_ms);
+    feed_activity(k);
+    terminator_tick(&k->terminator, now_ms);
+    log_poll(k);
+    advance(k);
+    loop_timer_set(&k->loop, &k->poll, clock_after_ms(now_ms, k->config->metrics_check_interval_ms));
+}
+
+static void due_expired(struct loop_timer *timer)
+{
+    struct keeper *k = LOOP_OWNER(timer, struct keeper, due);
+    terminator_tick(&k->terminator, loop_now_ms(&k->loop));
+    advance(k);
+}
+
+static void report(struct keeper *k, uint32_t ticket, enum terminator_result result)
+{
+    terminator_report(&k->terminator, ticket, result, loop_now_ms(&k->loop));
+}
+
+/* ---- what it wants done --------------------------------------------------------------------------------------- */
+
+static void look(struct keeper *k, const struct terminator_action *action)
+{
+    int64_t now_ms = loop_now_ms(&k->loop);
+    exec_watch_poll(&k->exec, now_ms);
+    feed_activity(k);
+    if (exec_log_activity(&k->exec.log).open_sessions > 0 && !action->forced) {
+        report(k, action->ticket, TERMINATOR_SOMEBODY);
+        return;
+    }
+    if (!k->relays) {
+        report(k, action->ticket, TERMINATOR_DONE);
+        return;
+    }
+    struct link_order order = {.kind = LINK_LOOK, .ticket = action->ticket, .forced = action->forced};
+    if (!relay_child_order(&k->relay, &order)) /* no relay, no session */
+        report(k, action->ticket, relay_child_is_up(&k->relay) ? TERMINATOR_FAILED : TERMINATOR_DONE);
+}
+
+static void scale_in(struct keeper *k, const struct terminator_action *action)
+{
+    k->ending_ticket = action->ticket;
+    ending_scale_in(&k->ending, action);
+}
+
+static void stop_task(struct keeper *k, const struct terminator_action *action)
+{
+    k->ending_ticket = action->ticket;
+    ending_stop_task(&k->ending, action->text, action->deadline_ms);
+}
+
+static void stop_command(struct keeper *k, const struct terminator_action *action)
+{
+    (void) action;
+    log_event(LOG_INFO, "stopping the wrapped command", LOG_I64("pid", k->command.pid));
+    child_signal(&k->command, SIGTERM);
+}
+
+static void kill_command(struct keeper *k, const struct terminator_action *action)
+{
+    (void) action;
+    log_event(LOG_WARN, "the wrapped command did not stop within its grace, killing it",
+              LOG_I64("pid", k->command.pid));
+    child_signal(&k->command, SIGKILL);
+}
+
+static void end_sessions(struct keeper *k, const struct terminator_action *action)
+{
+    struct link_order order = {.kind = LINK_END_SESSIONS, .ticket = action->ticket};
+    str_copy(str_slice(str_from(action->text), 0, sizeof order.text - 1), order.text, sizeof order.text);
+    if (!k->relays || !relay_child_order(&k->relay, &order))
+        report(k, action->ticket, TERMINATOR_DONE);
+}
+
+static const char *outcome_name(enum terminator_outcome outcome)
+{
+    static const char *const names[] = {[TERMINATOR_NOT_ASKED] = "not asked for",
+                                        [TERMINATOR_NOT_TRIED] = "not tried",
+                                        [TERMINATOR_SUCCEEDED] = "done",
+                                        [TERMINATOR_GIVEN_UP] = "given up"};
+    return names[outcome];
+}
+
+static void leave(struct keeper *k, const struct terminator_action *action)
+{
+    struct terminator_summary summary;
+    terminator_summary(&k->terminator, &summary);
+    k->status = action->status;
+    k->leaving = true;
+    bool unfinished = summary.outcomes[TERMINATOR_STEP_SCALE_IN] == TERMINATOR_GIVEN_UP ||
+                      summary.outcomes[TERMINATOR_STEP_STOP_TASK] == TERMINATOR_GIVEN_UP;
+    log_event(unfinished ? LOG_ERROR : LOG_INFO, "the end", LOG_TEXT("reason", summary.reason),
+              LOG_I64("sessions", summary.total_sessions), LOG_DURATION_MS("alive", summary.alive_ms),
+              LOG_TEXT("scale_in", outcome_name(summary.outcomes[TERMINATOR_STEP_SCALE_IN])),
+              LOG_TEXT("stop_task", outcome_name(summary.outcomes[TERMINATOR_STEP_STOP_TASK])),
+              LOG_I64("attempts", summary.attempts), LOG_I64("status", summary.status));
+    loop_stop(&k->loop);
+}
+
+static void carry_out(struct keeper *k, const struct terminator_action *action)
+{
+    static void (*const doers[TERMINATOR_ACTION_COUNT])(struct keeper *, const struct terminator_action *) = {
+        [TERMINATOR_LAST_LOOK] = look,
+        [TERMINATOR_SCALE_IN] = scale_in,
+        [TERMINATOR_STOP_TASK] = stop_task,
+        [TERMINATOR_STOP_COMMAND] = stop_command,
+        [TERMINATOR_KILL_COMMAND] = kill_command,
+        [TERMINATOR_END_SESSIONS] = end_sessions,
+        [TERMINATOR_EXIT] = leave,
+    };
+    doers[action->kind](k, action);
+}
+
+/* For a relay that was told to close its door by an end since called off, or one that was started anew and told before. */
+static void open_door(struct keeper *k)
+{
+    struct link_order order = {.kind = LINK_OPEN_DOOR};
+    if (k->relays && k->relay.status.door_closed && terminator_accepting(&k->terminator))
+        relay_child_order(&k->relay, &order);
+}
+
+static void ending_reported(struct ending *ending, enum terminator_result result)
+{
+    struct keeper *k = ending->owner;
+    report(k, k->ending_ticket, result);
+    open_door(k);
+    advance(k);
+}
+
+/* ---- the relay ------------------------------------------------------------------------------------------------ */
+
+static void drain_relay(struct keeper *k)
+{
+    struct link_order order = {.kind = LINK_DRAIN};
+    if (k->relays)
+        relay_child_order(&k->relay, &order);
+}
+
+static void relay_heard(struct relay_child *relay)
+{
+    struct keeper *k = relay->owner;
+    feed_activity(k);
+    terminator_tick(&k->terminator, loop_now_ms(&k->loop));
+    if (relay->status.answers == 0)
+        open_door(k);
+    if (k->draining && !relay->status.door_closed) /* it was started since */
+        drain_relay(k);
+    advance(k);
+}
+
+static void relay_answered(struct relay_child *relay, uint32_t ticket)
+{
+    struct keeper *k = relay->owner;
+    report(k, ticket, relay->status.somebody ? TERMINATOR_SOMEBODY : TERMINATOR_DONE);
+    advance(k);
+}
+
+static bool decide_to_relay(const struct config *config, const char **why)
+{
+    if (config->relay != CONFIG_RELAY_AUTO) {
+        *why = config->relay == CONFIG_RELAY_ON ? "FUMIDAI_RELAY is on" : "FUMIDAI_RELAY is off";
+        return config->relay == CONFIG_RELAY_ON;
+    }
+    if (exec_watch_agent_present()) {
+        *why = "AWS's exec agent is in this container, and two agents on one target would fight";
+        return false;
+    }
+    if (getenv("ECS_CONTAINER_METADATA_URI_V4") == NULL) {
+        *why = "this is no ECS task: there is no ECS_CONTAINER_METADATA_URI_V4";
+        return false;
+    }
+    *why = "AWS's exec agent is not in this container";
+    return true;
+}
+
+/* ---- what the health check is told ---------------------------------------------------------------------------- */
+
+static void gather_health(struct health *health, struct health_facts *facts)
+{
+    const struct keeper *k = health->owner;
+    const struct relay_child *relay = &k->relay;
+    int64_t now_ms = loop_now_ms(&k->loop);
+    facts->state = terminator_state_name(k->terminator.state);
+    facts->sessions = exec_log_activity(&k->exec.log).open_sessions + relay->status.open_sessions;
+    facts->relays = k->relays;
+    facts->serves_sessions = k->serves_sessions;
+    if (!k->relays)
+        return;
+    facts->relay_is_up = relay_child_is_up(relay);
+    facts->relay_pid = relay->child.pid;
+    facts->relay_starts = relay->starts;
+    facts->relay_age_ms = now_ms - relay->started_ms;
+    facts->relay_silent_ms = now_ms - relay->heard_ms;
+    facts->channel_is_open = relay->status.control == LINK_CONTROL_OPEN;
+    facts->channel_for_ms =
+        now_ms - (facts->channel_is_open ? relay->status.control_since_ms : relay->channel_open_ms);
+    facts->channel_limit_ms = k->config->channel_limit_ms;
+    facts->channel_trouble = relay->status.trouble;
+}
+
+/* ---- signals and children ------------------------------------------------------------------------------------- */
+
+static void command_ended(struct keeper *k, int wait_status)
+{
+    int status = child_exit_status(wait_status);
+    log_event(status == 0 ? LOG_INFO : LOG_WARN, "the wrapped command ended", LOG_I64("pid", k->command.pid),
+              LOG_I64("status", status));
+    child_ended(&k->command);
+    k->command.pid = 0;
+    terminator_command_ended(&k->terminator, status, loop_now_ms(&k->loop));
+}
+
+static void reap(struct keeper *k)
+{
+    pid_t pid;
+    int wait_status;
+    while (signals_reap(&pid, &wait_status)) {
+        if (pid == k->command.pid)
+            command_ended(k, wait_status);
+        else if (!k->relays || !relay_child_ended(&k->relay, pid, wait_status))
+            log_event(LOG_DEBUG, "reaped an orphan", LOG_I64("pid", pid));
+    }
+}
+
+static void caught(struct signals *signals, int number, pid_t sender)
+{
+    struct keeper *k = LOOP_OWNER(signals, struct keeper, signals);
+    int64_t now_ms = loop_now_ms(&k->loop);
+    switch (number) {
+    case SIGCHLD:
+        reap(k);
+        break;
+    case SIGTERM:
+        log_event(LOG_INFO, "SIGTERM: ECS is stopping this task", LOG_I64("sender", sender));
+        terminator_sigterm(&k->terminator, now_ms);
+        k->draining = true;
+        drain_relay(k);
+        break;
+    case SIGINT:
+        log_event(LOG_INFO, "SIGINT: ending as on idle", LOG_I64("sender", sender));
+        terminator_sigint(&k->terminator, now_ms);
+        break;
+    default: /* for the wrapped command, if it is for anybody */
+        if (k->command.pid > 0)
+            child_signal(&k->command, number);
+        break;
+    }
+    advance(k);
+}
+
+static void start_command(struct keeper *k)
+{
+    struct error err = ERROR_INIT;
+    if (k->config->word_count == 0)
+        return;
+    int result = child_start_command(&k->command, k->config->words, &err);
+    if (result == 0) {
+        log_event(LOG_INFO, "started the wrapped command", LOG_TEXT("command", k->config->words[0]),
+                  LOG_I64("pid", k->command.pid));
+        return;
+    }
+    log_event(LOG_ERROR, "can't start the wrapped command", LOG_TEXT("command", k->config->words[0]),
+              LOG_ERR(&err));
+    terminator_command_ended(&k->terminator,
+                             result == ERROR_NOT_FOUND ? CHILD_STATUS_NOT_FOUND : CHILD_STATUS_CANNOT_RUN,
+                             loop_now_ms(&k->loop));
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------------ */
+
+static void identity_learned(struct identity *identity)
+{
+    struct keeper *k = identity->owner;
+    if (k->config->set_desired_count_to_zero)
+        ending_find_service(&k->ending, clock_after_ms(loop_now_ms(&k->loop), START_CALL_MS));
+}
+
+static struct terminator_options terminator_options(const struct keeper *k)
+{
+    const struct config *config = k->config;
+    return (struct terminator_options){.initial_wait_ms = config->initial_wait_ms,
+                                       .idle_timeout_ms = config->idle_timeout_ms,
+                                       .max_life_ms = config->max_life_ms,
+                                       .end_deadline_ms = config->end_deadline_ms,
+                                       .stop_grace_ms = config->stop_grace_ms,
+                                       .drain_ms = config_reserve_stop(config->stop_timeout_ms),
+                                       .scale_in = config->set_desired_count_to_zero && k->identity.exists,
+                                       .stop_task = config->stop_task_on_exit && k->identity.exists,
+                                       .keep_alive_task = config->keep_alive_task,
+                                       .has_command = config->word_count > 0};
+}
+
+static void log_start(const struct keeper *k, const char *why)
+{
+    const struct config *config = k->config;
+    log_event(LOG_INFO, "starting", LOG_TEXT("mode", k->serves_sessions ? "relay" : "watch"),
+              LOG_TEXT("because", why), LOG_DURATION_MS("initial_wait_time", config->initial_wait_ms),
+              LOG_DURATION_MS("idle_timeout", config->idle_timeout_ms),
+              LOG_DURATION_MS("max_life_time", config->max_life_ms),
+              LOG_BOOL("set_desired_count_to_zero", config->set_desired_count_to_zero),
+              LOG_BOOL("stop_task", config->stop_task_on_exit), LOG_TEXT("fixed_relays", config->listen),
+              LOG_TEXT("command", config->word_count > 0 ? config->words[0] : ""),
+              LOG_TIME_MS("ends_if_nobody_comes", clock_unix_ms() + config->initial_wait_ms));
+    if (!k->identity.exists && (config->set_desired_count_to_zero || config->stop_task_on_exit))
+        log_event(LOG_WARN,
+                  "this is no ECS task (no ECS_CONTAINER_METADATA_URI_V4): "
+                  "nothing will be scaled in or stopped, only this process ends",
+                  LOG_END);
+}
+
+static int open_all(struct keeper *k, char **relay_argv, char *const *env, struct error *err)
+{
+    const char *why;
+    uint64_t seed;
+    if (loop_open(&k->loop, err) < 0 || signals_open(&k->signals, &k->loop, caught, err) < 0 ||
+        network_setup_open(&k->network, &k->loop, env, err) < 0)
+        return err->code;
+    aws_client_open(&k->client, &k->network.network, env);
+    identity_open(&k->identity, &k->client, k->config->ecs_service_name, identity_learned, k);
+    ending_open(&k->ending, &k->identity, ending_reported, k);
+    if (k->config->task_protection)
+        protection_open(&k->protection, &k->client);
+    random_bytes(&seed, sizeof seed);
+    struct terminator_options options = terminator_options(k);
+    terminator_init(&k->terminator, &options, loop_now_ms(&k->loop), seed);
+    k->told_lives_until_ms = INT64_MIN;
+    exec_watch_open(&k->exec, k->config->ssm_agent_log_location, loop_now_ms(&k->loop));
+    k->serves_sessions = decide_to_relay(k->config, &why);
+    k->relays = k->serves_sessions || k->config->listen[0] != '\0';
+    static char names[2][sizeof RELAY_PORTS_PROCESS_NAME] = {RELAY_PORTS_PROCESS_NAME, RELAY_PROCESS_NAME};
+    relay_argv[0] = names[k->serves_sessions];
+    log_start(k, why);
+    loop_timer_init(&k->poll, poll_expired);
+    loop_timer_init(&k->due, due_expired);
+    loop_timer_set(&k->loop, &k->poll, loop_now_ms(&k->loop));
+    if (k->relays)
+        relay_child_open(&k->relay, &k->loop, relay_argv, relay_heard, relay_answered, k);
+    health_open(&k->health, &k->loop, env, gather_health, k);
+    start_command(k);
+    return 0;
+}
+
+int keeper_run(const struct config *config, char **relay_argv, char *const *env)
+{
+    static struct keeper keeper; /* too large for a stack, and there is one */
+    struct error err = ERROR_INIT;
+    struct keeper *k = &keeper;
+    k->config = config;
+    int result = open_all(k, relay_argv, env, &err);
+    if (result == 0)
+        result = loop_run(&k->loop, &err);
+    if (result < 0) {
+        log_event(LOG_ERROR, "can't go on", LOG_ERR(&err));
+        return TERMINATOR_EXIT_UNFINISHED;
+    }
+    if (k->relays)
+        relay_child_close(&k->relay);
+    health_close(&k->health);
+    protection_close(&k->protection);
+    ending_close(&k->ending);
+    identity_close(&k->identity);
+    aws_client_close(&k->client);
+    return k->status;
+}

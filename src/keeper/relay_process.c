@@ -1,0 +1,214 @@
+#include "keeper/relay_process.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "host/clock.h"
+#include "host/log.h"
+#include "host/random.h"
+
+static void start(struct relay_child *relay);
+
+static void start_again(struct loop_timer *timer)
+{
+    start(LOOP_OWNER(timer, struct relay_child, again));
+}
+
+static void start_later(struct relay_child *relay)
+{
+    uint32_t random;
+    int64_t at_ms;
+    if (relay->stopping)
+        return;
+    random_bytes(&random, sizeof random);
+    retry_next(&relay->retry, ERROR_UNAVAILABLE, loop_now_ms(relay->loop), random, &at_ms);
+    loop_timer_set(relay->loop, &relay->again, at_ms);
+}
+
+/* Closes our end and kills what is left; the process is collected by signals_reap() as any other. */
+static void put_down(struct relay_child *relay, const char *why)
+{
+    int64_t now_ms = loop_now_ms(relay->loop);
+    if (!relay_child_is_up(relay))
+        return;
+    log_event(relay->stopping ? LOG_DEBUG : LOG_ERROR, "relay is gone", LOG_TEXT("why", why),
+              LOG_I64("pid", relay->child.pid), LOG_I64("open_sessions", relay->status.open_sessions));
+    int fd = relay->watch.fd;
+    loop_watch_remove(relay->loop, &relay->watch);
+    close(fd);
+    loop_timer_remove(relay->loop, &relay->silence);
+    if (relay->child.pid > 0)
+        kill(relay->child.pid, SIGKILL);
+    for (size_t i = 0; i < relay->session_count; i++)
+        relay->sessions[i].orphan = true;
+    relay->sessions_before += relay->status.total_sessions;
+    if (relay->status.open_sessions > 0) /* they ended just now */
+        relay->last_activity_ms = now_ms;
+    memset(&relay->status, 0, sizeof relay->status);
+    relay->status.last_activity_ms = INT64_MIN;
+    start_later(relay);
+}
+
+static bool is_sane(const struct link_status *status)
+{
+    return status->control < LINK_CONTROL_COUNT &&
+           memchr(status->trouble, '\0', sizeof status->trouble) != NULL &&
+           memchr(status->session, '\0', sizeof status->session) != NULL;
+}
+
+static void forget_session(struct relay_child *relay, size_t index)
+{
+    relay->session_count--;
+    memmove(&relay->sessions[index], &relay->sessions[index + 1],
+            (relay->session_count - index) * sizeof relay->sessions[0]);
+}
+
+static void note_session(struct relay_child *relay, const struct link_status *status)
+{
+    size_t i = 0;
+    while (i < relay->session_count && strcmp(relay->sessions[i].id, status->session) != 0)
+        i++;
+    if (i < relay->session_count)
+        forget_session(relay, i);
+    if (status->session_over || relay->session_count == RELAY_CHILD_SESSIONS)
+        return;
+    struct relay_child_session *session = &relay->sessions[relay->session_count++];
+    memcpy(session->id, status->session, sizeof session->id);
+    session->orphan = false;
+}
+
+static void tell_orphans(struct relay_child *relay)
+{
+    int told = 0;
+    for (size_t i = 0; i < relay->session_count && told < RELAY_CHILD_ORPHANS_AT_ONCE;) {
+        struct link_order order = {.kind = LINK_ORPHAN};
+        memcpy(order.text, relay->sessions[i].id, sizeof relay->sessions[i].id);
+        if (!relay->sessions[i].orphan) {
+            i++;
+        } else if (relay_child_order(relay, &order)) {
+            forget_session(relay, i);
+            told++;
+        } else {
+            return;
+        }
+    }
+}
+
+static void take_status(struct relay_child *relay, const struct link_status *status)
+{
+    relay->status = *status;
+    relay->heard_ms = loop_now_ms(relay->loop);
+    if (status->last_activity_ms > relay->last_activity_ms && status->last_activity_ms <= relay->heard_ms)
+        relay->last_activity_ms = status->last_activity_ms;
+    if (status->session[0] != '\0')
+        note_session(relay, status);
+    if (status->control == LINK_CONTROL_OPEN) {
+        relay->channel_open_ms = relay->heard_ms;
+        tell_orphans(relay);
+    }
+    if (relay->heard_ms - relay->status.control_since_ms > LINK_SILENCE_MS)
+        retry_succeed(&relay->retry);
+    loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + LINK_SILENCE_MS);
+    relay->heard(relay);
+    if (status->answers != 0)
+        relay->answered(relay, status->answers);
+}
+
+static void readable(struct loop_watch *watch, uint32_t events)
+{
+    struct relay_child *relay = LOOP_OWNER(watch, struct relay_child, watch);
+    (void) events;
+    while (relay_child_is_up(relay)) {
+        struct link_status status;
+        ssize_t got = recv(watch->fd, &status, sizeof status, MSG_DONTWAIT | MSG_TRUNC);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (got <= 0)
+            put_down(relay, "its socket was closed");
+        else if (got != (ssize_t) sizeof status || !is_sane(&status))
+            put_down(relay, "it sent a message that is none");
+        else
+            take_status(relay, &status);
+    }
+}
+
+static void fell_silent(struct loop_timer *timer)
+{
+    put_down(LOOP_OWNER(timer, struct relay_child, silence), "it was silent for too long");
+}
+
+static void start(struct relay_child *relay)
+{
+    struct error err = ERROR_INIT;
+    int fd;
+    if (child_start_self(&relay->child, relay->argv, &fd, &err) < 0) {
+        log_event(LOG_ERROR, "can't start the relay, trying again", LOG_ERR(&err));
+        start_later(relay);
+        return;
+    }
+    if (loop_watch_add(relay->loop, &relay->watch, fd, EPOLLIN, readable, &err) < 0) {
+        log_event(LOG_ERROR, "can't watch the relay", LOG_ERR(&err));
+        close(fd);
+        kill(relay->child.pid, SIGKILL);
+        start_later(relay);
+        return;
+    }
+    relay->starts++;
+    relay->started_ms = relay->heard_ms = loop_now_ms(relay->loop);
+    loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + LINK_SILENCE_MS);
+    log_event(LOG_DEBUG, "started the relay", LOG_I64("pid", relay->child.pid),
+              LOG_I64("start", relay->starts));
+}
+
+void relay_child_open(struct relay_child *relay, struct loop *loop, char *const *argv,
+                      void (*heard)(struct relay_child *relay),
+                      void (*answered)(struct relay_child *relay, uint32_t ticket), void *owner)
+{
+    memset(relay, 0, sizeof *relay);
+    relay->loop = loop;
+    relay->argv = argv;
+    relay->heard = heard;
+    relay->answered = answered;
+    relay->owner = owner;
+    relay->watch = LOOP_WATCH_INIT;
+    relay->last_activity_ms = INT64_MIN;
+    relay->channel_open_ms = loop_now_ms(loop);
+    relay->status.last_activity_ms = INT64_MIN;
+    loop_timer_init(&relay->silence, fell_silent);
+    loop_timer_init(&relay->again, start_again);
+    retry_start(&relay->retry, &RETRY_RESUME, INT64_MAX);
+    start(relay);
+}
+
+void relay_child_close(struct relay_child *relay)
+{
+    relay->stopping = true;
+    put_down(relay, "the task ends");
+    loop_timer_remove(relay->loop, &relay->again);
+}
+
+bool relay_child_is_up(const struct relay_child *relay)
+{
+    return relay->loop != NULL && relay->watch.fd >= 0;
+}
+
+bool relay_child_order(struct relay_child *relay, const struct link_order *order)
+{
+    return relay_child_is_up(relay) && send(relay->watch.fd, order, sizeof *order,
+                                            MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) sizeof *order;
+}
+
+bool relay_child_ended(struct relay_child *relay, pid_t pid, int wait_status)
+{
+    if (relay->loop == NULL || pid != relay->child.pid)
+        return false;
+    log_event(LOG_DEBUG, "relay process ended", LOG_I64("pid", pid),
+              LOG_I64("status", child_exit_status(wait_status)));
+    child_ended(&relay->child);
+    relay->child.pid = 0;
+    put_down(relay, "its process ended");
+    return true;
+}

@@ -1,0 +1,71 @@
+/*
+ * relay_child: the keeper's view of the relay process: starts it, listens to it, replaces it.
+ *
+ *     DOWN ──start──► UP ── socket closed, process ended, silent for LINK_SILENCE_MS, nonsense ──► DOWN (killed)
+ *      ▲                                                                                            │
+ *      └──────────────────────────────── back-off with jitter ──────────────────────────────────────┘
+ *
+ * The relay talks to the world and may crash or hang; its sessions are lost then and their users told so by the next one,
+ * but what it had counted is kept here: a crash neither ends the task early nor keeps it alive for ever.
+ */
+#ifndef FUMIDAI_KEEPER_RELAY_PROCESS_H
+#define FUMIDAI_KEEPER_RELAY_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/backoff.h"
+#include "host/child.h"
+#include "host/loop.h"
+#include "wire/ipc.h"
+
+enum {
+    /* Sessions whose ids are remembered: the default of FUMIDAI_MAX_SESSIONS and as many lost ones. The users of any beyond
+     * learn of a relay's death by the service's own time limits. */
+    RELAY_CHILD_SESSIONS = 128,
+    RELAY_CHILD_ORPHANS_AT_ONCE = 16 /* told with each status: the relay's reports wait in a table of 64 */
+};
+
+struct relay_child_session {
+    char id[LINK_SESSION_ID_SIZE];
+    bool orphan; /* its relay is gone */
+};
+
+struct relay_child {
+    struct loop *loop;
+    char *const *argv;                                            /* what the relay is started with */
+    void (*heard)(struct relay_child *relay);                     /* `status` is new */
+    void (*answered)(struct relay_child *relay, uint32_t ticket); /* to the order with that ticket */
+    void *owner;
+
+    bool stopping; /* not started again */
+    struct child child;
+    struct link_status status; /* the latest; zeroes while down */
+    uint64_t sessions_before;  /* served by relays that are gone */
+    struct relay_child_session sessions[RELAY_CHILD_SESSIONS];
+    size_t session_count;
+    int64_t last_activity_ms; /* over all relays; INT64_MIN: none yet */
+    int64_t heard_ms;         /* of this relay; its start when not yet */
+    int64_t
+        channel_open_ms; /* when a control channel was last open, over all relays; the first start before */
+    int64_t started_ms;
+    uint64_t starts;
+    struct loop_watch watch; /* owns the socket */
+    struct loop_timer silence;
+    struct loop_timer again;
+    struct retry retry;
+};
+
+void relay_child_open(struct relay_child *relay, struct loop *loop, char *const *argv,
+                      void (*heard)(struct relay_child *relay),
+                      void (*answered)(struct relay_child *relay, uint32_t ticket), void *owner);
+/* Kills it; it is not started again. */
+void relay_child_close(struct relay_child *relay);
+
+bool relay_child_is_up(const struct relay_child *relay);
+/* False when there is no relay to take it, or its socket is full (it hangs and will be replaced). */
+bool relay_child_order(struct relay_child *relay, const struct link_order *order);
+/* True when pid was the relay's. */
+bool relay_child_ended(struct relay_child *relay, pid_t pid, int wait_status);
+
+#endif

@@ -1,0 +1,829 @@
+#include "lifecycle/terminator.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/time.h"
+
+/* A tick that comes later than this after its deadline did not find a busy caller but one that was stopped.
+ */
+enum { SLEPT_MS = 5000 };
+
+static int64_t later_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t earlier_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Of a time and a wait that is not negative; never wraps. */
+static int64_t after(int64_t time_ms, int64_t wait_ms)
+{
+    return time_ms > INT64_MAX - wait_ms ? INT64_MAX : time_ms + wait_ms;
+}
+
+/* The first moment at which more than `wait_ms` have passed. */
+static int64_t beyond(int64_t time_ms, int64_t wait_ms)
+{
+    return after(after(time_ms, wait_ms), 1);
+}
+
+static void want(struct terminator *t, enum terminator_action_kind kind)
+{
+    t->pending |= 1U << kind;
+}
+
+static void want_no_more(struct terminator *t, enum terminator_action_kind kind)
+{
+    t->pending &= ~(1U << kind);
+}
+
+static uint32_t new_ticket(struct terminator *t)
+{
+    t->last_ticket = t->last_ticket == UINT32_MAX ? 1 : t->last_ticket + 1;
+    return t->last_ticket;
+}
+
+/* splitmix64: jitter needs to differ from task to task, nothing more. */
+static uint64_t random_below(struct terminator *t, uint64_t bound)
+{
+    t->random += 0x9E3779B97F4A7C15U;
+    uint64_t z = t->random;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
+    return (z ^ (z >> 31)) % bound;
+}
+
+/* ---- who is there -------------------------------------------------------------------------------------- */
+
+static int64_t idle_deadline(const struct terminator *t)
+{
+    int64_t since = later_of(later_of(t->activity.last_activity_ms, t->busy_ms), t->waiting_since_ms);
+    return beyond(since, t->options.idle_timeout_ms);
+}
+
+static int64_t max_life_deadline(const struct terminator *t)
+{
+    return t->options.max_life_ms > 0 ? beyond(t->started_ms, t->options.max_life_ms) : INT64_MAX;
+}
+
+/* Nobody may be there, but somebody was less than an idle timeout ago. */
+static bool was_recently_there(const struct terminator *t)
+{
+    return t->activity.total_sessions > 0 && t->now_ms < idle_deadline(t);
+}
+
+/* ---- the reason, for StopTask, sessions, and the log --------------------------------------------------- */
+
+static void write_count(struct writer *w, uint64_t count, const char *noun)
+{
+    writer_format(w, "%llu %s%s", (unsigned long long) count, noun, count == 1 ? "" : "s");
+}
+
+static void set_cause(struct terminator *t, enum terminator_cause cause)
+{
+    struct writer w = writer_of(t->reason, sizeof t->reason);
+    t->cause = cause;
+    switch (cause) {
+    case TERMINATOR_CAUSE_NONE:
+        break;
+    case TERMINATOR_CAUSE_NOBODY_CAME:
+        writer_text(&w, "no session came within ");
+        writer_duration_ms(&w, t->options.initial_wait_ms);
+        break;
+    case TERMINATOR_CAUSE_IDLE:
+        writer_text(&w, "idle for ");
+        writer_duration_ms(&w, t->options.idle_timeout_ms);
+        writer_text(&w, " after ");
+        write_count(&w, t->activity.total_sessions, "session");
+        break;
+    case TERMINATOR_CAUSE_MAX_LIFE:
+        writer_text(&w, "maximum life of ");
+        writer_duration_ms(&w, t->options.max_life_ms);
+        writer_text(&w, " reached with ");
+        write_count(&w, t->activity.open_sessions, "session");
+        writer_text(&w, " open");
+        break;
+    case TERMINATOR_CAUSE_COMMAND_ENDED:
+        writer_format(&w, "the wrapped command ended with status %d", t->command_status);
+        break;
+    case TERMINATOR_CAUSE_SIGINT:
+        writer_text(&w, "interrupted (SIGINT)");
+        break;
+    case TERMINATOR_CAUSE_SIGTERM:
+        writer_text(&w, "ECS is stopping this task (SIGTERM)");
+        break;
+    }
+    writer_terminate(&w);
+}
+
+/* ---- leaving: the command and the sessions get their grace, an attempt under way its answer ------------ */
+
+static void go(struct terminator *t)
+{
+    bool given_up = false;
+    for (unsigned step = 0; step < TERMINATOR_STEP_COUNT; step++) {
+        given_up = given_up || t->outcomes[step] == TERMINATOR_GIVEN_UP;
+    }
+    t->status = t->command_status_counts ? t->command_status : 0;
+    if (t->status == 0 && given_up) {
+        t->status = TERMINATOR_EXIT_UNFINISHED;
+    }
+    t->state = TERMINATOR_GONE;
+    t->pending = 0;
+    want(t, TERMINATOR_EXIT);
+}
+
+/* Sessions are gone when the answer to END_SESSIONS has come: their users' service has then heard why. That is asked for
+ * also when the last of them ended by itself, a moment ago perhaps, its report still on the way. */
+static bool sessions_gone(const struct terminator *t)
+{
+    return t->sessions_told ? t->sessions_over : t->activity.total_sessions == 0;
+}
+
+static void go_on_with_sessions(struct terminator *t)
+{
+    if (sessions_gone(t) || (t->activity.open_sessions > 0 && t->now_ms < t->sessions_until_ms)) {
+        return;
+    }
+    if (t->sessions_told) {
+        t->sessions_over = t->now_ms >= after(t->sessions_until_ms, TERMINATOR_LINGER_MS);
+        return;
+    }
+    t->sessions_told = true;
+    t->sessions_until_ms = t->now_ms;
+    t->sessions_ticket = new_ticket(t);
+    want(t, TERMINATOR_END_SESSIONS);
+}
+
+static void go_on_with_command(struct terminator *t)
+{
+    if (!t->command_alive || t->now_ms < t->command_until_ms) {
+        return;
+    }
+    if (t->command_killed) {
+        t->command_alive = t->now_ms < after(t->command_until_ms, TERMINATOR_LINGER_MS);
+        return;
+    }
+    t->command_killed = true;
+    t->command_until_ms = t->now_ms;
+    t->command_status = 128 + 9; /* should it not even be reaped in time */
+    want(t, TERMINATOR_KILL_COMMAND);
+}
+
+static void go_on_leaving(struct terminator *t)
+{
+    go_on_with_sessions(t);
+    go_on_with_command(t);
+    if (t->now_ms >= t->attempt_until_ms) {
+        t->ticket = 0;
+    }
+    if (sessions_gone(t) && !t->command_alive && t->ticket == 0) {
+        go(t);
+    }
+}
+
+static int64_t leaving_deadline(const struct terminator *t)
+{
+    int64_t deadline = t->ticket != 0 ? t->attempt_until_ms : INT64_MAX;
+    if (t->command_alive) {
+        int64_t until = after(t->command_until_ms, t->command_killed ? TERMINATOR_LINGER_MS : 0);
+        deadline = earlier_of(deadline, until);
+    }
+    if (!sessions_gone(t)) {
+        int64_t until = after(t->sessions_until_ms, t->sessions_told ? TERMINATOR_LINGER_MS : 0);
+        deadline = earlier_of(deadline, until);
+    }
+    return deadline;
+}
+
+/* `stopped`: by SIGTERM. Then who is there may finish, within what ECS gives, unless the end was due anyway: forced, or on
+ * idle with nobody there but sessions that FUMIDAI_IDLE_BY does not count. */
+static void leave(struct terminator *t, bool stopped)
+{
+    bool drain = stopped && (t->cause == TERMINATOR_CAUSE_SIGTERM || (!t->forced && t->activity.busy));
+    t->state = TERMINATOR_LEAVING;
+    t->door_closed = true;
+    want_no_more(t, TERMINATOR_LAST_LOOK);
+    t->sessions_until_ms = drain ? after(t->now_ms, t->options.drain_ms) : t->now_ms;
+    t->command_until_ms = after(t->now_ms, t->options.stop_grace_ms);
+    if (stopped) {
+        t->command_until_ms = earlier_of(t->command_until_ms, after(t->now_ms, t->options.drain_ms));
+    }
+    if (t->command_alive) {
+        t->command_status_counts = t->cause == TERMINATOR_CAUSE_SIGTERM;
+        want(t, TERMINATOR_STOP_COMMAND);
+    }
+    go_on_leaving(t);
+}
+
+/* ---- ending: look, act, pause -------------------------------------------------------------------------- */
+
+static bool may_be_called_off(const struct terminator *t)
+{
+    return !t->forced && !t->committed;
+}
+
+static void look(struct terminator *t)
+{
+    t->state = TERMINATOR_LOOKING;
+    t->ticket = new_ticket(t);
+    t->timer_ms = after(t->now_ms, TERMINATOR_LOOK_MS);
+    want(t, TERMINATOR_LAST_LOOK);
+}
+
+/* The next step that was asked for; when none is left, out. */
+static void act(struct terminator *t)
+{
+    while (t->step < TERMINATOR_STEP_COUNT && t->outcomes[t->step] == TERMINATOR_NOT_ASKED) {
+        t->step++;
+    }
+    if (t->step == TERMINATOR_STEP_COUNT) {
+        t->ticket = 0;
+        leave(t, false);
+        return;
+    }
+    t->state = TERMINATOR_ACTING;
+    t->ticket = new_ticket(t);
+    t->timer_ms = after(t->now_ms, TERMINATOR_ATTEMPT_MS);
+    t->attempts++;
+    want(t, t->step == TERMINATOR_STEP_SCALE_IN ? TERMINATOR_SCALE_IN : TERMINATOR_STOP_TASK);
+}
+
+static void look_or_act(struct terminator *t)
+{
+    if (t->door_closed) {
+        act(t);
+    } else {
+        look(t);
+    }
+}
+
+static void next_step(struct terminator *t, enum terminator_outcome outcome)
+{
+    t->outcomes[t->step] = outcome;
+    t->step++;
+    t->failures = 0;
+    t->refusals = 0;
+}
+
+static void pause_for(struct terminator *t, int64_t pause_ms)
+{
+    t->state = TERMINATOR_PAUSING;
+    t->ticket = 0;
+    t->timer_ms = earlier_of(after(t->now_ms, pause_ms), later_of(t->end_by_ms, t->now_ms));
+}
+
+static void pause_before_retry(struct terminator *t)
+{
+    int64_t pause_ms = TERMINATOR_BACKOFF_MIN_MS;
+    for (uint32_t i = 1; i < t->failures && pause_ms < TERMINATOR_BACKOFF_MAX_MS; i++) {
+        pause_ms *= 2;
+    }
+    pause_ms = earlier_of(pause_ms, TERMINATOR_BACKOFF_MAX_MS);
+    pause_for(t, pause_ms - (int64_t) random_below(t, (uint64_t) pause_ms / 2));
+}
+
+/* Back to what was before the end began, with the door open. */
+static void call_off(struct terminator *t, enum terminator_state state)
+{
+    want_no_more(t, TERMINATOR_LAST_LOOK);
+    t->state = state;
+    t->ticket = 0;
+    t->door_closed = false;
+    set_cause(t, TERMINATOR_CAUSE_NONE);
+}
+
+/* An attempt is over and the door opens, if it may: false when somebody has come meanwhile. */
+static bool nobody_came_meanwhile(struct terminator *t)
+{
+    if (!may_be_called_off(t)) {
+        return true;
+    }
+    t->door_closed = false;
+    if (!t->activity.busy && !was_recently_there(t)) {
+        return true;
+    }
+    call_off(t, t->activity.busy ? TERMINATOR_ACTIVE : TERMINATOR_IDLE);
+    return false;
+}
+
+static void attempt_is_over(struct terminator *t, bool give_up)
+{
+    if (!nobody_came_meanwhile(t)) {
+        return;
+    }
+    if (give_up || t->now_ms >= t->end_by_ms) {
+        next_step(t, TERMINATOR_GIVEN_UP);
+        look_or_act(t);
+    } else {
+        pause_before_retry(t);
+    }
+}
+
+static void begin_end(struct terminator *t, enum terminator_cause cause, bool forced)
+{
+    set_cause(t, cause);
+    t->forced = forced;
+    t->end_by_ms = after(t->now_ms, t->options.end_deadline_ms);
+    t->step = TERMINATOR_STEP_SCALE_IN;
+    t->outcomes[TERMINATOR_STEP_SCALE_IN] = t->options.scale_in ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_ASKED;
+    t->outcomes[TERMINATOR_STEP_STOP_TASK] =
+        t->options.stop_task ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_ASKED;
+    t->failures = 0;
+    t->refusals = 0;
+    t->stepped_aside = false;
+    look(t);
+}
+
+/* An end that is on its way already can no longer be called off. */
+static void force(struct terminator *t, enum terminator_cause cause)
+{
+    if (may_be_called_off(t)) {
+        set_cause(t, cause);
+    }
+    t->forced = true;
+}
+
+/* ---- what has happened, from the point of view of the table below -------------------------------------- */
+
+enum event {
+    EVENT_BUSY,   /* somebody is there */
+    EVENT_RECENT, /* nobody is, but somebody was less than an idle timeout ago */
+    EVENT_QUIET,  /* neither */
+    EVENT_TIMER,  /* the state's own time is over */
+    EVENT_MAX_LIFE,
+    EVENT_COMMAND, /* the wrapped command ended */
+    EVENT_SIGINT,
+    EVENT_SIGTERM,
+    EVENT_DONE, /* reports */
+    EVENT_SOMEBODY,
+    EVENT_FAILED,
+    EVENT_REFUSED,
+    EVENT_CROWDED,
+    EVENT_COUNT
+};
+
+static void handle(struct terminator *t, enum event event);
+
+/* ---- what each event does, a line or two each ---------------------------------------------------------- */
+
+typedef void transition(struct terminator *t);
+
+static void stay(struct terminator *t)
+{
+    (void) t;
+}
+
+static void somebody_is_there(struct terminator *t)
+{
+    t->state = TERMINATOR_ACTIVE;
+}
+
+static void somebody_was_there(struct terminator *t)
+{
+    t->state = TERMINATOR_IDLE;
+}
+
+static void nobody_is_there(struct terminator *t)
+{
+    if (t->activity.total_sessions > 0) {
+        t->state = TERMINATOR_IDLE;
+    }
+}
+
+static void everybody_left(struct terminator *t)
+{
+    t->state = TERMINATOR_IDLE;
+}
+
+static void initial_wait_over(struct terminator *t)
+{
+    begin_end(t, TERMINATOR_CAUSE_NOBODY_CAME, false);
+}
+
+static void idle_timeout_over(struct terminator *t)
+{
+    begin_end(t, TERMINATOR_CAUSE_IDLE, false);
+}
+
+static void life_is_over(struct terminator *t)
+{
+    begin_end(t, TERMINATOR_CAUSE_MAX_LIFE, true);
+}
+
+static void life_is_over_too(struct terminator *t)
+{
+    force(t, TERMINATOR_CAUSE_MAX_LIFE);
+}
+
+static void command_ended(struct terminator *t)
+{
+    begin_end(t, TERMINATOR_CAUSE_COMMAND_ENDED, true);
+}
+
+static void command_ended_too(struct terminator *t)
+{
+    force(t, TERMINATOR_CAUSE_COMMAND_ENDED);
+}
+
+static void interrupted(struct terminator *t)
+{
+    begin_end(t, TERMINATOR_CAUSE_SIGINT, true);
+}
+
+static void interrupted_too(struct terminator *t)
+{
+    force(t, TERMINATOR_CAUSE_SIGINT);
+}
+
+static void stopped(struct terminator *t)
+{
+    if (!t->committed) {
+        set_cause(t, TERMINATOR_CAUSE_SIGTERM);
+    }
+    t->ticket = 0;
+    leave(t, true);
+}
+
+/* The SIGTERM may well be the answer to the attempt under way: then our own reason stands. */
+static void stopped_while_acting(struct terminator *t)
+{
+    uint32_t not_pulled = t->pending & (1U << TERMINATOR_SCALE_IN | 1U << TERMINATOR_STOP_TASK);
+    if (not_pulled != 0) {
+        t->pending &= ~not_pulled;
+        stopped(t);
+        return;
+    }
+    t->attempt_until_ms = earlier_of(t->timer_ms, after(t->now_ms, t->options.drain_ms));
+    leave(t, true);
+}
+
+static void called_off(struct terminator *t)
+{
+    if (may_be_called_off(t)) {
+        call_off(t, TERMINATOR_ACTIVE);
+    }
+}
+
+static void called_off_to_idle(struct terminator *t)
+{
+    if (may_be_called_off(t)) {
+        call_off(t, TERMINATOR_IDLE);
+    }
+}
+
+static void looked_nobody(struct terminator *t)
+{
+    t->door_closed = true;
+    act(t);
+}
+
+static void looked_somebody(struct terminator *t)
+{
+    if (may_be_called_off(t)) {
+        t->busy_ms = t->now_ms;
+        call_off(t, TERMINATOR_ACTIVE);
+    } else if (t->look_forced) {
+        looked_nobody(t);
+    } else {
+        look(t); /* it was asked before the end became forced: ask again, and mean it */
+    }
+}
+
+static void look_failed(struct terminator *t)
+{
+    t->failures++;
+    if (t->forced || t->now_ms >= t->end_by_ms) {
+        looked_nobody(t);
+    } else {
+        pause_before_retry(t);
+    }
+}
+
+static void attempt_succeeded(struct terminator *t)
+{
+    t->committed = true;
+    next_step(t, TERMINATOR_SUCCEEDED);
+    act(t);
+}
+
+static void attempt_failed(struct terminator *t)
+{
+    t->failures++;
+    t->refusals = 0;
+    attempt_is_over(t, false);
+}
+
+static void attempt_refused(struct terminator *t)
+{
+    t->failures++;
+    t->refusals++;
+    attempt_is_over(t, t->refusals >= TERMINATOR_REFUSALS_MAX);
+}
+
+/* Somebody wants the service up: wait for him as for the first, or, if this end must be, leave the count to
+ * him. */
+static void attempt_found_somebody(struct terminator *t)
+{
+    if (t->step != TERMINATOR_STEP_SCALE_IN) {
+        attempt_failed(t);
+    } else if (may_be_called_off(t)) {
+        t->asked++;
+        t->waiting_since_ms = t->now_ms;
+        call_off(t, TERMINATOR_WAITING);
+        handle(t, t->activity.busy ? EVENT_BUSY : EVENT_QUIET);
+    } else {
+        next_step(t, TERMINATOR_NOT_TRIED);
+        act(t);
+    }
+}
+
+/* The service's other tasks may be ending, too, each about to take one from the same count: not all in one moment. */
+static void attempt_is_crowded(struct terminator *t)
+{
+    if (t->step != TERMINATOR_STEP_SCALE_IN) {
+        attempt_failed(t);
+        return;
+    }
+    t->stepped_aside = true;
+    if (nobody_came_meanwhile(t)) {
+        pause_for(t, (int64_t) random_below(t, TERMINATOR_ASIDE_MS));
+    }
+}
+
+static void report_after_leaving(struct terminator *t, enum terminator_outcome outcome)
+{
+    if (t->ticket != 0) {
+        t->outcomes[t->step] = outcome;
+        t->ticket = 0;
+    }
+    go_on_leaving(t);
+}
+
+static void last_attempt_succeeded(struct terminator *t)
+{
+    report_after_leaving(t, TERMINATOR_SUCCEEDED);
+}
+
+static void last_attempt_did_not(struct terminator *t)
+{
+    report_after_leaving(t, TERMINATOR_NOT_TRIED);
+}
+
+/* ---- the table: a row a state, a column an event; a row that lacks a cell does not compile --------------- */
+
+#define ROW(busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, somebody, failed, refused, \
+            crowded)                                                                                         \
+    {                                                                                                        \
+        busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, somebody, failed, refused,     \
+            crowded                                                                                          \
+    }
+
+/* clang-format off */
+static transition *const transitions[][EVENT_COUNT] = {
+    /* WAITING */ ROW(somebody_is_there, somebody_was_there, nobody_is_there, initial_wait_over,
+                      life_is_over, command_ended, interrupted, stopped,
+                      stay, stay, stay, stay, stay),
+    /* ACTIVE  */ ROW(stay, everybody_left, everybody_left, stay,
+                      life_is_over, command_ended, interrupted, stopped,
+                      stay, stay, stay, stay, stay),
+    /* IDLE    */ ROW(somebody_is_there, stay, stay, idle_timeout_over,
+                      life_is_over, command_ended, interrupted, stopped,
+                      stay, stay, stay, stay, stay),
+    /* LOOKING */ ROW(called_off, called_off_to_idle, stay, look_failed,
+                      life_is_over_too, command_ended_too, interrupted_too, stopped,
+                      looked_nobody, looked_somebody, look_failed, look_failed, look_failed),
+    /* ACTING  */ ROW(stay, stay, stay, attempt_failed,
+                      life_is_over_too, command_ended_too, interrupted_too, stopped_while_acting,
+                      attempt_succeeded, attempt_found_somebody, attempt_failed, attempt_refused, attempt_is_crowded),
+    /* PAUSING */ ROW(called_off, called_off_to_idle, stay, look_or_act,
+                      life_is_over_too, command_ended_too, interrupted_too, stopped,
+                      stay, stay, stay, stay, stay),
+    /* LEAVING */ ROW(go_on_leaving, go_on_leaving, go_on_leaving, go_on_leaving,
+                      stay, go_on_leaving, stay, stay,
+                      last_attempt_succeeded, last_attempt_did_not, last_attempt_did_not, last_attempt_did_not,
+                      last_attempt_did_not),
+    /* GONE    */ ROW(stay, stay, stay, stay,
+                      stay, stay, stay, stay,
+                      stay, stay, stay, stay, stay),
+};
+/* clang-format on */
+_Static_assert(sizeof transitions / sizeof transitions[0] == TERMINATOR_STATE_COUNT, "a row for each state");
+_Static_assert(EVENT_COUNT == 13, "ROW has a column for each event");
+
+static void handle(struct terminator *t, enum event event)
+{
+    /* The analyzer takes states beyond the last for possible. NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage) */
+    transitions[t->state][event](t);
+}
+
+/* ---- time ---------------------------------------------------------------------------------------------- */
+
+static bool is_ending(const struct terminator *t)
+{
+    return t->state == TERMINATOR_LOOKING || t->state == TERMINATOR_ACTING || t->state == TERMINATOR_PAUSING;
+}
+
+static int64_t state_deadline(const struct terminator *t)
+{
+    switch (t->state) {
+    case TERMINATOR_WAITING:
+        return beyond(t->waiting_since_ms, t->options.initial_wait_ms);
+    case TERMINATOR_IDLE:
+        return idle_deadline(t);
+    case TERMINATOR_LOOKING:
+    case TERMINATOR_ACTING:
+    case TERMINATOR_PAUSING:
+        return t->timer_ms;
+    case TERMINATOR_LEAVING:
+        return leaving_deadline(t);
+    case TERMINATOR_ACTIVE:
+    case TERMINATOR_GONE:
+    case TERMINATOR_STATE_COUNT:
+        break;
+    }
+    return INT64_MAX;
+}
+
+int64_t terminator_deadline(const struct terminator *t)
+{
+    bool life_may_end = t->state < TERMINATOR_LEAVING && !t->forced;
+    return earlier_of(state_deadline(t), life_may_end ? max_life_deadline(t) : INT64_MAX);
+}
+
+static void set_now(struct terminator *t, int64_t now_ms)
+{
+    if (now_ms <= t->now_ms) {
+        return;
+    }
+    int64_t expected_ms = later_of(t->now_ms, terminator_deadline(t));
+    if (is_ending(t) && now_ms > after(expected_ms, SLEPT_MS)) {
+        t->end_by_ms = after(t->end_by_ms, now_ms - expected_ms);
+    }
+    t->now_ms = now_ms;
+}
+
+static void look_at_timers(struct terminator *t)
+{
+    if (t->state < TERMINATOR_LEAVING && !t->forced && t->now_ms >= max_life_deadline(t)) {
+        handle(t, EVENT_MAX_LIFE);
+    }
+    if (t->now_ms >= state_deadline(t)) {
+        handle(t, EVENT_TIMER);
+    }
+}
+
+/* ---- the outside --------------------------------------------------------------------------------------- */
+
+void terminator_init(struct terminator *t, const struct terminator_options *options, int64_t now_ms,
+                     uint64_t seed)
+{
+    memset(t, 0, sizeof *t);
+    t->options = *options;
+    t->activity.last_activity_ms = INT64_MIN;
+    t->state = TERMINATOR_WAITING;
+    t->now_ms = now_ms;
+    t->started_ms = now_ms;
+    t->waiting_since_ms = now_ms;
+    t->busy_ms = INT64_MIN;
+    t->command_alive = options->has_command;
+    t->random = seed;
+    t->outcomes[TERMINATOR_STEP_SCALE_IN] = options->scale_in ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_ASKED;
+    t->outcomes[TERMINATOR_STEP_STOP_TASK] = options->stop_task ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_ASKED;
+}
+
+void terminator_activity(struct terminator *t, const struct terminator_activity *activity, int64_t now_ms)
+{
+    set_now(t, now_ms);
+    t->activity = *activity;
+    t->activity.last_activity_ms = earlier_of(activity->last_activity_ms, t->now_ms);
+    if (activity->busy) {
+        t->busy_ms = t->now_ms;
+        t->asked = 0;
+        handle(t, EVENT_BUSY);
+    } else {
+        handle(t, was_recently_there(t) ? EVENT_RECENT : EVENT_QUIET);
+    }
+    look_at_timers(t);
+}
+
+void terminator_command_ended(struct terminator *t, int status, int64_t now_ms)
+{
+    set_now(t, now_ms);
+    if (!t->command_alive) {
+        return;
+    }
+    t->command_alive = false;
+    t->command_status = status;
+    if (t->state >= TERMINATOR_LEAVING || !t->options.keep_alive_task) {
+        t->command_status_counts = t->command_status_counts || t->state < TERMINATOR_LEAVING;
+        handle(t, EVENT_COMMAND);
+    }
+    look_at_timers(t);
+}
+
+void terminator_sigterm(struct terminator *t, int64_t now_ms)
+{
+    set_now(t, now_ms);
+    handle(t, EVENT_SIGTERM);
+    look_at_timers(t);
+}
+
+void terminator_sigint(struct terminator *t, int64_t now_ms)
+{
+    set_now(t, now_ms);
+    handle(t, EVENT_SIGINT);
+    look_at_timers(t);
+}
+
+void terminator_report(struct terminator *t, uint32_t ticket, enum terminator_result result, int64_t now_ms)
+{
+    static const enum event events[] = {
+        [TERMINATOR_DONE] = EVENT_DONE,         [TERMINATOR_ALREADY_SO] = EVENT_DONE,
+        [TERMINATOR_SOMEBODY] = EVENT_SOMEBODY, [TERMINATOR_FAILED] = EVENT_FAILED,
+        [TERMINATOR_REFUSED] = EVENT_REFUSED,   [TERMINATOR_CROWDED] = EVENT_CROWDED};
+    set_now(t, now_ms);
+    if (ticket != 0 && ticket == t->sessions_ticket) {
+        t->sessions_over = true;
+        handle(t, EVENT_TIMER);
+    } else if (ticket != 0 && ticket == t->ticket) {
+        handle(t, events[result]);
+    }
+    look_at_timers(t);
+}
+
+void terminator_tick(struct terminator *t, int64_t now_ms)
+{
+    set_now(t, now_ms);
+    look_at_timers(t);
+}
+
+/* How recent a change of the service is somebody's who is on the way. */
+static int64_t asked_within_ms(const struct terminator *t)
+{
+    bool idle = t->cause == TERMINATOR_CAUSE_IDLE;
+    int64_t wait_ms = idle ? t->options.idle_timeout_ms : t->options.initial_wait_ms;
+    bool believed = may_be_called_off(t) && t->asked < TERMINATOR_ASKED_MAX;
+    return believed ? earlier_of(TERMINATOR_ASKED_MS, wait_ms / 2) : 0;
+}
+
+bool terminator_next(struct terminator *t, struct terminator_action *action)
+{
+    for (unsigned kind = 0; kind < TERMINATOR_ACTION_COUNT; kind++) {
+        if ((t->pending & (1U << kind)) == 0) {
+            continue;
+        }
+        want_no_more(t, (enum terminator_action_kind) kind);
+        bool is_attempt = kind <= TERMINATOR_STOP_TASK;
+        t->look_forced = kind == TERMINATOR_LAST_LOOK ? t->forced : t->look_forced;
+        *action = (struct terminator_action){.kind = (enum terminator_action_kind) kind,
+                                             .forced = t->forced,
+                                             .asked_within_ms = asked_within_ms(t),
+                                             .stepped_aside = t->stepped_aside,
+                                             .deadline_ms = is_attempt ? t->timer_ms : INT64_MAX,
+                                             .status = t->status,
+                                             .text = t->reason};
+        if (is_attempt) {
+            action->ticket = t->ticket;
+        } else if (kind == TERMINATOR_END_SESSIONS) {
+            action->ticket = t->sessions_ticket;
+        }
+        return true;
+    }
+    return false;
+}
+
+bool terminator_accepting(const struct terminator *t)
+{
+    bool closing = t->state == TERMINATOR_LOOKING && t->forced;
+    return t->state < TERMINATOR_LEAVING && !t->door_closed && !closing;
+}
+
+int64_t terminator_lives_until(const struct terminator *t)
+{
+    return max_life_deadline(t);
+}
+
+void terminator_summary(const struct terminator *t, struct terminator_summary *summary)
+{
+    *summary = (struct terminator_summary){.cause = t->cause,
+                                           .reason = t->reason,
+                                           .total_sessions = t->activity.total_sessions,
+                                           .open_sessions = t->activity.open_sessions,
+                                           .alive_ms = t->now_ms - t->started_ms,
+                                           .attempts = t->attempts,
+                                           .status = t->status};
+    memcpy(summary->outcomes, t->outcomes, sizeof summary->outcomes);
+}
+
+const char *terminator_state_name(enum terminator_state state)
+{
+    static const char *const names[] = {"waiting", "active",  "idle",    "looking",
+                                        "acting",  "pausing", "leaving", "gone"};
+    _Static_assert(sizeof names / sizeof names[0] == TERMINATOR_STATE_COUNT, "a name for each state");
+    return names[state];
+}

@@ -1,0 +1,613 @@
+#include "relay/relay.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/sha256.h"
+#include "channel/control_channel.h"
+#include "cloud/gateway.h"
+#include "cloud/task_identity.h"
+#include "host/child.h"
+#include "host/clock.h"
+#include "host/log.h"
+#include "host/loop.h"
+#include "host/random.h"
+#include "host/sandbox.h"
+#include "net/network_setup.h"
+#include "relay/fixed_forward.h"
+#include "relay/session.h"
+#include "wire/ipc.h"
+
+enum {
+    BYTES_QUIET_MS = 2000, /* FUMIDAI_IDLE_BY=bytes: somebody is there while bytes moved this recently */
+    /* A session that can't start is reported this long after it was asked for: the reason goes to whoever is connected,
+     * and a client needs a moment from StartSession's answer to its websocket. */
+    HEARD_MS = 1500
+};
+
+/* A session that was asked for while it is being decided whether the task ends. */
+struct held_start {
+    struct held_start *next;
+    size_t len;
+    char payload[];
+};
+
+struct relay {
+    const struct config *config;
+    bool serves_sessions;
+    struct loop loop;
+    struct network_setup network;
+    struct aws_client client;
+    struct identity identity;
+    struct relay_context context;
+    char target_id[METADATA_TARGET_SIZE];
+
+    struct loop_watch keeper; /* owns the socket to the keeper */
+    struct loop_timer status_timer;
+    struct loop_hook status_hook;
+    bool door_closed;
+    bool undecided; /* the door was closed by a look, and may be opened again at once: who comes waits */
+    struct held_start *held, **held_end; /* in the order in which they came */
+    uint32_t held_count;                 /* counted in total_sessions, too */
+    uint32_t end_ticket;                 /* of LINK_END_SESSIONS, until all are gone */
+
+    bool has_control;
+    struct control_channel *control;
+    struct channel_link control_link;
+    struct loop_timer control_timer;
+    struct loop_hook control_hook;
+    enum link_control control_state;
+    int64_t control_since_ms;
+
+    struct relay_session **sessions; /* config->max_sessions */
+    uint32_t session_count;
+    uint64_t total_sessions;
+    struct fixed_relays fixed;
+};
+
+static struct relay *relay_of_context(const struct relay_context *context)
+{
+    return LOOP_OWNER((struct relay_context *) context, struct relay, context);
+}
+
+static int64_t now_of(const struct relay *r)
+{
+    return loop_now_ms(&r->loop);
+}
+
+/* ---- what the keeper is told ---------------------------------------------------------------------------------- */
+
+static uint32_t open_sessions(const struct relay *r)
+{
+    return r->session_count + r->fixed.open;
+}
+
+/* Somebody is here, as FUMIDAI_IDLE_BY counts it; NOPs, pings and resends never do. */
+static bool is_busy(const struct relay *r)
+{
+    switch (r->config->idle_by) {
+    case CONFIG_IDLE_BY_SESSION:
+        return open_sessions(r) > 0;
+    case CONFIG_IDLE_BY_STREAM:
+        return r->context.open_streams + r->fixed.open > 0;
+    case CONFIG_IDLE_BY_BYTES:
+        return r->context.last_byte_ms != INT64_MIN && now_of(r) - r->context.last_byte_ms < BYTES_QUIET_MS;
+    }
+    return true;
+}
+
+static int64_t last_activity_ms(const struct relay *r)
+{
+    int64_t at_ms =
+        r->config->idle_by == CONFIG_IDLE_BY_BYTES ? r->context.last_byte_ms : r->context.last_stream_ms;
+    if (r->config->idle_by == CONFIG_IDLE_BY_SESSION)
+        at_ms = r->context.last_session_ms;
+    return is_busy(r) ? now_of(r) : at_ms;
+}
+
+/* Of one session that begins or ends; `session` is empty otherwise. */
+static void send_report(struct relay *r, uint32_t answers, bool somebody, const char *session, bool over)
+{
+    struct link_status status;
+    memset(&status, 0, sizeof status);
+    status.answers = answers;
+    status.somebody = somebody;
+    str_copy(str_from(session), status.session, sizeof status.session);
+    status.session_over = over;
+    status.busy = is_busy(r);
+    status.door_closed = r->door_closed;
+    status.control = r->control_state;
+    status.control_since_ms = r->control_since_ms;
+    status.open_sessions = open_sessions(r);
+    status.open_streams = r->context.open_streams + r->fixed.open;
+    status.total_sessions = r->total_sessions + r->fixed.total;
+    status.bytes = r->context.bytes;
+    status.last_activity_ms = last_activity_ms(r);
+    if (r->has_control)
+        str_copy(str_limit_utf8(str_from(r->control->why), sizeof status.trouble - 1), status.trouble,
+                 sizeof status.trouble);
+    /* A full socket means that the keeper is busy; the next report is a second away. */
+    (void) send(r->keeper.fd, &status, sizeof status, MSG_DONTWAIT | MSG_NOSIGNAL);
+    loop_timer_set(&r->loop, &r->status_timer, now_of(r) + LINK_STATUS_MS);
+}
+
+static void send_status(struct relay *r, uint32_t answers, bool somebody)
+{
+    send_report(r, answers, somebody, "", false);
+}
+
+static void status_expired(struct loop_timer *timer)
+{
+    send_status(LOOP_OWNER(timer, struct relay, status_timer), 0, false);
+}
+
+static void status_due(struct loop_hook *hook)
+{
+    send_status(LOOP_OWNER(hook, struct relay, status_hook), 0, false);
+}
+
+/* A count has changed: the keeper learns it with this turn. */
+static void tell_change(struct relay *r)
+{
+    loop_hook_queue(&r->loop, &r->status_hook);
+}
+
+static void fixed_changed(struct relay_context *context)
+{
+    tell_change(relay_of_context(context));
+}
+
+/* ---- sessions ------------------------------------------------------------------------------------------------- */
+
+static void wake_control(struct relay *r)
+{
+    if (r->has_control)
+        loop_hook_queue(&r->loop, &r->control_hook);
+}
+
+static void answer_end(struct relay *r)
+{
+    if (r->end_ticket == 0 || r->session_count > 0)
+        return;
+    /* The reports that tell users why are worth a moment; the keeper's own patience bounds it. */
+    if (r->has_control && control_channel_reports_pending(r->control) &&
+        r->control->state == CONTROL_CHANNEL_OPEN)
+        return;
+    send_status(r, r->end_ticket, false);
+    r->end_ticket = 0;
+}
+
+static void session_over(struct relay_session *session, void *owner)
+{
+    struct relay *r = owner;
+    for (uint32_t i = 0; i < r->session_count; i++) {
+        if (r->sessions[i] == session) {
+            r->sessions[i] = r->sessions[--r->session_count];
+            break;
+        }
+    }
+    bool failed = relay_session_failed(session);
+    int64_t due_ms = failed ? clock_after_ms(relay_session_started_ms(session), HEARD_MS) : now_of(r);
+    control_channel_report(r->control, due_ms, str_from(relay_session_id(session)), failed,
+                           str_from(relay_session_reason(session)));
+    send_report(r, 0, false, relay_session_id(session), true);
+    relay_session_free(session);
+    wake_control(r);
+    answer_end(r);
+}
+
+static void refuse_session(struct relay *r, const char *session_id, const char *why)
+{
+    log_event(LOG_WARN, "session refused", LOG_TEXT("session", session_id), LOG_TEXT("why", why));
+    if (session_id[0] != '\0')
+        control_channel_report(r->control, clock_after_ms(now_of(r), HEARD_MS), str_from(session_id), true,
+                               str_from(why));
+}
+
+/* False when there is no room: as many may wait as may be open. */
+static bool hold_start(struct relay *r, struct str payload)
+{
+    struct held_start *held =
+        r->held_count < r->config->max_sessions ? malloc(sizeof *held + payload.len) : NULL;
+    if (held == NULL)
+        return false;
+    held->next = NULL;
+    held->len = payload.len;
+    memcpy(held->payload, payload.ptr, payload.len);
+    *r->held_end = held;
+    r->held_end = &held->next;
+    r->held_count++;
+    r->total_sessions++; /* so that the end waits until it has been told */
+    tell_change(r);
+    return true;
+}
+
+static void start_session(struct relay *r, struct str payload)
+{
+    static struct session_document_scratch scratch;
+    static struct session_document document;
+    struct error err = ERROR_INIT;
+    int result = session_document_parse(&document, payload, &scratch, &err);
+    if (result == 0 && r->undecided && hold_start(r, payload))
+        return;
+    if (result == 0 && r->door_closed)
+        result = error_set(&err, ERROR_UNAVAILABLE,
+                           "this task is ending; start another with a desired count of 1");
+    if (result == 0 && r->session_count == r->config->max_sessions)
+        result = error_set(&err, ERROR_TOO_LARGE,
+                           "%u sessions are open, which is the most this task takes "
+                           "(FUMIDAI_MAX_SESSIONS)",
+                           r->config->max_sessions);
+    struct relay_session *session = NULL;
+    if (result == 0)
+        session = relay_session_start(&r->context, &document, session_over, r, &err);
+    if (session == NULL) {
+        refuse_session(r, document.session_id, err.text);
+        return;
+    }
+    r->sessions[r->session_count++] = session;
+    r->total_sessions++;
+    send_report(r, 0, false, document.session_id, false);
+}
+
+/* It has been decided: those who waited come in, or are refused. */
+static void let_go(struct relay *r)
+{
+    struct held_start *held = r->held;
+    r->undecided = false;
+    r->held = NULL;
+    r->held_end = &r->held;
+    while (held != NULL) {
+        struct held_start *next = held->next;
+        r->held_count--;
+        r->total_sessions--; /* start_session counts it */
+        start_session(r, (struct str){held->payload, held->len});
+        free(held);
+        held = next;
+    }
+}
+
+static void terminate_session(struct relay *r, struct str session_id)
+{
+    for (uint32_t i = 0; i < r->session_count; i++)
+        if (str_equal_text(session_id, relay_session_id(r->sessions[i])))
+            relay_session_end(r->sessions[i], false, STR_LITERAL("the service ended the session"));
+}
+
+/* ---- the control channel -------------------------------------------------------------------------------------- */
+
+static void set_control_state(struct relay *r, enum link_control state)
+{
+    if (r->control_state == state)
+        return;
+    r->control_state = state;
+    r->control_since_ms = now_of(r);
+    tell_change(r);
+}
+
+static void control_failed(struct relay *r, enum error_code code, const char *why)
+{
+    uint32_t random;
+    random_bytes(&random, sizeof random);
+    control_channel_failed(r->control, now_of(r), code, why, random);
+    set_control_state(r, LINK_CONTROL_OPENING);
+    log_event(LOG_WARN, "control channel is down, trying again", LOG_TEXT("error", why),
+              LOG_DURATION_MS("in", r->control->retry_at_ms - now_of(r)),
+              LOG_I64("sessions", r->session_count));
+    wake_control(r);
+}
+
+static void control_up(struct channel_link *link)
+{
+    struct relay *r = LOOP_OWNER(link, struct relay, control_link);
+    control_channel_fetched(r->control);
+    control_channel_connected(r->control, now_of(r), (struct str){link->first_text, link->first_text_len});
+    channel_link_forget_token(link);
+    set_control_state(r, LINK_CONTROL_OPEN);
+    log_event(LOG_INFO, "control channel is open", LOG_TEXT("target", r->target_id));
+    wake_control(r);
+}
+
+static void control_changed(struct channel_link *link)
+{
+    wake_control(LOOP_OWNER(link, struct relay, control_link));
+}
+
+static void control_down(struct channel_link *link, enum error_code code, const char *why)
+{
+    control_failed(LOOP_OWNER(link, struct relay, control_link), code, why);
+}
+
+static void control_event(struct relay *r, const struct control_channel_event *event)
+{
+    switch (event->type) {
+    case CONTROL_CHANNEL_FETCH:
+        channel_link_open(&r->control_link); /* fetches the token and connects */
+        break;
+    case CONTROL_CHANNEL_START:
+        start_session(r, event->text);
+        break;
+    case CONTROL_CHANNEL_TERMINATE:
+        terminate_session(r, event->text);
+        break;
+    case CONTROL_CHANNEL_DROP: {
+        struct str why = event->text;
+        char text[CONTROL_CHANNEL_REASON_SIZE];
+        str_copy(str_limit_utf8(why, sizeof text - 1), text, sizeof text);
+        channel_link_close(&r->control_link);
+        control_failed(r, ERROR_CLOSED, text);
+        break;
+    }
+    case CONTROL_CHANNEL_READY:
+        log_event(LOG_DEBUG, "control channel is ready", LOG_END);
+        break;
+    case CONTROL_CHANNEL_REFUSED_JOB:
+        log_event(LOG_WARN, "refused a Run Command job: this task forwards ports and runs nothing", LOG_END);
+        break;
+    case CONTROL_CHANNEL_UNKNOWN:
+        log_event(LOG_INFO, "control message of an unknown type", LOG_STR("type", event->text));
+        break;
+    case CONTROL_CHANNEL_REPORT_LOST:
+        log_event(LOG_WARN, "the service did not acknowledge the end of a session",
+                  LOG_STR("session", event->text));
+        break;
+    case CONTROL_CHANNEL_CONNECT:
+    case CONTROL_CHANNEL_NOTHING:
+        break;
+    }
+}
+
+static void control_events(struct relay *r)
+{
+    struct control_channel_event event;
+    for (control_channel_next(r->control, now_of(r), &event); event.type != CONTROL_CHANNEL_NOTHING;
+         control_channel_next(r->control, now_of(r), &event))
+        control_event(r, &event);
+}
+
+/* Bytes both ways. */
+static void control_exchange(struct relay *r)
+{
+    struct stream *stream = r->control_link.stream;
+    size_t len;
+    const uint8_t *data;
+    while (r->control_link.state == CHANNEL_LINK_UP && (data = stream_recv_buf(stream, &len)) != NULL) {
+        size_t room;
+        uint8_t *in = control_channel_in_buf(r->control, &room);
+        size_t n = len < room ? len : room;
+        if (n == 0)
+            break;
+        memcpy(in, data, n);
+        stream_recv_ack(stream, n);
+        control_channel_in_ack(r->control, now_of(r), n);
+        control_events(r);
+    }
+    if (r->control_link.state != CHANNEL_LINK_UP)
+        return;
+    while ((data = control_channel_out_buf(r->control, now_of(r), &len)) != NULL && len > 0) {
+        size_t n = stream_send(stream, data, len);
+        if (n == 0)
+            break;
+        control_channel_out_ack(r->control, n);
+    }
+}
+
+static void control_turn(struct loop_hook *hook)
+{
+    struct relay *r = LOOP_OWNER(hook, struct relay, control_hook);
+    control_channel_tick(r->control, now_of(r));
+    control_events(r);
+    control_exchange(r);
+    control_events(r);
+    struct stream *stream = r->control_link.state == CHANNEL_LINK_UP ? r->control_link.stream : NULL;
+    if (stream != NULL && stream_state(stream) >= STREAM_ENDED) {
+        struct error why = *stream_error(stream);
+        if (why.text[0] == '\0')
+            error_set(&why, ERROR_CLOSED, "the service closed the connection");
+        channel_link_close(&r->control_link);
+        control_failed(r, ERROR_CLOSED, why.text);
+    }
+    answer_end(r);
+    loop_timer_set(&r->loop, &r->control_timer, control_channel_deadline(r->control));
+}
+
+static void control_expired(struct loop_timer *timer)
+{
+    wake_control(LOOP_OWNER(timer, struct relay, control_timer));
+}
+
+static int open_control(struct relay *r, struct error *err)
+{
+    uint8_t seed[GENERATOR_SEED_SIZE];
+    if (metadata_format_target(&r->identity.metadata, r->target_id, err) < 0)
+        return err->code;
+    r->control = malloc(sizeof *r->control); /* pages count when they are touched */
+    if (r->control == NULL)
+        return error_set(err, ERROR_SYSTEM, "out of memory");
+    random_bytes(seed, sizeof seed);
+    control_channel_init(r->control, str_from(r->target_id), seed, clock_unix_ms() - now_of(r), now_of(r));
+    bytes_wipe(seed, sizeof seed);
+    r->has_control = true;
+    r->context.target_id = str_from(r->target_id);
+    channel_link_init(&r->control_link, &r->client, SSMMESSAGES_CONTROL, str_from(r->target_id),
+                      (struct str){NULL, 0});
+    r->control_link.up = control_up;
+    r->control_link.changed = control_changed;
+    r->control_link.down = control_down;
+    wake_control(r);
+    return 0;
+}
+
+static void add_subnets(struct relay *r)
+{
+    const char *const subnets[] = {r->identity.metadata.ipv4_subnet, r->identity.metadata.ipv6_subnet};
+    for (size_t i = 0; i < sizeof subnets / sizeof subnets[0]; i++) {
+        struct ip_block block;
+        if (subnets[i][0] != '\0' && ip_block_parse(str_from(subnets[i]), &block))
+            dial_policy_add_subnet(&r->context.policy, block);
+    }
+}
+
+static void identity_learned(struct identity *identity)
+{
+    struct relay *r = identity->owner;
+    struct error err = ERROR_INIT;
+    add_subnets(r);
+    if (r->serves_sessions && open_control(r, &err) < 0)
+        log_event(LOG_ERROR, "can't be the agent of this task", LOG_ERR(&err));
+}
+
+/* ---- what the keeper wants ------------------------------------------------------------------------------------ */
+
+static void look(struct relay *r, const struct link_order *order)
+{
+    bool somebody = is_busy(r) && !order->forced;
+    r->door_closed = !somebody;
+    fixed_relays_close_door(&r->fixed, r->door_closed);
+    if (r->door_closed && !order->forced)
+        r->undecided = true;
+    else
+        let_go(r);
+    send_status(r, order->ticket, somebody);
+}
+
+static void open_door(struct relay *r, const struct link_order *order)
+{
+    (void) order;
+    r->door_closed = false;
+    fixed_relays_close_door(&r->fixed, false);
+    let_go(r);
+    wake_control(r);
+}
+
+static void end_sessions(struct relay *r, const struct link_order *order)
+{
+    char reason[LINK_TEXT_SIZE + 32];
+    struct writer text = writer_of(reason, sizeof reason);
+    writer_format(&text, "the task ends: %s", order->text);
+    r->door_closed = true;
+    r->end_ticket = order->ticket;
+    fixed_relays_close_door(&r->fixed, true);
+    fixed_relays_end(&r->fixed);
+    for (uint32_t i = 0; i < r->session_count; i++)
+        relay_session_end(r->sessions[i], true, writer_view(&text));
+    let_go(r);
+    wake_control(r);
+    answer_end(r);
+}
+
+static void note_end(struct relay *r, const struct link_order *order)
+{
+    r->context.lives_until_ms = order->lives_until_ms;
+}
+
+static void drain(struct relay *r, const struct link_order *order)
+{
+    (void) order;
+    r->door_closed = true;
+    fixed_relays_close_door(&r->fixed, true);
+    let_go(r);
+    wake_control(r);
+    log_event(LOG_INFO, "no new sessions: the task is being stopped", LOG_I64("sessions", open_sessions(r)));
+}
+
+static void report_orphan(struct relay *r, const struct link_order *order)
+{
+    if (!r->has_control)
+        return;
+    log_event(LOG_WARN, "a session was lost with the relay before this one",
+              LOG_TEXT("session", order->text));
+    control_channel_report(
+        r->control, now_of(r), str_from(order->text), true,
+        STR_LITERAL("the relay of this task failed and was started anew: start the session again"));
+    wake_control(r);
+}
+
+static void keeper_ready(struct loop_watch *watch, uint32_t events)
+{
+    static void (*const doers[LINK_ORDER_COUNT])(struct relay *, const struct link_order *) = {
+        [LINK_LOOK] = look,
+        [LINK_OPEN_DOOR] = open_door,
+        [LINK_END_SESSIONS] = end_sessions,
+        [LINK_LIVES_UNTIL] = note_end,
+        [LINK_DRAIN] = drain,
+        [LINK_ORPHAN] = report_orphan,
+    };
+    struct relay *r = LOOP_OWNER(watch, struct relay, keeper);
+    struct link_order order;
+    ssize_t got;
+    (void) events;
+    while ((got = recv(watch->fd, &order, sizeof order, MSG_DONTWAIT)) > 0) {
+        if (got != (ssize_t) sizeof order || order.kind >= LINK_ORDER_COUNT)
+            continue;
+        order.text[LINK_TEXT_SIZE - 1] = '\0';
+        doers[order.kind](r, &order);
+    }
+    if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+        log_event(LOG_DEBUG, "the keeper is gone, leaving", LOG_END);
+        loop_stop(&r->loop);
+    }
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------------ */
+
+static bool is_own_port(const struct relay_context *context, uint16_t port)
+{
+    return fixed_relays_has_port(&relay_of_context(context)->fixed, port);
+}
+
+static int open_all(struct relay *r, char *const *env, struct error *err)
+{
+    if (loop_open(&r->loop, err) < 0 || network_setup_open(&r->network, &r->loop, env, err) < 0)
+        return err->code;
+    r->context = (struct relay_context){.config = r->config,
+                                        .network = &r->network.network,
+                                        .client = &r->client,
+                                        .is_own_port = is_own_port,
+                                        .lives_until_ms = INT64_MAX,
+                                        .last_byte_ms = INT64_MIN,
+                                        .last_stream_ms = INT64_MIN,
+                                        .last_session_ms = INT64_MIN};
+    if (dial_policy_init(&r->context.policy, str_from(r->config->allow), err) < 0)
+        return error_prefix(err, "FUMIDAI_ALLOW: ");
+    r->held_end = &r->held;
+    r->sessions = calloc(r->config->max_sessions + 1, sizeof(struct relay_session *));
+    if (r->sessions == NULL)
+        return error_set(err, ERROR_SYSTEM, "out of memory");
+    aws_client_open(&r->client, &r->network.network, env);
+    loop_timer_init(&r->status_timer, status_expired);
+    loop_hook_init(&r->status_hook, LOOP_FLUSH, status_due);
+    loop_timer_init(&r->control_timer, control_expired);
+    loop_hook_init(&r->control_hook, LOOP_GATHER, control_turn);
+    if (fixed_relays_open(&r->fixed, &r->context, str_from(r->config->listen), fixed_changed, err) < 0)
+        return error_prefix(err, "FUMIDAI_LISTEN: ");
+    r->keeper = LOOP_WATCH_INIT;
+    if (loop_watch_add(&r->loop, &r->keeper, CHILD_CHANNEL_FD, EPOLLIN, keeper_ready, err) < 0)
+        return err->code;
+    /* Everything that needs a privilege has been done: files read, ports opened. */
+    if (sandbox_enter(err) < 0)
+        return err->code;
+    identity_open(&r->identity, &r->client, "", identity_learned, r);
+    r->control_since_ms = now_of(r);
+    send_status(r, 0, false);
+    return 0;
+}
+
+int relay_run(const struct config *config, bool serves_sessions, char *const *env)
+{
+    static struct relay relay; /* too large for a stack, and there is one */
+    struct error err = ERROR_INIT;
+    relay.config = config;
+    relay.serves_sessions = serves_sessions;
+    log_event(LOG_DEBUG, "the relay begins", LOG_TEXT("sha256", sha256_choose(getauxval(AT_HWCAP))));
+    int result = open_all(&relay, env, &err);
+    if (result == 0)
+        result = loop_run(&relay.loop, &err);
+    if (result < 0)
+        log_event(LOG_ERROR, "the relay can't go on", LOG_ERR(&err));
+    return result < 0 ? 1 : 0;
+}

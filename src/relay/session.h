@@ -1,0 +1,60 @@
+/*
+ * relay_session: one session with its sockets: the engine (engine/session.h) on one side, the channel link and the targets'
+ * connections on the other. It resolves, dials, probes, reads and writes as the engine asks, and writes the audit: one event
+ * when the session starts, one for each stream, one at the end. Never payload.
+ */
+#ifndef FUMIDAI_RELAY_SESSION_H
+#define FUMIDAI_RELAY_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/backoff.h"
+#include "channel/control_channel.h"
+#include "cloud/gateway.h"
+#include "net/tcp.h"
+#include "settings/config.h"
+#include "tunnel/agent.h"
+#include "tunnel/dial_policy.h"
+
+enum {
+    RELAY_LINGER_MS = 2000, /* a closed target has to take some of what it was sent each so often */
+    RELAY_LINGER_DROP_MAX = 256 * 1024 /* bytes dropped after that; a target that sends more is reset */
+};
+
+/* What all sessions of the process share. */
+struct relay_context {
+    const struct config *config;
+    const struct network *network;
+    struct aws_client *client;
+    struct dial_policy policy;
+    /* A port of FUMIDAI_LISTEN on loopback may be dialled whatever FUMIDAI_ALLOW says: it leads to one target only. */
+    bool (*is_own_port)(const struct relay_context *relay, uint16_t port);
+    struct str target_id;
+    int64_t lives_until_ms; /* monotonic; INT64_MAX: not by time */
+    uint32_t open_streams;
+    uint64_t bytes;
+    int64_t last_byte_ms;    /* INT64_MIN: none yet */
+    int64_t last_stream_ms;  /* end of the last stream */
+    int64_t last_session_ms; /* end of the last session */
+};
+
+struct relay_session;
+
+/* `document` is copied. `over` comes from the loop, once, as the last thing; the owner then calls relay_session_free. Null
+ * when there is no memory (err says so). */
+struct relay_session *relay_session_start(struct relay_context *relay,
+                                          const struct session_document *document,
+                                          void (*over)(struct relay_session *session, void *owner),
+                                          void *owner, struct error *err);
+void relay_session_free(struct relay_session *session);
+
+/* Ends it from this side: `over` follows within SESSION_DRAIN_MS and a little. */
+void relay_session_end(struct relay_session *session, bool failed, struct str reason);
+
+const char *relay_session_id(const struct relay_session *session);
+int64_t relay_session_started_ms(const struct relay_session *s);
+bool relay_session_failed(const struct relay_session *session);
+const char *relay_session_reason(const struct relay_session *session);
+
+#endif

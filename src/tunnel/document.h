@@ -1,0 +1,73 @@
+/*
+ * session_document: what an `interactive_shell` message asks for, reduced to what a port session needs.
+ *
+ * The message's payload is {"Content": "<a JSON document as a string>", ...}; that document names the
+ * session, its owner and the SSM document, whose `properties` hold `{{ name }}` references to `Parameters` (a
+ * string or an array of one) or, where the caller gave none, to `parameters.<name>.default` (protocol of
+ * Session Manager documents, schema 1.0). Keys are matched without regard to case, as AWS's Go programs do;
+ * identifiers are opaque.
+ *
+ * The result holds copies: nothing points into the message.
+ */
+#ifndef FUMIDAI_TUNNEL_DOCUMENT_H
+#define FUMIDAI_TUNNEL_DOCUMENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "tunnel/dial_policy.h"
+
+enum {
+    /* SSM documents are at most 64 KB; escaped into a string they grow, but a Port document is a few hundred
+       bytes. */
+    SESSION_DOCUMENT_CONTENT_MAX = 64 * 1024,
+    SESSION_DOCUMENT_TOKENS_MAX = 2048,
+    SESSION_DOCUMENT_ID_SIZE = 160,    /* ids are at most 96 characters (API reference of SSM: SessionId) */
+    SESSION_DOCUMENT_OWNER_SIZE = 300, /* an assumed-role ARN with the longest role and session names */
+    SESSION_DOCUMENT_NAME_SIZE =
+        160, /* document names are at most 128 characters, ARNs of shared ones are longer */
+    SESSION_DOCUMENT_TYPE_SIZE = 64,
+    /* The handshake request must fit one stream message of 1,024 bytes with some 200 of its own around this.
+     */
+    SESSION_DOCUMENT_PROPERTIES_SIZE = 800
+};
+
+/* How the target's bytes travel. */
+enum session_port_kind {
+    SESSION_PORT_LOCAL_FORWARDING, /* properties.type is LocalPortForwarding: multiplexed with a client that
+                                      can */
+    SESSION_PORT_STREAM            /* any other type (ssh through a proxy command): one connection, basic */
+};
+
+struct session_document {
+    char session_id[SESSION_DOCUMENT_ID_SIZE];
+    char owner[SESSION_DOCUMENT_OWNER_SIZE];
+    char document_name[SESSION_DOCUMENT_NAME_SIZE];
+    char session_type[SESSION_DOCUMENT_TYPE_SIZE];
+    enum session_port_kind kind;
+    char host[DIAL_POLICY_HOST_SIZE]; /* "localhost" when the document names none */
+    uint16_t port;
+    char
+        properties[SESSION_DOCUMENT_PROPERTIES_SIZE]; /* JSON object for the handshake, references replaced */
+};
+
+/* Work space of one parse; too large for a stack, may be shared by all sessions of a process. */
+struct session_document_scratch {
+    struct json_token outer_tokens[64];
+    struct json_token tokens[SESSION_DOCUMENT_TOKENS_MAX];
+    char content[SESSION_DOCUMENT_CONTENT_MAX];
+};
+
+/*
+ * 0 on success. Otherwise `document` holds as much as could be read: session_id is filled whenever the
+ * message holds one, so that the refusal can be reported for that session. ERROR_INVALID (the message or
+ * document is malformed, the words say where), ERROR_TOO_LARGE, ERROR_UNSUPPORTED (a session type that needs
+ * a shell, a schema other than 1.0).
+ */
+int session_document_parse(struct session_document *document, struct str payload,
+                           struct session_document_scratch *scratch, struct error *err);
+
+#endif
