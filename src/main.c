@@ -76,8 +76,8 @@ int main(int argc, char **argv)
     struct config config;
     struct error err = ERROR_INIT;
     const char *name = argc > 0 ? argv[0] : "";
-    bool serves_sessions = strcmp(name, RELAY_PROCESS_NAME) == 0;
-    bool is_relay = serves_sessions || strcmp(name, RELAY_PORTS_PROCESS_NAME) == 0;
+    bool serves_sessions = strcmp(name, IPC_RELAY_NAME) == 0;
+    bool is_relay = serves_sessions || strcmp(name, IPC_RELAY_PORTS_NAME) == 0;
     signals_block_all();
     if (relro_protect(&err) < 0) {
         console_format(STDERR_FILENO, "fumidai: %s\n", err.text);

@@ -93,11 +93,11 @@ static int set_relative_address(struct credentials_plan *plan, struct str path, 
 
 static int set_authorization(struct credentials_plan *plan, char *const *env, struct error *err)
 {
-    if (!str_copy(environment_get(env, TOKEN_FILE), plan->token_file, sizeof plan->token_file)) {
+    if (!str_copy(env_get(env, TOKEN_FILE), plan->token_file, sizeof plan->token_file)) {
         return error_set(err, ERROR_TOO_LARGE, TOKEN_FILE ": longer than %d bytes",
                          CREDENTIALS_FILE_SIZE - 1);
     }
-    if (!str_copy(environment_get(env, TOKEN), plan->authorization, sizeof plan->authorization)) {
+    if (!str_copy(env_get(env, TOKEN), plan->authorization, sizeof plan->authorization)) {
         return error_set(err, ERROR_TOO_LARGE, TOKEN ": longer than %d bytes",
                          CREDENTIALS_AUTHORIZATION_SIZE - 1);
     }
@@ -106,7 +106,7 @@ static int set_authorization(struct credentials_plan *plan, char *const *env, st
 
 int credentials_make_plan(struct credentials_plan *plan, char *const *env, struct error *err)
 {
-    struct str relative = environment_get(env, RELATIVE_URI), full = environment_get(env, FULL_URI);
+    struct str relative = env_get(env, RELATIVE_URI), full = env_get(env, FULL_URI);
     memset(plan, 0, sizeof *plan);
     if (relative.len > 0 || full.len > 0) {
         plan->source = CREDENTIALS_CONTAINER;
@@ -115,7 +115,7 @@ int credentials_make_plan(struct credentials_plan *plan, char *const *env, struc
         return result != 0 ? result : set_authorization(plan, env, err);
     }
     plan->source = CREDENTIALS_ENVIRONMENT;
-    bool has_id = environment_get(env, KEY_ID).len > 0, has_secret = environment_get(env, SECRET_KEY).len > 0;
+    bool has_id = env_get(env, KEY_ID).len > 0, has_secret = env_get(env, SECRET_KEY).len > 0;
     if (has_id && has_secret) {
         return 0;
     }
@@ -176,11 +176,9 @@ int credentials_from_environment(struct credentials *credentials, char *const *e
 {
     memset(credentials, 0, sizeof *credentials);
     credentials->expires_unix_ms = INT64_MAX;
-    if (!str_copy(environment_get(env, KEY_ID), credentials->access_key_id, CREDENTIALS_ID_SIZE) ||
-        !str_copy(environment_get(env, SECRET_KEY), credentials->secret_access_key,
-                  CREDENTIALS_SECRET_SIZE) ||
-        !str_copy(environment_get(env, "AWS_SESSION_TOKEN"), credentials->session_token,
-                  CREDENTIALS_TOKEN_SIZE)) {
+    if (!str_copy(env_get(env, KEY_ID), credentials->access_key_id, CREDENTIALS_ID_SIZE) ||
+        !str_copy(env_get(env, SECRET_KEY), credentials->secret_access_key, CREDENTIALS_SECRET_SIZE) ||
+        !str_copy(env_get(env, "AWS_SESSION_TOKEN"), credentials->session_token, CREDENTIALS_TOKEN_SIZE)) {
         credentials_wipe(credentials);
         return error_set(err, ERROR_TOO_LARGE, "credentials: a key or token in the environment is too long");
     }

@@ -165,17 +165,17 @@ static int find_url(const struct service *service, char *const *env, const char 
     bool ignore;
     *url = str_from(NULL);
     *variable = "";
-    if (environment_get_bool(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", &ignore, err) != 0) {
+    if (env_get_bool(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", &ignore, err) != 0) {
         return ERROR_INVALID;
     }
     if (ignore) {
         return 0;
     }
     *variable = service->url_variable;
-    *url = environment_get(env, *variable);
+    *url = env_get(env, *variable);
     if (url->len == 0) {
         *variable = "AWS_ENDPOINT_URL";
-        *url = environment_get(env, *variable);
+        *url = env_get(env, *variable);
     }
     return 0;
 }
@@ -187,8 +187,8 @@ int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service servic
     const char *variable;
     struct str url;
     memset(endpoint, 0, sizeof *endpoint);
-    if (environment_get_bool(env, "AWS_USE_FIPS_ENDPOINT", &fips, err) != 0 ||
-        environment_get_bool(env, "AWS_USE_DUALSTACK_ENDPOINT", &dual_stack, err) != 0 ||
+    if (env_get_bool(env, "AWS_USE_FIPS_ENDPOINT", &fips, err) != 0 ||
+        env_get_bool(env, "AWS_USE_DUALSTACK_ENDPOINT", &dual_stack, err) != 0 ||
         find_url(&SERVICES[service], env, &variable, &url, err) != 0) {
         return ERROR_INVALID;
     }
@@ -231,10 +231,10 @@ int endpoint_find_region(char region[ENDPOINT_REGION_SIZE], char *const *env, st
                          struct error *err)
 {
     const char *from = "AWS_REGION";
-    struct str found = environment_get(env, from);
+    struct str found = env_get(env, from);
     if (found.len == 0) {
         from = "AWS_DEFAULT_REGION";
-        found = environment_get(env, from);
+        found = env_get(env, from);
     }
     if (found.len == 0) {
         from = "the task's ARN";

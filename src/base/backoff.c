@@ -1,20 +1,20 @@
 #include "base/backoff.h"
 
-const struct retry_policy RETRY_CALLS = {.first_ms = 250, .cap_ms = 10000, .throttled_ms = 2000};
-const struct retry_policy RETRY_RECONNECT = {.first_ms = 900, .cap_ms = 30000, .throttled_ms = 5000};
-const struct retry_policy RETRY_RESUME = {.first_ms = 100, .cap_ms = 5000, .throttled_ms = 2000};
+const struct backoff_policy BACKOFF_CALLS = {.first_ms = 250, .cap_ms = 10000, .throttled_ms = 2000};
+const struct backoff_policy BACKOFF_RECONNECT = {.first_ms = 900, .cap_ms = 30000, .throttled_ms = 5000};
+const struct backoff_policy BACKOFF_RESUME = {.first_ms = 100, .cap_ms = 5000, .throttled_ms = 2000};
 
-void retry_start(struct retry *retry, const struct retry_policy *policy, int64_t deadline_ms)
+void backoff_start(struct backoff *retry, const struct backoff_policy *policy, int64_t deadline_ms)
 {
-    *retry = (struct retry){.policy = policy, .deadline_ms = deadline_ms, .failures = 0};
+    *retry = (struct backoff){.policy = policy, .deadline_ms = deadline_ms, .failures = 0};
 }
 
-void retry_succeed(struct retry *retry)
+void backoff_succeed(struct backoff *retry)
 {
     retry->failures = 0;
 }
 
-static uint64_t window_ms(const struct retry *retry)
+static uint64_t window_ms(const struct backoff *retry)
 {
     uint64_t window = retry->policy->first_ms;
     for (uint32_t i = 0; i < retry->failures && window < retry->policy->cap_ms; i++) {
@@ -29,9 +29,10 @@ static uint64_t spread(uint64_t span, uint32_t random)
     return ((span + 1) * random) >> 32;
 }
 
-bool retry_next(struct retry *retry, enum error_code reason, int64_t now_ms, uint32_t random, int64_t *at_ms)
+bool backoff_next(struct backoff *retry, enum error_code reason, int64_t now_ms, uint32_t random,
+                  int64_t *at_ms)
 {
-    const struct retry_policy *policy = retry->policy;
+    const struct backoff_policy *policy = retry->policy;
     uint64_t window = window_ms(retry);
     uint64_t pause = spread(window, random);
     if (reason == ERROR_THROTTLED) {

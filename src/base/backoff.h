@@ -6,9 +6,9 @@
  *
  * No clock and no randomness of its own: the time is monotonic milliseconds, the random number the caller's.
  *
- *     struct retry r; retry_start(&r, &RETRY_CALLS, now + 60000);
+ *     struct backoff r; backoff_start(&r, &BACKOFF_CALLS, now + 60000);
  *     for (;;) { ask; if it succeeded: break;
- *                if (!retry_next(&r, code, now, random, &at)) give up; wait until at; }
+ *                if (!backoff_next(&r, code, now, random, &at)) give up; wait until at; }
  */
 #ifndef FUMIDAI_BASE_BACKOFF_H
 #define FUMIDAI_BASE_BACKOFF_H
@@ -18,28 +18,29 @@
 
 #include "base/error.h"
 
-struct retry_policy {
+struct backoff_policy {
     uint32_t first_ms;     /* the first window */
     uint32_t cap_ms;       /* no window is longer */
     uint32_t throttled_ms; /* nor, after throttling, shorter than this */
 };
 
-extern const struct retry_policy RETRY_CALLS;     /* 250 ms, 10 s, 2 s: a call with a deadline */
-extern const struct retry_policy RETRY_RECONNECT; /* 900 ms, 30 s, 5 s: for ever (control channel) */
-extern const struct retry_policy RETRY_RESUME;    /* 100 ms, 5 s, 2 s: a session waits (data channel) */
+extern const struct backoff_policy BACKOFF_CALLS;     /* 250 ms, 10 s, 2 s: a call with a deadline */
+extern const struct backoff_policy BACKOFF_RECONNECT; /* 900 ms, 30 s, 5 s: for ever (control channel) */
+extern const struct backoff_policy BACKOFF_RESUME;    /* 100 ms, 5 s, 2 s: a session waits (data channel) */
 
-struct retry {
-    const struct retry_policy *policy;
+struct backoff {
+    const struct backoff_policy *policy;
     int64_t deadline_ms; /* INT64_MAX: none */
-    uint32_t failures;   /* since retry_start or retry_succeed */
+    uint32_t failures;   /* since backoff_start or backoff_succeed */
 };
 
-void retry_start(struct retry *retry, const struct retry_policy *policy, int64_t deadline_ms);
+void backoff_start(struct backoff *retry, const struct backoff_policy *policy, int64_t deadline_ms);
 /* Back to the first window, for connections that live for a while and then break. */
-void retry_succeed(struct retry *retry);
+void backoff_succeed(struct backoff *retry);
 /* Counts a failure and gives the time of the next try. No pause takes more than half of the time that is left
  * until the deadline, so that the last tries are not lost to a long one; false when less than first_ms is
  * left. */
-bool retry_next(struct retry *retry, enum error_code reason, int64_t now_ms, uint32_t random, int64_t *at_ms);
+bool backoff_next(struct backoff *retry, enum error_code reason, int64_t now_ms, uint32_t random,
+                  int64_t *at_ms);
 
 #endif

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-struct str environment_get(char *const *env, const char *name)
+struct str env_get(char *const *env, const char *name)
 {
     size_t name_len = strlen(name);
     for (; env != NULL && *env != NULL; env++) {
@@ -13,9 +13,9 @@ struct str environment_get(char *const *env, const char *name)
     return str_from(NULL);
 }
 
-int environment_get_bool(char *const *env, const char *name, bool *flag, struct error *err)
+int env_get_bool(char *const *env, const char *name, bool *flag, struct error *err)
 {
-    struct str value = environment_get(env, name);
+    struct str value = env_get(env, name);
     *flag = str_equal_nocase(value, "true");
     if (*flag || value.len == 0 || str_equal_nocase(value, "false")) {
         return 0;

@@ -13,10 +13,10 @@
 
 /* The first variable of that name. A variable that is set to nothing reads as one that is not set (the empty
  * view), as in AWS's SDKs. */
-struct str environment_get(char *const *env, const char *name);
+struct str env_get(char *const *env, const char *name);
 
 /* "true" or "false" in any case, as AWS's SDKs take their switches; unset is false. Anything else is
  * ERROR_INVALID, naming the variable and its value: a mistyped FIPS switch must not mean "no FIPS". */
-int environment_get_bool(char *const *env, const char *name, bool *flag, struct error *err);
+int env_get_bool(char *const *env, const char *name, bool *flag, struct error *err);
 
 #endif

@@ -4,16 +4,16 @@
 
 #include "base/sha256.h"
 
-void generator_init(struct generator *g, const uint8_t seed[GENERATOR_SEED_SIZE])
+void prng_init(struct prng *g, const uint8_t seed[PRNG_SEED_SIZE])
 {
     memset(g, 0, sizeof *g);
-    memcpy(g->seeded_counter, seed, GENERATOR_SEED_SIZE);
+    memcpy(g->seeded_counter, seed, PRNG_SEED_SIZE);
     g->used = sizeof g->block;
 }
 
-static void next_block(struct generator *g)
+static void next_block(struct prng *g)
 {
-    for (size_t i = GENERATOR_SEED_SIZE; i < sizeof g->seeded_counter; i++) {
+    for (size_t i = PRNG_SEED_SIZE; i < sizeof g->seeded_counter; i++) {
         if (++g->seeded_counter[i] != 0)
             break;
     }
@@ -21,7 +21,7 @@ static void next_block(struct generator *g)
     g->used = 0;
 }
 
-void generator_fill(struct generator *g, void *out, size_t len)
+void prng_fill(struct prng *g, void *out, size_t len)
 {
     uint8_t *at = out;
 

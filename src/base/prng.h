@@ -9,15 +9,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { GENERATOR_SEED_SIZE = 32 };
+enum { PRNG_SEED_SIZE = 32 };
 
-struct generator {
-    uint8_t seeded_counter[GENERATOR_SEED_SIZE + 8]; /* the seed, then the number of the next block */
+struct prng {
+    uint8_t seeded_counter[PRNG_SEED_SIZE + 8]; /* the seed, then the number of the next block */
     uint8_t block[32];
     size_t used; /* bytes of block that were handed out */
 };
 
-void generator_init(struct generator *g, const uint8_t seed[GENERATOR_SEED_SIZE]);
-void generator_fill(struct generator *g, void *out, size_t len);
+void prng_init(struct prng *g, const uint8_t seed[PRNG_SEED_SIZE]);
+void prng_fill(struct prng *g, void *out, size_t len);
 
 #endif

@@ -21,15 +21,15 @@ static struct str str_of(const uint8_t *data, size_t len)
     return (struct str){(const char *) data, len};
 }
 
-void control_channel_init(struct control_channel *c, struct str target_id,
-                          const uint8_t seed[GENERATOR_SEED_SIZE], int64_t unix_offset_ms, int64_t now_ms)
+void control_channel_init(struct control_channel *c, struct str target_id, const uint8_t seed[PRNG_SEED_SIZE],
+                          int64_t unix_offset_ms, int64_t now_ms)
 {
     memset(c, 0, offsetof(struct control_channel, in));
     c->target_id = target_id;
     c->unix_offset_ms = unix_offset_ms;
     c->retry_at_ms = now_ms;
-    generator_init(&c->generator, seed);
-    retry_start(&c->retry, &RETRY_RECONNECT, INT64_MAX);
+    prng_init(&c->generator, seed);
+    backoff_start(&c->retry, &BACKOFF_RECONNECT, INT64_MAX);
 }
 
 /* ---- output --------------------------------------------------------------------------------------------------- */
@@ -52,7 +52,7 @@ static uint8_t *begin_frame(struct control_channel *c, size_t max)
 static void end_frame(struct control_channel *c, uint8_t *payload, size_t len, enum websocket_opcode opcode)
 {
     uint8_t mask[WEBSOCKET_MASK_SIZE];
-    generator_fill(&c->generator, mask, sizeof mask);
+    prng_fill(&c->generator, mask, sizeof mask);
     size_t header = websocket_seal(payload, len, opcode, mask);
     memmove(c->out + c->out_end, payload - header, header + len);
     c->out_end += header + len;
@@ -89,7 +89,7 @@ static bool send_message(struct control_channel *c, int64_t now_ms, enum agent_m
 static void make_id(struct control_channel *c, uint8_t id[UUID_SIZE])
 {
     uint8_t random[UUID_SIZE];
-    generator_fill(&c->generator, random, sizeof random);
+    prng_fill(&c->generator, random, sizeof random);
     uuid_v4(id, random);
 }
 
@@ -128,10 +128,10 @@ void control_channel_failed(struct control_channel *c, int64_t now_ms, enum erro
     if (c->state == CONTROL_CHANNEL_WAITING)
         return;
     if (c->state == CONTROL_CHANNEL_OPEN && now_ms - c->opened_ms >= CONTROL_CHANNEL_STEADY_MS)
-        retry_succeed(&c->retry);
+        backoff_succeed(&c->retry);
     if (why != c->why) /* it is when a DROP is answered with its own text */
         str_copy(str_limit_utf8(str_from(why), sizeof c->why - 1), c->why, sizeof c->why);
-    retry_next(&c->retry, code, now_ms, random, &c->retry_at_ms);
+    backoff_next(&c->retry, code, now_ms, random, &c->retry_at_ms);
     bytes_wipe(c->out, c->out_end); /* the first frame holds a token */
     c->out_start = c->out_end = 0;
     c->state = CONTROL_CHANNEL_WAITING;

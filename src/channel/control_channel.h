@@ -5,13 +5,13 @@
  *             due                 token                    upgraded, token sent
  *   WAITING ────────► FETCHING ────────► CONNECTING ────────────────────► OPEN
  *      ▲                 │ failed            │ failed                       │ closed, broken, silent
- *      └─────────────────┴───────────────────┴──────────────────────────────┘   back-off (aws/retry.h, RETRY_RECONNECT)
+ *      └─────────────────┴───────────────────┴──────────────────────────────┘   back-off (aws/retry.h, BACKOFF_RECONNECT)
  *
  * Each connection takes a token of its own. While OPEN a ping ("keepalive") goes each 54 s, and 60 s beyond that without a
  * byte from the service the connection counts as broken. The back-off starts over after a connection that was OPEN for
  * CONTROL_CHANNEL_STEADY_MS: one that is closed as soon as it opens must not be made a hundred times a second.
  *
- * Sessions. An interactive_shell message asks for one (its payload is engine/session_document's). The service repeats
+ * Sessions. An interactive_shell message asks for one (its payload is tunnel/document's). The service repeats
  * messages, over reconnects too, so the ids of the last CONTROL_CHANNEL_REMEMBERED are known and started once.
  *
  * Reports. agent_task_complete says that a session is over, and why; it is sent up to CONTROL_CHANNEL_REPORT_TRIES times,
@@ -90,9 +90,9 @@ struct control_channel_report {
 struct control_channel {
     enum control_channel_state state;
     struct str target_id;
-    struct generator generator;
+    struct prng generator;
     int64_t unix_offset_ms;
-    struct retry retry;
+    struct backoff retry;
     int64_t retry_at_ms;
     int64_t opened_ms;
     int64_t heard_ms;
@@ -116,8 +116,8 @@ struct control_channel {
 };
 
 /* target_id is the caller's and outlives the engine. Starts WAITING, due now. */
-void control_channel_init(struct control_channel *c, struct str target_id,
-                          const uint8_t seed[GENERATOR_SEED_SIZE], int64_t unix_offset_ms, int64_t now_ms);
+void control_channel_init(struct control_channel *c, struct str target_id, const uint8_t seed[PRNG_SEED_SIZE],
+                          int64_t unix_offset_ms, int64_t now_ms);
 
 void control_channel_next(struct control_channel *c, int64_t now_ms, struct control_channel_event *event);
 

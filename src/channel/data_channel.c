@@ -24,7 +24,7 @@ void data_channel_init(struct data_channel *channel, const struct data_channel_c
 
     memset(channel, 0, sizeof *channel);
     channel->config = *config;
-    generator_init(&channel->generator, config->seed);
+    prng_init(&channel->generator, config->seed);
     bytes_wipe(channel->config.seed, sizeof channel->config.seed);
     outbox_init(&channel->outbox, at,
                 agent ? AGENT_MESSAGE_OUTPUT_STREAM_DATA : AGENT_MESSAGE_INPUT_STREAM_DATA,
@@ -57,7 +57,7 @@ static void seal_plain(struct data_channel *channel, uint8_t *content, size_t le
 {
     uint8_t mask[WEBSOCKET_MASK_SIZE];
 
-    generator_fill(&channel->generator, mask, sizeof mask);
+    prng_fill(&channel->generator, mask, sizeof mask);
     channel->plain_end += websocket_seal(content, len, opcode, mask) + len;
 }
 
@@ -92,7 +92,7 @@ static void write_plain_header(struct data_channel *channel, int64_t now_ms, enu
     };
     uint8_t random[UUID_SIZE];
 
-    generator_fill(&channel->generator, random, sizeof random);
+    prng_fill(&channel->generator, random, sizeof random);
     uuid_v4(message.id, random);
     agent_message_write_header(payload - AGENT_MESSAGE_HEADER_SIZE, &message);
 }
@@ -688,7 +688,7 @@ static void begin_ack(struct data_channel *channel, int64_t now_ms)
     memcpy(ack.id, waiting->id, sizeof ack.id);
     acknowledge_write(&w, &ack);
     write_plain_header(channel, now_ms, AGENT_MESSAGE_ACKNOWLEDGE, payload, w.len);
-    generator_fill(&channel->generator, mask, sizeof mask);
+    prng_fill(&channel->generator, mask, sizeof mask);
     size_t header_size = websocket_seal(content, AGENT_MESSAGE_HEADER_SIZE + w.len, WEBSOCKET_BINARY, mask);
     begin_frame(channel, DATA_CHANNEL_FROM_ACK, content - header_size,
                 header_size + AGENT_MESSAGE_HEADER_SIZE + w.len);

@@ -128,7 +128,7 @@ struct data_channel_config {
     uint32_t burst_messages;
     int64_t ping_interval_ms; /* AWS's agent: 54,000; its client: 300,000 */
     int64_t unix_offset_ms;   /* Unix time minus monotonic time, for CreatedDate */
-    uint8_t seed[GENERATOR_SEED_SIZE];
+    uint8_t seed[PRNG_SEED_SIZE];
     void *memory; /* DATA_CHANNEL_MEMORY_SIZE bytes, zeroed, aligned for any type, the channel's until it ends
                    */
 };
@@ -292,7 +292,7 @@ enum data_channel_source {
 struct data_channel {
     struct data_channel_config config; /* the seed is wiped */
     enum data_channel_state state;
-    struct generator generator;
+    struct prng generator;
     struct websocket_decoder decoder;
     struct outbox outbox;
     struct inbox inbox;

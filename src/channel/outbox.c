@@ -518,7 +518,7 @@ static uint8_t *frame_of(const struct outbox *outbox, uint16_t slot, size_t *hea
     return payload_of(outbox, slot) - AGENT_MESSAGE_HEADER_SIZE - *header_size;
 }
 
-static void seal(struct outbox *outbox, uint16_t slot, uint64_t created_unix_ms, struct generator *generator)
+static void seal(struct outbox *outbox, uint16_t slot, uint64_t created_unix_ms, struct prng *generator)
 {
     struct outbox_message *message = &outbox->messages[slot];
     uint8_t *payload = payload_of(outbox, slot);
@@ -534,24 +534,24 @@ static void seal(struct outbox *outbox, uint16_t slot, uint64_t created_unix_ms,
         .payload_len = message->payload_len,
     };
 
-    generator_fill(generator, random, sizeof random);
+    prng_fill(generator, random, sizeof random);
     uuid_v4(fields.id, random);
     agent_message_write_header(header, &fields);
-    generator_fill(generator, message->mask, sizeof message->mask);
+    prng_fill(generator, message->mask, sizeof message->mask);
     websocket_seal(header, AGENT_MESSAGE_HEADER_SIZE + (size_t) message->payload_len, WEBSOCKET_BINARY,
                    message->mask);
     message->sealed = true;
 }
 
 /* The frame is masked in place already: XOR with both masks takes one off and puts the other on. */
-static void mask_anew(struct outbox *outbox, uint16_t slot, struct generator *generator)
+static void mask_anew(struct outbox *outbox, uint16_t slot, struct prng *generator)
 {
     struct outbox_message *message = &outbox->messages[slot];
     size_t header_size;
     uint8_t *content = frame_of(outbox, slot, &header_size) + header_size;
     uint8_t mask[WEBSOCKET_MASK_SIZE], both[WEBSOCKET_MASK_SIZE];
 
-    generator_fill(generator, mask, sizeof mask);
+    prng_fill(generator, mask, sizeof mask);
     for (size_t i = 0; i < sizeof mask; i++)
         both[i] = mask[i] ^ message->mask[i];
     websocket_mask(content, AGENT_MESSAGE_HEADER_SIZE + (size_t) message->payload_len, both, 0);
@@ -560,7 +560,7 @@ static void mask_anew(struct outbox *outbox, uint16_t slot, struct generator *ge
 }
 
 const uint8_t *outbox_begin(struct outbox *outbox, uint16_t slot, uint64_t created_unix_ms,
-                            struct generator *generator, size_t *len)
+                            struct prng *generator, size_t *len)
 {
     struct outbox_message *message = &outbox->messages[slot];
     bool resend = message->state != OUTBOX_UNSENT;

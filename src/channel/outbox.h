@@ -174,7 +174,7 @@ uint16_t outbox_choose(const struct outbox *outbox, int64_t now_ms, uint32_t fli
 /* Seals (or re-masks) and begins it; the frame is *len bytes. outbox_end when the connection has taken them
  * all. */
 const uint8_t *outbox_begin(struct outbox *outbox, uint16_t slot, uint64_t created_unix_ms,
-                            struct generator *generator, size_t *len);
+                            struct prng *generator, size_t *len);
 void outbox_end(struct outbox *outbox, int64_t now_ms);
 
 /* False for a number that is not in flight: never sent, or acknowledged before. */

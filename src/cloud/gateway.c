@@ -10,8 +10,8 @@
 /* What is needed between the stream's opening and the service's 101. */
 struct upgrade {
     struct http_response response;
-    char head[CHANNEL_LINK_HEAD_SIZE];
-    char body[CHANNEL_LINK_BODY_SIZE];
+    char head[GATEWAY_HEAD_SIZE];
+    char body[GATEWAY_BODY_SIZE];
     size_t body_len;
 };
 
@@ -20,7 +20,7 @@ static const struct api_call open_calls[] = {
     [SSMMESSAGES_DATA] = {ENDPOINT_SSMMESSAGES, "OpenDataChannel", 101},
 };
 
-static struct loop *loop_of(const struct channel_link *link)
+static struct loop *loop_of(const struct gateway *link)
 {
     return link->client->network->loop;
 }
@@ -43,55 +43,55 @@ static void free_secret(char **text, size_t len)
     *text = NULL;
 }
 
-void channel_link_forget_token(struct channel_link *link)
+void gateway_forget_token(struct gateway *link)
 {
     free_secret(&link->token, SSMMESSAGES_TOKEN_SIZE);
     free_secret(&link->first_text, SSMMESSAGES_OPEN_FRAME_SIZE);
     link->first_text_len = 0;
 }
 
-void channel_link_close(struct channel_link *link)
+void gateway_close(struct gateway *link)
 {
     aws_call_cancel(&link->call);
     loop_timer_remove(loop_of(link), &link->deadline);
     loop_timer_remove(loop_of(link), &link->refused);
-    channel_link_forget_token(link);
+    gateway_forget_token(link);
     free(link->upgrade);
     link->upgrade = NULL;
     stream_close(link->stream);
     link->stream = NULL;
-    link->state = CHANNEL_LINK_CLOSED;
+    link->state = GATEWAY_CLOSED;
 }
 
-static void go_down(struct channel_link *link)
+static void go_down(struct gateway *link)
 {
     struct error err = link->err;
-    channel_link_close(link);
+    gateway_close(link);
     link->down(link, err.code, err.text);
 }
 
 static void refused_expired(struct loop_timer *timer)
 {
-    go_down(LOOP_OWNER(timer, struct channel_link, refused));
+    go_down(LOOP_OWNER(timer, struct gateway, refused));
 }
 
 /* For what fails inside a call of the owner's. */
-static void go_down_soon(struct channel_link *link)
+static void go_down_soon(struct gateway *link)
 {
     loop_timer_set(loop_of(link), &link->refused, loop_now_ms(loop_of(link)));
 }
 
 static void deadline_expired(struct loop_timer *timer)
 {
-    struct channel_link *link = LOOP_OWNER(timer, struct channel_link, deadline);
+    struct gateway *link = LOOP_OWNER(timer, struct gateway, deadline);
     error_set(&link->err, ERROR_TIMEOUT, "%s: no websocket within %d s", open_calls[link->channel].action,
-              CHANNEL_LINK_OPEN_MS / 1000);
+              GATEWAY_OPEN_MS / 1000);
     go_down(link);
 }
 
 /* ---- the upgrade ---------------------------------------------------------------------------------------------- */
 
-static int write_upgrade(struct channel_link *link, struct writer *out)
+static int write_upgrade(struct gateway *link, struct writer *out)
 {
     struct api_request request;
     struct sigv4_signature signature;
@@ -116,7 +116,7 @@ static int write_upgrade(struct channel_link *link, struct writer *out)
     return http_request_end(&http, (struct str){NULL, 0}, &link->err);
 }
 
-static int begin_upgrade(struct channel_link *link)
+static int begin_upgrade(struct gateway *link)
 {
     uint8_t memory[AWS_REQUEST_SIZE];
     struct writer out = writer_of(memory, sizeof memory);
@@ -124,13 +124,13 @@ static int begin_upgrade(struct channel_link *link)
     if (link->upgrade == NULL)
         return error_set(&link->err, ERROR_SYSTEM, "out of memory");
     http_response_init(&link->upgrade->response, HTTP_ORDINARY, link->upgrade->head,
-                       sizeof link->upgrade->head, CHANNEL_LINK_BODY_SIZE);
+                       sizeof link->upgrade->head, GATEWAY_BODY_SIZE);
     int result = write_upgrade(link, &out);
     if (result == 0 && stream_send(link->stream, out.start, out.len) < out.len)
         result =
             error_set(&link->err, ERROR_TOO_LARGE, "the upgrade's request does not fit the stream's buffer");
     bytes_wipe(memory, sizeof memory);
-    link->state = CHANNEL_LINK_UPGRADING;
+    link->state = GATEWAY_UPGRADING;
     return result;
 }
 
@@ -143,7 +143,7 @@ static void collect_body(struct upgrade *upgrade, struct str piece)
 }
 
 /* The answer is complete, or the connection ended in it. 0 when it is a proper 101. */
-static int judge_upgrade(struct channel_link *link)
+static int judge_upgrade(struct gateway *link)
 {
     struct upgrade *upgrade = link->upgrade;
     const struct http_response *response = &upgrade->response;
@@ -168,7 +168,7 @@ static int judge_upgrade(struct channel_link *link)
 }
 
 /* 0: go on later; 1: upgraded; negative: refused. */
-static int read_upgrade(struct channel_link *link)
+static int read_upgrade(struct gateway *link)
 {
     struct http_event event;
     do {
@@ -198,8 +198,8 @@ static int read_upgrade(struct channel_link *link)
 
 static void stream_changed(struct stream *stream, void *owner)
 {
-    struct channel_link *link = owner;
-    if (link->state == CHANNEL_LINK_UP) {
+    struct gateway *link = owner;
+    if (link->state == GATEWAY_UP) {
         link->changed(link);
         return;
     }
@@ -207,10 +207,10 @@ static void stream_changed(struct stream *stream, void *owner)
     if (stream_state(stream) == STREAM_FAILED) {
         link->err = *stream_error(stream);
         result = error_prefix(&link->err, "%s: ", open_calls[link->channel].action);
-    } else if (link->state == CHANNEL_LINK_CONNECTING && stream_state(stream) != STREAM_OPENING) {
+    } else if (link->state == GATEWAY_CONNECTING && stream_state(stream) != STREAM_OPENING) {
         result = begin_upgrade(link);
     }
-    if (result == 0 && link->state == CHANNEL_LINK_UPGRADING)
+    if (result == 0 && link->state == GATEWAY_UPGRADING)
         result = read_upgrade(link);
     if (result < 0) {
         go_down(link);
@@ -218,22 +218,22 @@ static void stream_changed(struct stream *stream, void *owner)
         free(link->upgrade);
         link->upgrade = NULL;
         loop_timer_remove(loop_of(link), &link->deadline);
-        link->state = CHANNEL_LINK_UP;
+        link->state = GATEWAY_UP;
         link->up(link);
     }
 }
 
 /* ---- the token ------------------------------------------------------------------------------------------------ */
 
-static struct channel_link *owner_of(struct aws_call *call)
+static struct gateway *owner_of(struct aws_call *call)
 {
-    return LOOP_OWNER(call, struct channel_link, call);
+    return LOOP_OWNER(call, struct gateway, call);
 }
 
 static int make_create(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
                        struct error *err)
 {
-    struct channel_link *link = owner_of(call);
+    struct gateway *link = owner_of(call);
     struct writer body = writer_of(link->body_memory, sizeof link->body_memory);
     if (link->channel == SSMMESSAGES_CONTROL)
         ssmmessages_write_create_control(&body, str_from(link->request_id));
@@ -247,7 +247,7 @@ static int make_create(struct aws_call *call, struct api_request *request, const
 static enum api_outcome read_create(struct aws_call *call, const struct api_answer *answer,
                                     struct api_failure *failure, struct error *err)
 {
-    struct channel_link *link = owner_of(call);
+    struct gateway *link = owner_of(call);
     return ssmmessages_read_create(link->token, link->channel, answer, failure, err);
 }
 
@@ -259,7 +259,7 @@ static const struct aws_operation create_operations[] = {
     [SSMMESSAGES_DATA] = {{ENDPOINT_SSMMESSAGES, "CreateDataChannel", 201}, true, make_create, read_create},
 };
 
-static void write_first_text(struct channel_link *link)
+static void write_first_text(struct gateway *link)
 {
     struct writer out = writer_of(link->first_text, SSMMESSAGES_OPEN_FRAME_SIZE);
     if (link->channel == SSMMESSAGES_CONTROL)
@@ -272,7 +272,7 @@ static void write_first_text(struct channel_link *link)
 
 static void token_done(struct aws_call *call)
 {
-    struct channel_link *link = owner_of(call);
+    struct gateway *link = owner_of(call);
     if (call->outcome != API_OK) {
         link->err = call->err;
         if (call->outcome == API_FAILED && error_may_pass(&link->err))
@@ -285,18 +285,18 @@ static void token_done(struct aws_call *call)
         .host = link->endpoint.host,
         .port = link->endpoint.port,
         .tls = link->endpoint.tls,
-        .open_deadline_ms = clock_after_ms(loop_now_ms(loop_of(link)), CHANNEL_LINK_OPEN_MS),
+        .open_deadline_ms = clock_after_ms(loop_now_ms(loop_of(link)), GATEWAY_OPEN_MS),
         .plain_recv_bytes =
             32 * 1024, /* without TLS, in tests and behind a sidecar: as large as a record's worth or two */
         .plain_send_bytes = 32 * 1024};
-    link->state = CHANNEL_LINK_CONNECTING;
+    link->state = GATEWAY_CONNECTING;
     loop_timer_set(loop_of(link), &link->deadline, options.open_deadline_ms);
     if (stream_open(&link->stream, link->client->network, &options, stream_changed, link, &link->err) < 0)
         go_down(link);
 }
 
-void channel_link_init(struct channel_link *link, struct aws_client *client, enum ssmmessages_channel channel,
-                       struct str id, struct str target_id)
+void gateway_init(struct gateway *link, struct aws_client *client, enum ssmmessages_channel channel,
+                  struct str id, struct str target_id)
 {
     memset(link, 0, sizeof *link);
     link->client = client;
@@ -311,10 +311,10 @@ void channel_link_init(struct channel_link *link, struct aws_client *client, enu
     loop_timer_init(&link->refused, refused_expired);
 }
 
-void channel_link_open(struct channel_link *link)
+void gateway_open(struct gateway *link)
 {
     link->err = (struct error) ERROR_INIT;
-    link->state = CHANNEL_LINK_TOKEN;
+    link->state = GATEWAY_TOKEN;
     make_uuid_text(link->request_id);
     link->token = calloc(1, SSMMESSAGES_TOKEN_SIZE);
     link->first_text = calloc(1, SSMMESSAGES_OPEN_FRAME_SIZE);
@@ -323,5 +323,5 @@ void channel_link_open(struct channel_link *link)
         go_down_soon(link);
         return;
     }
-    aws_call_start(&link->call, clock_after_ms(loop_now_ms(loop_of(link)), CHANNEL_LINK_TOKEN_MS));
+    aws_call_start(&link->call, clock_after_ms(loop_now_ms(loop_of(link)), GATEWAY_TOKEN_MS));
 }

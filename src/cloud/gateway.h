@@ -20,34 +20,28 @@
 #include "wire/websocket.h"
 
 enum {
-    CHANNEL_LINK_TOKEN_MS = 15 * 1000,
-    CHANNEL_LINK_OPEN_MS = 30 * 1000,  /* all steps of the websocket together */
-    CHANNEL_LINK_HEAD_SIZE = 4 * 1024, /* the service's answer to the upgrade has under 1 KiB */
-    CHANNEL_LINK_BODY_SIZE = 2 * 1024  /* of a refusal, for its reason */
+    GATEWAY_TOKEN_MS = 15 * 1000,
+    GATEWAY_OPEN_MS = 30 * 1000,  /* all steps of the websocket together */
+    GATEWAY_HEAD_SIZE = 4 * 1024, /* the service's answer to the upgrade has under 1 KiB */
+    GATEWAY_BODY_SIZE = 2 * 1024  /* of a refusal, for its reason */
 };
 
-enum channel_link_state {
-    CHANNEL_LINK_CLOSED,
-    CHANNEL_LINK_TOKEN,
-    CHANNEL_LINK_CONNECTING,
-    CHANNEL_LINK_UPGRADING,
-    CHANNEL_LINK_UP
-};
+enum gateway_state { GATEWAY_CLOSED, GATEWAY_TOKEN, GATEWAY_CONNECTING, GATEWAY_UPGRADING, GATEWAY_UP };
 
-struct channel_link {
+struct gateway {
     struct aws_client *client;
     enum ssmmessages_channel channel;
     struct str id;        /* the target's or the session's; outlives the link */
     struct str target_id; /* data channels: ours */
     char client_id[UUID_TEXT_SIZE];
     /* All from the loop, never from inside a function here, and the last thing done then. */
-    void (*up)(struct channel_link *link);
-    void (*changed)(struct channel_link *link); /* the stream's, while up */
-    void (*down)(struct channel_link *link, enum error_code code, const char *why);
+    void (*up)(struct gateway *link);
+    void (*changed)(struct gateway *link); /* the stream's, while up */
+    void (*down)(struct gateway *link, enum error_code code, const char *why);
 
-    enum channel_link_state state;
+    enum gateway_state state;
     struct stream *stream;
-    char *first_text; /* allocated while it is needed; channel_link_forget_token */
+    char *first_text; /* allocated while it is needed; gateway_forget_token */
     size_t first_text_len;
 
     /* private */
@@ -64,11 +58,11 @@ struct channel_link {
     struct error err;
 };
 
-void channel_link_init(struct channel_link *link, struct aws_client *client, enum ssmmessages_channel channel,
-                       struct str id, struct str target_id);
+void gateway_init(struct gateway *link, struct aws_client *client, enum ssmmessages_channel channel,
+                  struct str id, struct str target_id);
 /* The state must be CLOSED. */
-void channel_link_open(struct channel_link *link);
-void channel_link_close(struct channel_link *link); /* at any time; `down` is not called */
-void channel_link_forget_token(struct channel_link *link);
+void gateway_open(struct gateway *link);
+void gateway_close(struct gateway *link); /* at any time; `down` is not called */
+void gateway_forget_token(struct gateway *link);
 
 #endif

@@ -7,15 +7,15 @@
 #include "host/log.h"
 #include "host/random.h"
 
-struct json_token *identity_tokens(void)
+struct json_token *task_identity_tokens(void)
 {
     static struct json_token tokens[API_JSON_TOKENS];
     return tokens;
 }
 
-static struct identity *owner_of(struct aws_call *call)
+static struct task_identity *owner_of(struct aws_call *call)
 {
-    return LOOP_OWNER(call, struct identity, call);
+    return LOOP_OWNER(call, struct task_identity, call);
 }
 
 static int make_request(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
@@ -29,34 +29,35 @@ static int make_request(struct aws_call *call, struct api_request *request, cons
 static enum api_outcome read_answer(struct aws_call *call, const struct api_answer *answer,
                                     struct api_failure *failure, struct error *err)
 {
-    struct identity *identity = owner_of(call);
+    struct task_identity *identity = owner_of(call);
     (void) failure;
     if (answer->status != 200) {
         error_set(err, ERROR_UNAVAILABLE, "task metadata: %s%s answered %d", identity->endpoint.authority,
                   identity->endpoint.path, answer->status);
         return API_REPEAT;
     }
-    int result = identity->has_container ? metadata_read_task(&identity->metadata, answer->body,
-                                                              identity_tokens(), API_JSON_TOKENS, err)
-                                         : metadata_read_container(&identity->metadata, answer->body,
-                                                                   identity_tokens(), API_JSON_TOKENS, err);
+    int result = identity->has_container
+                     ? metadata_read_task(&identity->metadata, answer->body, task_identity_tokens(),
+                                          API_JSON_TOKENS, err)
+                     : metadata_read_container(&identity->metadata, answer->body, task_identity_tokens(),
+                                               API_JSON_TOKENS, err);
     return result < 0 ? API_REPEAT : API_OK;
 }
 
 static const struct aws_operation metadata_operation = {
     .api = {.action = "task metadata", .expected_status = 200}, .make = make_request, .judge = read_answer};
 
-static void decide_service(struct identity *identity)
+static void decide_service(struct task_identity *identity)
 {
-    if (identity->service == IDENTITY_SERVICE_NAMED || identity->metadata.service_name[0] == '\0')
+    if (identity->service == TASK_IDENTITY_SERVICE_NAMED || identity->metadata.service_name[0] == '\0')
         return;
     str_copy(str_from(identity->metadata.service_name), identity->service_name,
              sizeof identity->service_name);
-    identity->service = IDENTITY_SERVICE_NAMED;
+    identity->service = TASK_IDENTITY_SERVICE_NAMED;
     identity->service_is_certain = true;
 }
 
-static void finish(struct identity *identity)
+static void finish(struct task_identity *identity)
 {
     struct error err = ERROR_INIT;
     identity->known = true;
@@ -71,18 +72,18 @@ static void finish(struct identity *identity)
 
 static void ask(struct loop_timer *timer)
 {
-    struct identity *identity = LOOP_OWNER(timer, struct identity, again);
+    struct task_identity *identity = LOOP_OWNER(timer, struct task_identity, again);
     aws_call_start(&identity->call,
-                   clock_after_ms(loop_now_ms(identity->client->network->loop), IDENTITY_CALL_MS));
+                   clock_after_ms(loop_now_ms(identity->client->network->loop), TASK_IDENTITY_CALL_MS));
 }
 
-static void ask_again_later(struct identity *identity)
+static void ask_again_later(struct task_identity *identity)
 {
     struct loop *loop = identity->client->network->loop;
     uint32_t random;
     int64_t at_ms;
     random_bytes(&random, sizeof random);
-    retry_next(&identity->retry, identity->call.err.code, loop_now_ms(loop), random, &at_ms);
+    backoff_next(&identity->retry, identity->call.err.code, loop_now_ms(loop), random, &at_ms);
     /* The first failures are told, then every tenth: an endpoint may stay away for good (a task run elsewhere). */
     if (identity->failures_logged++ < 3 || identity->failures_logged % 10 == 0)
         log_event(LOG_WARN, "can't read the task's metadata yet, trying again", LOG_ERR(&identity->call.err),
@@ -92,12 +93,12 @@ static void ask_again_later(struct identity *identity)
 
 static void answered(struct aws_call *call)
 {
-    struct identity *identity = owner_of(call);
+    struct task_identity *identity = owner_of(call);
     if (call->outcome != API_OK) {
         ask_again_later(identity);
         return;
     }
-    retry_succeed(&identity->retry);
+    backoff_succeed(&identity->retry);
     if (identity->has_container) {
         finish(identity);
         return;
@@ -106,8 +107,8 @@ static void answered(struct aws_call *call)
     loop_timer_set(identity->client->network->loop, &identity->again, 0);
 }
 
-void identity_open(struct identity *identity, struct aws_client *client, const char *service_name,
-                   void (*learned)(struct identity *identity), void *owner)
+void task_identity_open(struct task_identity *identity, struct aws_client *client, const char *service_name,
+                        void (*learned)(struct task_identity *identity), void *owner)
 {
     struct error err = ERROR_INIT;
     memset(identity, 0, sizeof *identity);
@@ -119,11 +120,11 @@ void identity_open(struct identity *identity, struct aws_client *client, const c
     identity->call.fixed_endpoint = &identity->endpoint;
     identity->call.done = answered;
     loop_timer_init(&identity->again, ask);
-    retry_start(&identity->retry, &RETRY_CALLS, INT64_MAX);
+    backoff_start(&identity->retry, &BACKOFF_CALLS, INT64_MAX);
     if (service_name[0] != '\0' &&
         str_copy(str_from(service_name), identity->service_name, sizeof identity->service_name))
-        identity->service = IDENTITY_SERVICE_NAMED;
-    struct str url = environment_get(client->env, "ECS_CONTAINER_METADATA_URI_V4");
+        identity->service = TASK_IDENTITY_SERVICE_NAMED;
+    struct str url = env_get(client->env, "ECS_CONTAINER_METADATA_URI_V4");
     if (url.len == 0)
         return;
     if (endpoint_from_url(&identity->endpoint, url, &err) < 0) {
@@ -135,7 +136,7 @@ void identity_open(struct identity *identity, struct aws_client *client, const c
     loop_timer_set(client->network->loop, &identity->again, 0);
 }
 
-void identity_close(struct identity *identity)
+void task_identity_close(struct task_identity *identity)
 {
     aws_call_cancel(&identity->call);
     loop_timer_remove(identity->client->network->loop, &identity->again);

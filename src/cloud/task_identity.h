@@ -18,36 +18,40 @@
 #include "cloud/aws_call.h"
 #include "host/loop.h"
 
-enum { IDENTITY_CALL_MS = 5 * 1000 /* the endpoint is on the same host */ };
+enum { TASK_IDENTITY_CALL_MS = 5 * 1000 /* the endpoint is on the same host */ };
 
-enum identity_service { IDENTITY_SERVICE_UNKNOWN, IDENTITY_SERVICE_NONE, IDENTITY_SERVICE_NAMED };
+enum task_identity_service {
+    TASK_IDENTITY_SERVICE_UNKNOWN,
+    TASK_IDENTITY_SERVICE_NONE,
+    TASK_IDENTITY_SERVICE_NAMED
+};
 
-struct identity {
+struct task_identity {
     struct aws_client *client;
     bool exists; /* there is a metadata endpoint */
     bool known;  /* both documents were read */
     struct endpoint endpoint;
     struct metadata metadata;
-    enum identity_service service;
+    enum task_identity_service service;
     bool service_is_certain; /* AWS named it, not a person's setting */
     char service_name[ECS_NAME_SIZE];
-    void (*learned)(struct identity *identity); /* once, when known */
+    void (*learned)(struct task_identity *identity); /* once, when known */
     void *owner;
 
     /* private */
     struct aws_call call;
     bool has_container;
-    struct retry retry;
+    struct backoff retry;
     struct loop_timer again;
     unsigned failures_logged;
 };
 
 /* `service_name` is the setting, or empty. */
-void identity_open(struct identity *identity, struct aws_client *client, const char *service_name,
-                   void (*learned)(struct identity *identity), void *owner);
-void identity_close(struct identity *identity);
+void task_identity_open(struct task_identity *identity, struct aws_client *client, const char *service_name,
+                        void (*learned)(struct task_identity *identity), void *owner);
+void task_identity_close(struct task_identity *identity);
 
 /* Shared by all who parse a JSON answer on this loop: valid until the next parse. */
-struct json_token *identity_tokens(void);
+struct json_token *task_identity_tokens(void);
 
 #endif

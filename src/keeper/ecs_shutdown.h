@@ -30,23 +30,23 @@
 #include "cloud/task_identity.h"
 #include "lifecycle/terminator.h"
 
-enum ending_step {
-    ENDING_FIND_SERVICE,
-    ENDING_COUNT_TASKS,
-    ENDING_STOP_BEFORE_COUNT, /* this task, before a count above 0 is set */
-    ENDING_SET_COUNT,
-    ENDING_STOP_TASK,
-    ENDING_STEP_COUNT
+enum ecs_shutdown_step {
+    ECS_SHUTDOWN_FIND_SERVICE,
+    ECS_SHUTDOWN_COUNT_TASKS,
+    ECS_SHUTDOWN_STOP_BEFORE_COUNT, /* this task, before a count above 0 is set */
+    ECS_SHUTDOWN_SET_COUNT,
+    ECS_SHUTDOWN_STOP_TASK,
+    ECS_SHUTDOWN_STEP_COUNT
 };
 
-struct ending {
-    struct identity *identity;
-    void (*report)(struct ending *ending, enum terminator_result result);
+struct ecs_shutdown {
+    struct task_identity *identity;
+    void (*report)(struct ecs_shutdown *ending, enum terminator_result result);
     void *owner;
 
     /* private */
     struct aws_call call;
-    enum ending_step step;
+    enum ecs_shutdown_step step;
     bool busy;
     bool already;            /* the answer said "already so" */
     uint32_t target_count;   /* for UpdateService */
@@ -61,16 +61,17 @@ struct ending {
     struct ecs_service service;
 };
 
-void ending_open(struct ending *ending, struct identity *identity,
-                 void (*report)(struct ending *ending, enum terminator_result result), void *owner);
-void ending_close(struct ending *ending);
+void ecs_shutdown_open(struct ecs_shutdown *ending, struct task_identity *identity,
+                       void (*report)(struct ecs_shutdown *ending, enum terminator_result result),
+                       void *owner);
+void ecs_shutdown_close(struct ecs_shutdown *ending);
 
 /* Each reports once, from the loop; one at a time, a new one replaces what is under way. */
-void ending_scale_in(struct ending *ending, const struct terminator_action *action);
-void ending_stop_task(struct ending *ending, const char *reason, int64_t deadline_ms);
+void ecs_shutdown_scale_in(struct ecs_shutdown *ending, const struct terminator_action *action);
+void ecs_shutdown_stop_task(struct ecs_shutdown *ending, const char *reason, int64_t deadline_ms);
 
 /* For a task whose service can't be told from its metadata: asks ECS at the start, so that a missing permission shows in
  * the log early. Reports nothing. */
-void ending_find_service(struct ending *ending, int64_t deadline_ms);
+void ecs_shutdown_find_service(struct ecs_shutdown *ending, int64_t deadline_ms);
 
 #endif

@@ -12,19 +12,19 @@ enum {
 
 #define PROC_ROOT "/proc"
 
-void exec_watch_open(struct exec_watch *watch, const char *log_path, int64_t now_ms)
+void exec_agent_open(struct exec_agent *watch, const char *log_path, int64_t now_ms)
 {
     memset(watch, 0, sizeof *watch);
     tail_open(&watch->tail, log_path);
     exec_log_init(&watch->log, now_ms);
 }
 
-void exec_watch_close(struct exec_watch *watch)
+void exec_agent_close(struct exec_agent *watch)
 {
     tail_close(&watch->tail);
 }
 
-static void read_log(struct exec_watch *watch, int64_t now_ms)
+static void read_log(struct exec_agent *watch, int64_t now_ms)
 {
     char buffer[READ_BYTES];
     for (int i = 0; i < READS_PER_POLL; i++) {
@@ -48,7 +48,7 @@ static void read_log(struct exec_watch *watch, int64_t now_ms)
     }
 }
 
-static void look_at_processes(struct exec_watch *watch, int64_t now_ms)
+static void look_at_processes(struct exec_agent *watch, int64_t now_ms)
 {
     struct error err = ERROR_INIT;
     struct str ids[PROC_WORKERS_MAX];
@@ -66,7 +66,7 @@ static void look_at_processes(struct exec_watch *watch, int64_t now_ms)
                        watch->scan.complete && watch->scan.agent_running, now_ms);
 }
 
-static void tell(struct exec_watch *watch)
+static void tell(struct exec_agent *watch)
 {
     struct exec_log_event event;
     while (exec_log_next(&watch->log, &event)) {
@@ -79,7 +79,7 @@ static void tell(struct exec_watch *watch)
     }
 }
 
-void exec_watch_poll(struct exec_watch *watch, int64_t now_ms)
+void exec_agent_poll(struct exec_agent *watch, int64_t now_ms)
 {
     read_log(watch, now_ms);
     look_at_processes(watch, now_ms);
@@ -87,7 +87,7 @@ void exec_watch_poll(struct exec_watch *watch, int64_t now_ms)
     tell(watch);
 }
 
-bool exec_watch_agent_present(void)
+bool exec_agent_is_present(void)
 {
     static struct proc_scan scan;
     struct error err = ERROR_INIT;

@@ -1,5 +1,5 @@
 /*
- * exec_watch: AWS's exec agent in this container, watched through its log and its processes (engine/exec_log.h judges,
+ * exec_agent: AWS's exec agent in this container, watched through its log and its processes (lifecycle/exec_log.h judges,
  * host/tail.h and host/proc.h look). Polled by the keeper, never waits, never fails: what can't be read is told once and
  * tried again with the next poll, for ever.
  */
@@ -13,7 +13,7 @@
 #include "host/tail.h"
 #include "lifecycle/exec_log.h"
 
-struct exec_watch {
+struct exec_agent {
     struct tail tail;
     struct exec_log log;
     struct proc_scan scan;
@@ -21,11 +21,11 @@ struct exec_watch {
     bool scan_trouble; /* told already */
 };
 
-void exec_watch_open(struct exec_watch *watch, const char *log_path, int64_t now_ms);
-void exec_watch_poll(struct exec_watch *watch, int64_t now_ms);
-void exec_watch_close(struct exec_watch *watch);
+void exec_agent_open(struct exec_agent *watch, const char *log_path, int64_t now_ms);
+void exec_agent_poll(struct exec_agent *watch, int64_t now_ms);
+void exec_agent_close(struct exec_agent *watch);
 
 /* Whether AWS's exec agent is in this container: its bind mount is there, or it runs. */
-bool exec_watch_agent_present(void);
+bool exec_agent_is_present(void);
 
 #endif

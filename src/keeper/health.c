@@ -86,7 +86,7 @@ void health_write(struct writer *out, const struct health_facts *facts)
 
 static int find_name(char *const *env, struct sockaddr_un *name, socklen_t *len, struct error *err)
 {
-    struct str url = environment_get(env, "ECS_CONTAINER_METADATA_URI_V4");
+    struct str url = env_get(env, "ECS_CONTAINER_METADATA_URI_V4");
     struct str head, id;
     while (str_ends_with(url, "/"))
         url.len--;

@@ -10,7 +10,7 @@
  * Healthy is a task in which the keeper answers and, if it relays, the relay was heard of within HEALTH_SILENCE_MS and its
  * control channel is open or has been down for less than FUMIDAI_CHANNEL_LIMIT. ECS replaces an unhealthy task, which costs
  * its users their sessions; these run on through an outage of the control channel, so the limit does not count while
- * sessions are open. A relay that hangs or crashes is the keeper's to replace (relay_child.h) and makes a few seconds
+ * sessions are open. A relay that hangs or crashes is the keeper's to replace (relay_process.h) and makes a few seconds
  * unhealthy; ECS's own retries (3, 30 s apart) bear that, and see the one that does so for ever.
  *
  * Where they meet: an abstract unix socket, since the root file system is read-only. Abstract names belong to the network
@@ -34,7 +34,7 @@
 
 enum {
     HEALTH_SILENCE_MS =
-        2500, /* two reports of the relay missed (LINK_STATUS_MS), and half a second of a slow machine */
+        2500, /* two reports of the relay missed (IPC_STATUS_MS), and half a second of a slow machine */
     HEALTH_ANSWERS_MAX = 4,
     HEALTH_REST_MS = 50,
     HEALTH_TIMEOUT_MS = 3000, /* the asker's; ECS's default is 5 s */

@@ -34,15 +34,15 @@ struct keeper {
     struct signals signals;
     struct network_setup network;
     struct aws_client client;
-    struct identity identity;
-    struct ending ending;
+    struct task_identity identity;
+    struct ecs_shutdown ending;
     struct terminator terminator;
-    struct exec_watch exec;
-    struct relay_child relay;
+    struct exec_agent exec;
+    struct relay_process relay;
     bool relays;
     bool serves_sessions;
     struct health health;
-    struct protection protection;
+    struct scale_in_protection protection;
     struct child command;
     struct loop_timer poll;
     struct loop_timer due;
@@ -89,8 +89,8 @@ static void advance(struct keeper *k)
     }
     int64_t lives_until_ms = terminator_lives_until(&k->terminator);
     if (k->relays && (lives_until_ms != k->told_lives_until_ms || k->relay.starts != k->told_start)) {
-        struct link_order order = {.kind = LINK_LIVES_UNTIL, .lives_until_ms = lives_until_ms};
-        if (relay_child_order(&k->relay, &order)) {
+        struct ipc_order order = {.kind = IPC_LIVES_UNTIL, .lives_until_ms = lives_until_ms};
+        if (relay_process_order(&k->relay, &order)) {
             k->told_lives_until_ms = lives_until_ms;
             k->told_start = k->relay.starts;
         }
@@ -101,7 +101,7 @@ static void feed_activity(struct keeper *k)
 {
     struct terminator_activity activity = gather_activity(k);
     terminator_activity(&k->terminator, &activity, loop_now_ms(&k->loop));
-    protection_want(&k->protection, activity.open_sessions > 0);
+    scale_in_protection_want(&k->protection, activity.open_sessions > 0);
 }
 
 static void log_poll(struct keeper *k)
@@ -123,7 +123,7 @@ static void poll_expired(struct loop_timer *timer)
 {
     struct keeper *k = LOOP_OWNER(timer, struct keeper, poll);
     int64_t now_ms = loop_now_ms(&k->loop);
-    exec_watch_poll(&k->exec, now_ms);
+    exec_agent_poll(&k->exec, now_ms);
     feed_activity(k);
     terminator_tick(&k->terminator, now_ms);
     log_poll(k);
@@ -148,7 +148,7 @@ static void report(struct keeper *k, uint32_t ticket, enum terminator_result res
 static void look(struct keeper *k, const struct terminator_action *action)
 {
     int64_t now_ms = loop_now_ms(&k->loop);
-    exec_watch_poll(&k->exec, now_ms);
+    exec_agent_poll(&k->exec, now_ms);
     feed_activity(k);
     if (exec_log_activity(&k->exec.log).open_sessions > 0 && !action->forced) {
         report(k, action->ticket, TERMINATOR_SOMEBODY);
@@ -158,21 +158,21 @@ static void look(struct keeper *k, const struct terminator_action *action)
         report(k, action->ticket, TERMINATOR_DONE);
         return;
     }
-    struct link_order order = {.kind = LINK_LOOK, .ticket = action->ticket, .forced = action->forced};
-    if (!relay_child_order(&k->relay, &order)) /* no relay, no session */
-        report(k, action->ticket, relay_child_is_up(&k->relay) ? TERMINATOR_FAILED : TERMINATOR_DONE);
+    struct ipc_order order = {.kind = IPC_LOOK, .ticket = action->ticket, .forced = action->forced};
+    if (!relay_process_order(&k->relay, &order)) /* no relay, no session */
+        report(k, action->ticket, relay_process_is_up(&k->relay) ? TERMINATOR_FAILED : TERMINATOR_DONE);
 }
 
 static void scale_in(struct keeper *k, const struct terminator_action *action)
 {
     k->ending_ticket = action->ticket;
-    ending_scale_in(&k->ending, action);
+    ecs_shutdown_scale_in(&k->ending, action);
 }
 
 static void stop_task(struct keeper *k, const struct terminator_action *action)
 {
     k->ending_ticket = action->ticket;
-    ending_stop_task(&k->ending, action->text, action->deadline_ms);
+    ecs_shutdown_stop_task(&k->ending, action->text, action->deadline_ms);
 }
 
 static void stop_command(struct keeper *k, const struct terminator_action *action)
@@ -192,9 +192,9 @@ static void kill_command(struct keeper *k, const struct terminator_action *actio
 
 static void end_sessions(struct keeper *k, const struct terminator_action *action)
 {
-    struct link_order order = {.kind = LINK_END_SESSIONS, .ticket = action->ticket};
+    struct ipc_order order = {.kind = IPC_END_SESSIONS, .ticket = action->ticket};
     str_copy(str_slice(str_from(action->text), 0, sizeof order.text - 1), order.text, sizeof order.text);
-    if (!k->relays || !relay_child_order(&k->relay, &order))
+    if (!k->relays || !relay_process_order(&k->relay, &order))
         report(k, action->ticket, TERMINATOR_DONE);
 }
 
@@ -240,12 +240,12 @@ static void carry_out(struct keeper *k, const struct terminator_action *action)
 /* For a relay that was told to close its door by an end since called off, or one that was started anew and told before. */
 static void open_door(struct keeper *k)
 {
-    struct link_order order = {.kind = LINK_OPEN_DOOR};
+    struct ipc_order order = {.kind = IPC_OPEN_DOOR};
     if (k->relays && k->relay.status.door_closed && terminator_accepting(&k->terminator))
-        relay_child_order(&k->relay, &order);
+        relay_process_order(&k->relay, &order);
 }
 
-static void ending_reported(struct ending *ending, enum terminator_result result)
+static void ending_reported(struct ecs_shutdown *ending, enum terminator_result result)
 {
     struct keeper *k = ending->owner;
     report(k, k->ending_ticket, result);
@@ -257,12 +257,12 @@ static void ending_reported(struct ending *ending, enum terminator_result result
 
 static void drain_relay(struct keeper *k)
 {
-    struct link_order order = {.kind = LINK_DRAIN};
+    struct ipc_order order = {.kind = IPC_DRAIN};
     if (k->relays)
-        relay_child_order(&k->relay, &order);
+        relay_process_order(&k->relay, &order);
 }
 
-static void relay_heard(struct relay_child *relay)
+static void relay_heard(struct relay_process *relay)
 {
     struct keeper *k = relay->owner;
     feed_activity(k);
@@ -274,7 +274,7 @@ static void relay_heard(struct relay_child *relay)
     advance(k);
 }
 
-static void relay_answered(struct relay_child *relay, uint32_t ticket)
+static void relay_answered(struct relay_process *relay, uint32_t ticket)
 {
     struct keeper *k = relay->owner;
     report(k, ticket, relay->status.somebody ? TERMINATOR_SOMEBODY : TERMINATOR_DONE);
@@ -287,7 +287,7 @@ static bool decide_to_relay(const struct config *config, const char **why)
         *why = config->relay == CONFIG_RELAY_ON ? "FUMIDAI_RELAY is on" : "FUMIDAI_RELAY is off";
         return config->relay == CONFIG_RELAY_ON;
     }
-    if (exec_watch_agent_present()) {
+    if (exec_agent_is_present()) {
         *why = "AWS's exec agent is in this container, and two agents on one target would fight";
         return false;
     }
@@ -304,7 +304,7 @@ static bool decide_to_relay(const struct config *config, const char **why)
 static void gather_health(struct health *health, struct health_facts *facts)
 {
     const struct keeper *k = health->owner;
-    const struct relay_child *relay = &k->relay;
+    const struct relay_process *relay = &k->relay;
     int64_t now_ms = loop_now_ms(&k->loop);
     facts->state = terminator_state_name(k->terminator.state);
     facts->sessions = exec_log_activity(&k->exec.log).open_sessions + relay->status.open_sessions;
@@ -312,12 +312,12 @@ static void gather_health(struct health *health, struct health_facts *facts)
     facts->serves_sessions = k->serves_sessions;
     if (!k->relays)
         return;
-    facts->relay_is_up = relay_child_is_up(relay);
+    facts->relay_is_up = relay_process_is_up(relay);
     facts->relay_pid = relay->child.pid;
     facts->relay_starts = relay->starts;
     facts->relay_age_ms = now_ms - relay->started_ms;
     facts->relay_silent_ms = now_ms - relay->heard_ms;
-    facts->channel_is_open = relay->status.control == LINK_CONTROL_OPEN;
+    facts->channel_is_open = relay->status.control == IPC_CONTROL_OPEN;
     facts->channel_for_ms =
         now_ms - (facts->channel_is_open ? relay->status.control_since_ms : relay->channel_open_ms);
     facts->channel_limit_ms = k->config->channel_limit_ms;
@@ -343,7 +343,7 @@ static void reap(struct keeper *k)
     while (signals_reap(&pid, &wait_status)) {
         if (pid == k->command.pid)
             command_ended(k, wait_status);
-        else if (!k->relays || !relay_child_ended(&k->relay, pid, wait_status))
+        else if (!k->relays || !relay_process_ended(&k->relay, pid, wait_status))
             log_event(LOG_DEBUG, "reaped an orphan", LOG_I64("pid", pid));
     }
 }
@@ -394,11 +394,11 @@ static void start_command(struct keeper *k)
 
 /* ---- the whole ------------------------------------------------------------------------------------------------ */
 
-static void identity_learned(struct identity *identity)
+static void identity_learned(struct task_identity *identity)
 {
     struct keeper *k = identity->owner;
     if (k->config->set_desired_count_to_zero)
-        ending_find_service(&k->ending, clock_after_ms(loop_now_ms(&k->loop), START_CALL_MS));
+        ecs_shutdown_find_service(&k->ending, clock_after_ms(loop_now_ms(&k->loop), START_CALL_MS));
 }
 
 static struct terminator_options terminator_options(const struct keeper *k)
@@ -442,25 +442,25 @@ static int open_all(struct keeper *k, char **relay_argv, char *const *env, struc
         network_setup_open(&k->network, &k->loop, env, err) < 0)
         return err->code;
     aws_client_open(&k->client, &k->network.network, env);
-    identity_open(&k->identity, &k->client, k->config->ecs_service_name, identity_learned, k);
-    ending_open(&k->ending, &k->identity, ending_reported, k);
+    task_identity_open(&k->identity, &k->client, k->config->ecs_service_name, identity_learned, k);
+    ecs_shutdown_open(&k->ending, &k->identity, ending_reported, k);
     if (k->config->task_protection)
-        protection_open(&k->protection, &k->client);
+        scale_in_protection_open(&k->protection, &k->client);
     random_bytes(&seed, sizeof seed);
     struct terminator_options options = terminator_options(k);
     terminator_init(&k->terminator, &options, loop_now_ms(&k->loop), seed);
     k->told_lives_until_ms = INT64_MIN;
-    exec_watch_open(&k->exec, k->config->ssm_agent_log_location, loop_now_ms(&k->loop));
+    exec_agent_open(&k->exec, k->config->ssm_agent_log_location, loop_now_ms(&k->loop));
     k->serves_sessions = decide_to_relay(k->config, &why);
     k->relays = k->serves_sessions || k->config->listen[0] != '\0';
-    static char names[2][sizeof RELAY_PORTS_PROCESS_NAME] = {RELAY_PORTS_PROCESS_NAME, RELAY_PROCESS_NAME};
+    static char names[2][sizeof IPC_RELAY_PORTS_NAME] = {IPC_RELAY_PORTS_NAME, IPC_RELAY_NAME};
     relay_argv[0] = names[k->serves_sessions];
     log_start(k, why);
     loop_timer_init(&k->poll, poll_expired);
     loop_timer_init(&k->due, due_expired);
     loop_timer_set(&k->loop, &k->poll, loop_now_ms(&k->loop));
     if (k->relays)
-        relay_child_open(&k->relay, &k->loop, relay_argv, relay_heard, relay_answered, k);
+        relay_process_open(&k->relay, &k->loop, relay_argv, relay_heard, relay_answered, k);
     health_open(&k->health, &k->loop, env, gather_health, k);
     start_command(k);
     return 0;
@@ -480,11 +480,11 @@ int keeper_run(const struct config *config, char **relay_argv, char *const *env)
         return TERMINATOR_EXIT_UNFINISHED;
     }
     if (k->relays)
-        relay_child_close(&k->relay);
+        relay_process_close(&k->relay);
     health_close(&k->health);
-    protection_close(&k->protection);
-    ending_close(&k->ending);
-    identity_close(&k->identity);
+    scale_in_protection_close(&k->protection);
+    ecs_shutdown_close(&k->ending);
+    task_identity_close(&k->identity);
     aws_client_close(&k->client);
     return k->status;
 }

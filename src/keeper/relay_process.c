@@ -10,29 +10,29 @@
 #include "host/log.h"
 #include "host/random.h"
 
-static void start(struct relay_child *relay);
+static void start(struct relay_process *relay);
 
 static void start_again(struct loop_timer *timer)
 {
-    start(LOOP_OWNER(timer, struct relay_child, again));
+    start(LOOP_OWNER(timer, struct relay_process, again));
 }
 
-static void start_later(struct relay_child *relay)
+static void start_later(struct relay_process *relay)
 {
     uint32_t random;
     int64_t at_ms;
     if (relay->stopping)
         return;
     random_bytes(&random, sizeof random);
-    retry_next(&relay->retry, ERROR_UNAVAILABLE, loop_now_ms(relay->loop), random, &at_ms);
+    backoff_next(&relay->retry, ERROR_UNAVAILABLE, loop_now_ms(relay->loop), random, &at_ms);
     loop_timer_set(relay->loop, &relay->again, at_ms);
 }
 
 /* Closes our end and kills what is left; the process is collected by signals_reap() as any other. */
-static void put_down(struct relay_child *relay, const char *why)
+static void put_down(struct relay_process *relay, const char *why)
 {
     int64_t now_ms = loop_now_ms(relay->loop);
-    if (!relay_child_is_up(relay))
+    if (!relay_process_is_up(relay))
         return;
     log_event(relay->stopping ? LOG_DEBUG : LOG_ERROR, "relay is gone", LOG_TEXT("why", why),
               LOG_I64("pid", relay->child.pid), LOG_I64("open_sessions", relay->status.open_sessions));
@@ -52,43 +52,43 @@ static void put_down(struct relay_child *relay, const char *why)
     start_later(relay);
 }
 
-static bool is_sane(const struct link_status *status)
+static bool is_sane(const struct ipc_status *status)
 {
-    return status->control < LINK_CONTROL_COUNT &&
+    return status->control < IPC_CONTROL_COUNT &&
            memchr(status->trouble, '\0', sizeof status->trouble) != NULL &&
            memchr(status->session, '\0', sizeof status->session) != NULL;
 }
 
-static void forget_session(struct relay_child *relay, size_t index)
+static void forget_session(struct relay_process *relay, size_t index)
 {
     relay->session_count--;
     memmove(&relay->sessions[index], &relay->sessions[index + 1],
             (relay->session_count - index) * sizeof relay->sessions[0]);
 }
 
-static void note_session(struct relay_child *relay, const struct link_status *status)
+static void note_session(struct relay_process *relay, const struct ipc_status *status)
 {
     size_t i = 0;
     while (i < relay->session_count && strcmp(relay->sessions[i].id, status->session) != 0)
         i++;
     if (i < relay->session_count)
         forget_session(relay, i);
-    if (status->session_over || relay->session_count == RELAY_CHILD_SESSIONS)
+    if (status->session_over || relay->session_count == RELAY_PROCESS_SESSIONS)
         return;
-    struct relay_child_session *session = &relay->sessions[relay->session_count++];
+    struct relay_process_session *session = &relay->sessions[relay->session_count++];
     memcpy(session->id, status->session, sizeof session->id);
     session->orphan = false;
 }
 
-static void tell_orphans(struct relay_child *relay)
+static void tell_orphans(struct relay_process *relay)
 {
     int told = 0;
-    for (size_t i = 0; i < relay->session_count && told < RELAY_CHILD_ORPHANS_AT_ONCE;) {
-        struct link_order order = {.kind = LINK_ORPHAN};
+    for (size_t i = 0; i < relay->session_count && told < RELAY_PROCESS_ORPHANS_AT_ONCE;) {
+        struct ipc_order order = {.kind = IPC_ORPHAN};
         memcpy(order.text, relay->sessions[i].id, sizeof relay->sessions[i].id);
         if (!relay->sessions[i].orphan) {
             i++;
-        } else if (relay_child_order(relay, &order)) {
+        } else if (relay_process_order(relay, &order)) {
             forget_session(relay, i);
             told++;
         } else {
@@ -97,7 +97,7 @@ static void tell_orphans(struct relay_child *relay)
     }
 }
 
-static void take_status(struct relay_child *relay, const struct link_status *status)
+static void take_status(struct relay_process *relay, const struct ipc_status *status)
 {
     relay->status = *status;
     relay->heard_ms = loop_now_ms(relay->loop);
@@ -105,13 +105,13 @@ static void take_status(struct relay_child *relay, const struct link_status *sta
         relay->last_activity_ms = status->last_activity_ms;
     if (status->session[0] != '\0')
         note_session(relay, status);
-    if (status->control == LINK_CONTROL_OPEN) {
+    if (status->control == IPC_CONTROL_OPEN) {
         relay->channel_open_ms = relay->heard_ms;
         tell_orphans(relay);
     }
-    if (relay->heard_ms - relay->status.control_since_ms > LINK_SILENCE_MS)
-        retry_succeed(&relay->retry);
-    loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + LINK_SILENCE_MS);
+    if (relay->heard_ms - relay->status.control_since_ms > IPC_SILENCE_MS)
+        backoff_succeed(&relay->retry);
+    loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + IPC_SILENCE_MS);
     relay->heard(relay);
     if (status->answers != 0)
         relay->answered(relay, status->answers);
@@ -119,10 +119,10 @@ static void take_status(struct relay_child *relay, const struct link_status *sta
 
 static void readable(struct loop_watch *watch, uint32_t events)
 {
-    struct relay_child *relay = LOOP_OWNER(watch, struct relay_child, watch);
+    struct relay_process *relay = LOOP_OWNER(watch, struct relay_process, watch);
     (void) events;
-    while (relay_child_is_up(relay)) {
-        struct link_status status;
+    while (relay_process_is_up(relay)) {
+        struct ipc_status status;
         ssize_t got = recv(watch->fd, &status, sizeof status, MSG_DONTWAIT | MSG_TRUNC);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             return;
@@ -137,10 +137,10 @@ static void readable(struct loop_watch *watch, uint32_t events)
 
 static void fell_silent(struct loop_timer *timer)
 {
-    put_down(LOOP_OWNER(timer, struct relay_child, silence), "it was silent for too long");
+    put_down(LOOP_OWNER(timer, struct relay_process, silence), "it was silent for too long");
 }
 
-static void start(struct relay_child *relay)
+static void start(struct relay_process *relay)
 {
     struct error err = ERROR_INIT;
     int fd;
@@ -158,14 +158,14 @@ static void start(struct relay_child *relay)
     }
     relay->starts++;
     relay->started_ms = relay->heard_ms = loop_now_ms(relay->loop);
-    loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + LINK_SILENCE_MS);
+    loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + IPC_SILENCE_MS);
     log_event(LOG_DEBUG, "started the relay", LOG_I64("pid", relay->child.pid),
               LOG_I64("start", relay->starts));
 }
 
-void relay_child_open(struct relay_child *relay, struct loop *loop, char *const *argv,
-                      void (*heard)(struct relay_child *relay),
-                      void (*answered)(struct relay_child *relay, uint32_t ticket), void *owner)
+void relay_process_open(struct relay_process *relay, struct loop *loop, char *const *argv,
+                        void (*heard)(struct relay_process *relay),
+                        void (*answered)(struct relay_process *relay, uint32_t ticket), void *owner)
 {
     memset(relay, 0, sizeof *relay);
     relay->loop = loop;
@@ -179,29 +179,29 @@ void relay_child_open(struct relay_child *relay, struct loop *loop, char *const 
     relay->status.last_activity_ms = INT64_MIN;
     loop_timer_init(&relay->silence, fell_silent);
     loop_timer_init(&relay->again, start_again);
-    retry_start(&relay->retry, &RETRY_RESUME, INT64_MAX);
+    backoff_start(&relay->retry, &BACKOFF_RESUME, INT64_MAX);
     start(relay);
 }
 
-void relay_child_close(struct relay_child *relay)
+void relay_process_close(struct relay_process *relay)
 {
     relay->stopping = true;
     put_down(relay, "the task ends");
     loop_timer_remove(relay->loop, &relay->again);
 }
 
-bool relay_child_is_up(const struct relay_child *relay)
+bool relay_process_is_up(const struct relay_process *relay)
 {
     return relay->loop != NULL && relay->watch.fd >= 0;
 }
 
-bool relay_child_order(struct relay_child *relay, const struct link_order *order)
+bool relay_process_order(struct relay_process *relay, const struct ipc_order *order)
 {
-    return relay_child_is_up(relay) && send(relay->watch.fd, order, sizeof *order,
-                                            MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) sizeof *order;
+    return relay_process_is_up(relay) && send(relay->watch.fd, order, sizeof *order,
+                                              MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) sizeof *order;
 }
 
-bool relay_child_ended(struct relay_child *relay, pid_t pid, int wait_status)
+bool relay_process_ended(struct relay_process *relay, pid_t pid, int wait_status)
 {
     if (relay->loop == NULL || pid != relay->child.pid)
         return false;

@@ -1,7 +1,7 @@
 /*
- * relay_child: the keeper's view of the relay process: starts it, listens to it, replaces it.
+ * relay_process: the keeper's view of the relay process: starts it, listens to it, replaces it.
  *
- *     DOWN ──start──► UP ── socket closed, process ended, silent for LINK_SILENCE_MS, nonsense ──► DOWN (killed)
+ *     DOWN ──start──► UP ── socket closed, process ended, silent for IPC_SILENCE_MS, nonsense ──► DOWN (killed)
  *      ▲                                                                                            │
  *      └──────────────────────────────── back-off with jitter ──────────────────────────────────────┘
  *
@@ -22,27 +22,27 @@
 enum {
     /* Sessions whose ids are remembered: the default of FUMIDAI_MAX_SESSIONS and as many lost ones. The users of any beyond
      * learn of a relay's death by the service's own time limits. */
-    RELAY_CHILD_SESSIONS = 128,
-    RELAY_CHILD_ORPHANS_AT_ONCE = 16 /* told with each status: the relay's reports wait in a table of 64 */
+    RELAY_PROCESS_SESSIONS = 128,
+    RELAY_PROCESS_ORPHANS_AT_ONCE = 16 /* told with each status: the relay's reports wait in a table of 64 */
 };
 
-struct relay_child_session {
-    char id[LINK_SESSION_ID_SIZE];
+struct relay_process_session {
+    char id[IPC_SESSION_ID_SIZE];
     bool orphan; /* its relay is gone */
 };
 
-struct relay_child {
+struct relay_process {
     struct loop *loop;
-    char *const *argv;                                            /* what the relay is started with */
-    void (*heard)(struct relay_child *relay);                     /* `status` is new */
-    void (*answered)(struct relay_child *relay, uint32_t ticket); /* to the order with that ticket */
+    char *const *argv;                                              /* what the relay is started with */
+    void (*heard)(struct relay_process *relay);                     /* `status` is new */
+    void (*answered)(struct relay_process *relay, uint32_t ticket); /* to the order with that ticket */
     void *owner;
 
     bool stopping; /* not started again */
     struct child child;
-    struct link_status status; /* the latest; zeroes while down */
-    uint64_t sessions_before;  /* served by relays that are gone */
-    struct relay_child_session sessions[RELAY_CHILD_SESSIONS];
+    struct ipc_status status; /* the latest; zeroes while down */
+    uint64_t sessions_before; /* served by relays that are gone */
+    struct relay_process_session sessions[RELAY_PROCESS_SESSIONS];
     size_t session_count;
     int64_t last_activity_ms; /* over all relays; INT64_MIN: none yet */
     int64_t heard_ms;         /* of this relay; its start when not yet */
@@ -53,19 +53,19 @@ struct relay_child {
     struct loop_watch watch; /* owns the socket */
     struct loop_timer silence;
     struct loop_timer again;
-    struct retry retry;
+    struct backoff retry;
 };
 
-void relay_child_open(struct relay_child *relay, struct loop *loop, char *const *argv,
-                      void (*heard)(struct relay_child *relay),
-                      void (*answered)(struct relay_child *relay, uint32_t ticket), void *owner);
+void relay_process_open(struct relay_process *relay, struct loop *loop, char *const *argv,
+                        void (*heard)(struct relay_process *relay),
+                        void (*answered)(struct relay_process *relay, uint32_t ticket), void *owner);
 /* Kills it; it is not started again. */
-void relay_child_close(struct relay_child *relay);
+void relay_process_close(struct relay_process *relay);
 
-bool relay_child_is_up(const struct relay_child *relay);
+bool relay_process_is_up(const struct relay_process *relay);
 /* False when there is no relay to take it, or its socket is full (it hangs and will be replaced). */
-bool relay_child_order(struct relay_child *relay, const struct link_order *order);
+bool relay_process_order(struct relay_process *relay, const struct ipc_order *order);
 /* True when pid was the relay's. */
-bool relay_child_ended(struct relay_child *relay, pid_t pid, int wait_status);
+bool relay_process_ended(struct relay_process *relay, pid_t pid, int wait_status);
 
 #endif

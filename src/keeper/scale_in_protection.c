@@ -12,12 +12,12 @@ enum {
     SHORTEST_MS = 2 * 1000 /* half of it is the least between two renewals, whatever the agent's clock says */
 };
 
-static struct protection *owner_of(struct aws_call *call)
+static struct scale_in_protection *owner_of(struct aws_call *call)
 {
-    return LOOP_OWNER(call, struct protection, call);
+    return LOOP_OWNER(call, struct scale_in_protection, call);
 }
 
-static struct loop *loop_of(const struct protection *protection)
+static struct loop *loop_of(const struct scale_in_protection *protection)
 {
     return protection->client->network->loop;
 }
@@ -25,16 +25,16 @@ static struct loop *loop_of(const struct protection *protection)
 static int make_request(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
                         struct error *err)
 {
-    struct protection *protection = owner_of(call);
+    struct scale_in_protection *protection = owner_of(call);
     struct writer body = writer_of(protection->body, sizeof protection->body);
-    ecs_write_protection(&body, protection->asked, PROTECTION_MINUTES);
+    ecs_write_protection(&body, protection->asked, SCALE_IN_PROTECTION_MINUTES);
     return ecs_make_protection_request(request, endpoint, writer_view(&body), err);
 }
 
 static enum api_outcome read_answer(struct aws_call *call, const struct api_answer *answer,
                                     struct api_failure *failure, struct error *err)
 {
-    struct protection *protection = owner_of(call);
+    struct scale_in_protection *protection = owner_of(call);
     (void) failure;
     enum api_outcome outcome = ecs_read_protection(&protection->answer, true, answer, err);
     if (outcome == API_OK && protection->answer.enabled != protection->asked) {
@@ -48,30 +48,31 @@ static enum api_outcome read_answer(struct aws_call *call, const struct api_answ
 static const struct aws_operation update_operation = {
     .api = {ENDPOINT_ECS, "UpdateTaskProtection", 200}, .make = make_request, .judge = read_answer};
 
-static bool is_settled(const struct protection *protection)
+static bool is_settled(const struct scale_in_protection *protection)
 {
-    return protection->state == (protection->wanted ? PROTECTION_HELD : PROTECTION_FREE);
+    return protection->state == (protection->wanted ? SCALE_IN_PROTECTION_HELD : SCALE_IN_PROTECTION_FREE);
 }
 
-static void ask(struct protection *protection)
+static void ask(struct scale_in_protection *protection)
 {
     loop_timer_remove(loop_of(protection), &protection->due);
     protection->asked = protection->wanted;
-    aws_call_start(&protection->call, clock_after_ms(loop_now_ms(loop_of(protection)), PROTECTION_CALL_MS));
+    aws_call_start(&protection->call,
+                   clock_after_ms(loop_now_ms(loop_of(protection)), SCALE_IN_PROTECTION_CALL_MS));
 }
 
 static void due_expired(struct loop_timer *timer)
 {
-    struct protection *protection = LOOP_OWNER(timer, struct protection, due);
+    struct scale_in_protection *protection = LOOP_OWNER(timer, struct scale_in_protection, due);
     if (protection->wanted || !is_settled(protection))
         ask(protection);
     else /* what failed is not wanted any more */
-        retry_succeed(&protection->retry);
+        backoff_succeed(&protection->retry);
 }
 
-static void renew_in_time(struct protection *protection)
+static void renew_in_time(struct scale_in_protection *protection)
 {
-    int64_t left_ms = PROTECTION_MINUTES * MINUTE_MS;
+    int64_t left_ms = SCALE_IN_PROTECTION_MINUTES * MINUTE_MS;
     if (protection->answer.expires_unix_ms != INT64_MAX) {
         int64_t told_ms = protection->answer.expires_unix_ms - clock_unix_ms();
         left_ms = told_ms < SHORTEST_MS ? SHORTEST_MS : told_ms < left_ms ? told_ms : left_ms;
@@ -79,14 +80,14 @@ static void renew_in_time(struct protection *protection)
     loop_timer_set(loop_of(protection), &protection->due, loop_now_ms(loop_of(protection)) + left_ms / 2);
 }
 
-static void try_later(struct protection *protection)
+static void try_later(struct scale_in_protection *protection)
 {
     struct loop *loop = loop_of(protection);
     uint32_t random;
     int64_t at_ms;
     random_bytes(&random, sizeof random);
     bool tell = protection->retry.failures % 10 == 0;
-    retry_next(&protection->retry, protection->call.err.code, loop_now_ms(loop), random, &at_ms);
+    backoff_next(&protection->retry, protection->call.err.code, loop_now_ms(loop), random, &at_ms);
     if (tell)
         log_event(LOG_WARN,
                   protection->asked ? "can't protect this task from scale-in, trying again"
@@ -97,26 +98,27 @@ static void try_later(struct protection *protection)
 
 static void answered(struct aws_call *call)
 {
-    struct protection *protection = owner_of(call);
+    struct scale_in_protection *protection = owner_of(call);
     if (call->outcome != API_OK) {
         if (call->outcome != API_FAILED) /* a refusal changes nothing; everything else may have */
-            protection->state = PROTECTION_UNKNOWN;
+            protection->state = SCALE_IN_PROTECTION_UNKNOWN;
         try_later(protection);
         return;
     }
-    retry_succeed(&protection->retry);
-    enum protection_state state = protection->asked ? PROTECTION_HELD : PROTECTION_FREE;
+    backoff_succeed(&protection->retry);
+    enum scale_in_protection_state state =
+        protection->asked ? SCALE_IN_PROTECTION_HELD : SCALE_IN_PROTECTION_FREE;
     if (state != protection->state)
         log_event(LOG_DEBUG, protection->asked ? "protected from scale-in" : "released from protection",
                   LOG_END);
     protection->state = state;
     if (!is_settled(protection)) /* wanted otherwise meanwhile */
         loop_timer_set(loop_of(protection), &protection->due, 0);
-    else if (state == PROTECTION_HELD)
+    else if (state == SCALE_IN_PROTECTION_HELD)
         renew_in_time(protection);
 }
 
-void protection_open(struct protection *protection, struct aws_client *client)
+void scale_in_protection_open(struct scale_in_protection *protection, struct aws_client *client)
 {
     struct error err = ERROR_INIT;
     memset(protection, 0, sizeof *protection);
@@ -126,8 +128,8 @@ void protection_open(struct protection *protection, struct aws_client *client)
     protection->call.fixed_endpoint = &protection->endpoint;
     protection->call.done = answered;
     loop_timer_init(&protection->due, due_expired);
-    retry_start(&protection->retry, &RETRY_RECONNECT, INT64_MAX);
-    struct str url = environment_get(client->env, "ECS_AGENT_URI");
+    backoff_start(&protection->retry, &BACKOFF_RECONNECT, INT64_MAX);
+    struct str url = env_get(client->env, "ECS_AGENT_URI");
     if (url.len == 0)
         error_set(&err, ERROR_NOT_FOUND, "there is no ECS_AGENT_URI");
     else if (endpoint_from_url(&protection->endpoint, url, &err) < 0)
@@ -137,7 +139,7 @@ void protection_open(struct protection *protection, struct aws_client *client)
         log_event(LOG_WARN, "this task can't be protected from scale-in", LOG_ERR(&err));
 }
 
-void protection_want(struct protection *protection, bool wanted)
+void scale_in_protection_want(struct scale_in_protection *protection, bool wanted)
 {
     if (!protection->works || protection->wanted == wanted)
         return;
@@ -147,7 +149,7 @@ void protection_want(struct protection *protection, bool wanted)
         ask(protection);
 }
 
-void protection_close(struct protection *protection)
+void scale_in_protection_close(struct scale_in_protection *protection)
 {
     if (protection->client == NULL)
         return;

@@ -9,7 +9,7 @@
  *                                  └──┘ half of its time is over: PUT enabled
  *
  * A PUT whose answer is lost leaves the state UNKNOWN, and what is wanted is asked for again. A protection runs out by itself
- * after PROTECTION_MINUTES, so a task that can't release it any more does not stay protected for long.
+ * after SCALE_IN_PROTECTION_MINUTES, so a task that can't release it any more does not stay protected for long.
  *
  * Nothing depends on it: a failure is a warning (each row of failures is told at its start, then every tenth), and is
  * tried again with back-off for as long as it is wanted. The role needs ecs:UpdateTaskProtection.
@@ -25,17 +25,21 @@
 #include "host/loop.h"
 
 enum {
-    PROTECTION_MINUTES = 60, /* half of ECS's default; renewed every 30 minutes */
-    PROTECTION_CALL_MS = 10 * 1000
+    SCALE_IN_PROTECTION_MINUTES = 60, /* half of ECS's default; renewed every 30 minutes */
+    SCALE_IN_PROTECTION_CALL_MS = 10 * 1000
 };
 
-enum protection_state { PROTECTION_FREE, PROTECTION_HELD, PROTECTION_UNKNOWN };
+enum scale_in_protection_state {
+    SCALE_IN_PROTECTION_FREE,
+    SCALE_IN_PROTECTION_HELD,
+    SCALE_IN_PROTECTION_UNKNOWN
+};
 
-struct protection {
+struct scale_in_protection {
     struct aws_client *client;
     bool works; /* there is an agent to ask */
     bool wanted;
-    enum protection_state state;
+    enum scale_in_protection_state state;
 
     /* private */
     bool asked; /* what the call under way asks for */
@@ -44,13 +48,13 @@ struct protection {
     char body[64];
     struct ecs_protection answer;
     struct loop_timer due; /* of the renewal, or of the next try */
-    struct retry retry;
+    struct backoff retry;
 };
 
 /* Without $ECS_AGENT_URI there is a warning, and nothing more. */
-void protection_open(struct protection *protection, struct aws_client *client);
+void scale_in_protection_open(struct scale_in_protection *protection, struct aws_client *client);
 /* As often as one likes; calls are made when something changes. A zeroed structure does nothing. */
-void protection_want(struct protection *protection, bool wanted);
-void protection_close(struct protection *protection);
+void scale_in_protection_want(struct scale_in_protection *protection, bool wanted);
+void scale_in_protection_close(struct scale_in_protection *protection);
 
 #endif

@@ -6,13 +6,13 @@
 /* HTTPS_PROXY in either spelling; the lower one wins, as with curl and Go. */
 static struct str either(char *const *env, const char *lower, const char *upper)
 {
-    struct str value = environment_get(env, lower);
-    return value.len > 0 ? value : environment_get(env, upper);
+    struct str value = env_get(env, lower);
+    return value.len > 0 ? value : env_get(env, upper);
 }
 
 static void add_roots(struct network_setup *setup, char *const *env, const char *variable)
 {
-    struct str path = environment_get(env, variable);
+    struct str path = env_get(env, variable);
     if (path.len == 0)
         return;
     size_t added = trust_add_file(&setup->trust, path.ptr); /* an environment string is terminated */

@@ -32,17 +32,17 @@ struct fixed_connection {
     int64_t since_ms;
     struct pipe up;   /* client to target */
     struct pipe down; /* target to client */
-    uint8_t memory[2 * FIXED_RELAY_BUFFER_SIZE];
+    uint8_t memory[2 * FIXED_FORWARD_BUFFER_SIZE];
 };
 
-static struct loop *loop_of(const struct fixed_relays *relays)
+static struct loop *loop_of(const struct fixed_forwards *relays)
 {
     return relays->context->network->loop;
 }
 
 static void close_connection(struct fixed_connection *c, const char *why, bool broken)
 {
-    struct fixed_relays *relays = c->port->relays;
+    struct fixed_forwards *relays = c->port->relays;
     for (struct fixed_connection **link = &relays->first; *link != NULL; link = &(*link)->next) {
         if (*link == c) {
             *link = c->next;
@@ -73,7 +73,7 @@ static void run_pipe(struct fixed_connection *c, struct pipe *pipe)
     for (;;) {
         if (pipe->start == pipe->end) {
             pipe->start = pipe->end = 0;
-            pipe->end = tcp_read(pipe->from, pipe->buffer, FIXED_RELAY_BUFFER_SIZE);
+            pipe->end = tcp_read(pipe->from, pipe->buffer, FIXED_FORWARD_BUFFER_SIZE);
             if (pipe->end == 0)
                 break;
         }
@@ -144,7 +144,7 @@ static int dial_target(struct fixed_connection *c, struct error *err)
 
 static void begin_connection(struct fixed_port *port, int fd)
 {
-    struct fixed_relays *relays = port->relays;
+    struct fixed_forwards *relays = port->relays;
     struct error err = ERROR_INIT;
     struct fixed_connection *c = malloc(sizeof *c);
     if (c == NULL) {
@@ -156,7 +156,7 @@ static void begin_connection(struct fixed_port *port, int fd)
     c->since_ms = loop_now_ms(loop_of(relays));
     c->up = (struct pipe){.from = &c->client, .to = &c->target, .buffer = c->memory};
     c->down =
-        (struct pipe){.from = &c->target, .to = &c->client, .buffer = c->memory + FIXED_RELAY_BUFFER_SIZE};
+        (struct pipe){.from = &c->target, .to = &c->client, .buffer = c->memory + FIXED_FORWARD_BUFFER_SIZE};
     if (tcp_adopt(&c->client, loop_of(relays), fd, client_changed, &err) < 0) {
         log_event(LOG_WARN, "fixed relay: can't take a connection", LOG_ERR(&err));
         free(c);
@@ -176,7 +176,7 @@ static void begin_connection(struct fixed_port *port, int fd)
 }
 
 /* Stops or goes on accepting. A listener that is readable and not served would wake the loop for ever. */
-static void listen_for(struct fixed_relays *relays, uint32_t events)
+static void listen_for(struct fixed_forwards *relays, uint32_t events)
 {
     for (size_t i = 0; i < relays->list.count; i++)
         if (relays->ports[i].watch.fd >= 0)
@@ -185,17 +185,17 @@ static void listen_for(struct fixed_relays *relays, uint32_t events)
 
 static void pause_expired(struct loop_timer *timer)
 {
-    listen_for(LOOP_OWNER(timer, struct fixed_relays, pause), EPOLLIN);
+    listen_for(LOOP_OWNER(timer, struct fixed_forwards, pause), EPOLLIN);
 }
 
 static void acceptable(struct loop_watch *watch, uint32_t events)
 {
     struct fixed_port *port = LOOP_OWNER(watch, struct fixed_port, watch);
-    struct fixed_relays *relays = port->relays;
+    struct fixed_forwards *relays = port->relays;
     (void) events;
     for (;;) {
         int fd = -1;
-        bool is_full = relays->open == FIXED_RELAY_CONNECTIONS_MAX;
+        bool is_full = relays->open == FIXED_FORWARD_CONNECTIONS_MAX;
         if (!is_full)
             fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (is_full ||
@@ -216,7 +216,7 @@ static void acceptable(struct loop_watch *watch, uint32_t events)
 
 static int open_listener(struct fixed_port *port, struct error *err)
 {
-    const struct listen_entry *entry = port->entry;
+    const struct forward_spec *entry = port->entry;
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(entry->port)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(entry->port)};
     bool is_v4 = entry->address.version == IP_V4;
@@ -236,14 +236,14 @@ static int open_listener(struct fixed_port *port, struct error *err)
     return loop_watch_add(loop_of(port->relays), &port->watch, fd, EPOLLIN, acceptable, err);
 }
 
-int fixed_relays_open(struct fixed_relays *relays, struct relay_context *context, struct str listen,
-                      void (*changed)(struct relay_context *context), struct error *err)
+int fixed_forwards_open(struct fixed_forwards *relays, struct relay_context *context, struct str listen,
+                        void (*changed)(struct relay_context *context), struct error *err)
 {
     memset(relays, 0, sizeof *relays);
     relays->context = context;
     relays->changed = changed;
     loop_timer_init(&relays->pause, pause_expired);
-    if (listen_list_parse(&relays->list, listen, err) < 0)
+    if (forward_spec_parse(&relays->list, listen, err) < 0)
         return err->code;
     for (size_t i = 0; i < relays->list.count; i++) {
         relays->ports[i] = (struct fixed_port){.relays = relays, .entry = &relays->list.entries[i]};
@@ -258,12 +258,12 @@ int fixed_relays_open(struct fixed_relays *relays, struct relay_context *context
     return 0;
 }
 
-void fixed_relays_close_door(struct fixed_relays *relays, bool closed)
+void fixed_forwards_close_door(struct fixed_forwards *relays, bool closed)
 {
     relays->door_closed = closed;
 }
 
-void fixed_relays_end(struct fixed_relays *relays)
+void fixed_forwards_end(struct fixed_forwards *relays)
 {
     struct fixed_connection *c = relays->first;
     while (c != NULL) {
@@ -273,7 +273,7 @@ void fixed_relays_end(struct fixed_relays *relays)
     }
 }
 
-bool fixed_relays_has_port(const struct fixed_relays *relays, uint16_t port)
+bool fixed_forwards_has_port(const struct fixed_forwards *relays, uint16_t port)
 {
     for (size_t i = 0; i < relays->list.count; i++)
         if (relays->list.entries[i].port == port)

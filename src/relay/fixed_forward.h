@@ -14,22 +14,22 @@
 #include "tunnel/forward_spec.h"
 
 enum {
-    FIXED_RELAY_CONNECTIONS_MAX = 512,  /* of all ports; further ones wait in the kernel's queue */
-    FIXED_RELAY_BUFFER_SIZE = 32 * 1024 /* each way; pages count when they are touched */
+    FIXED_FORWARD_CONNECTIONS_MAX = 512,  /* of all ports; further ones wait in the kernel's queue */
+    FIXED_FORWARD_BUFFER_SIZE = 32 * 1024 /* each way; pages count when they are touched */
 };
 
 struct fixed_connection;
 
 struct fixed_port {
-    struct fixed_relays *relays;
-    const struct listen_entry *entry;
+    struct fixed_forwards *relays;
+    const struct forward_spec *entry;
     struct loop_watch watch; /* owns the descriptor */
 };
 
-struct fixed_relays {
+struct fixed_forwards {
     struct relay_context *context;
-    struct listen_list list;
-    struct fixed_port ports[LISTEN_LIST_MAX];
+    struct forward_specs list;
+    struct fixed_port ports[FORWARD_SPECS_MAX];
     struct fixed_connection *first;
     struct loop_timer pause;
     uint32_t open;
@@ -39,11 +39,11 @@ struct fixed_relays {
 };
 
 /* Opens all ports, or none: ERROR_INVALID for a malformed list, ERROR_SYSTEM naming the port that can't be opened. */
-int fixed_relays_open(struct fixed_relays *relays, struct relay_context *context, struct str listen,
-                      void (*changed)(struct relay_context *context), struct error *err);
-void fixed_relays_close_door(struct fixed_relays *relays,
-                             bool closed);          /* new connections are refused meanwhile */
-void fixed_relays_end(struct fixed_relays *relays); /* closes every connection */
-bool fixed_relays_has_port(const struct fixed_relays *relays, uint16_t port);
+int fixed_forwards_open(struct fixed_forwards *relays, struct relay_context *context, struct str listen,
+                        void (*changed)(struct relay_context *context), struct error *err);
+void fixed_forwards_close_door(struct fixed_forwards *relays,
+                               bool closed);            /* new connections are refused meanwhile */
+void fixed_forwards_end(struct fixed_forwards *relays); /* closes every connection */
+bool fixed_forwards_has_port(const struct fixed_forwards *relays, uint16_t port);
 
 #endif

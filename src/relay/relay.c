@@ -42,7 +42,7 @@ struct relay {
     struct loop loop;
     struct network_setup network;
     struct aws_client client;
-    struct identity identity;
+    struct task_identity identity;
     struct relay_context context;
     char target_id[METADATA_TARGET_SIZE];
 
@@ -53,20 +53,20 @@ struct relay {
     bool undecided; /* the door was closed by a look, and may be opened again at once: who comes waits */
     struct held_start *held, **held_end; /* in the order in which they came */
     uint32_t held_count;                 /* counted in total_sessions, too */
-    uint32_t end_ticket;                 /* of LINK_END_SESSIONS, until all are gone */
+    uint32_t end_ticket;                 /* of IPC_END_SESSIONS, until all are gone */
 
     bool has_control;
     struct control_channel *control;
-    struct channel_link control_link;
+    struct gateway control_link;
     struct loop_timer control_timer;
     struct loop_hook control_hook;
-    enum link_control control_state;
+    enum ipc_control control_state;
     int64_t control_since_ms;
 
     struct relay_session **sessions; /* config->max_sessions */
     uint32_t session_count;
     uint64_t total_sessions;
-    struct fixed_relays fixed;
+    struct fixed_forwards fixed;
 };
 
 static struct relay *relay_of_context(const struct relay_context *context)
@@ -112,7 +112,7 @@ static int64_t last_activity_ms(const struct relay *r)
 /* Of one session that begins or ends; `session` is empty otherwise. */
 static void send_report(struct relay *r, uint32_t answers, bool somebody, const char *session, bool over)
 {
-    struct link_status status;
+    struct ipc_status status;
     memset(&status, 0, sizeof status);
     status.answers = answers;
     status.somebody = somebody;
@@ -132,7 +132,7 @@ static void send_report(struct relay *r, uint32_t answers, bool somebody, const 
                  sizeof status.trouble);
     /* A full socket means that the keeper is busy; the next report is a second away. */
     (void) send(r->keeper.fd, &status, sizeof status, MSG_DONTWAIT | MSG_NOSIGNAL);
-    loop_timer_set(&r->loop, &r->status_timer, now_of(r) + LINK_STATUS_MS);
+    loop_timer_set(&r->loop, &r->status_timer, now_of(r) + IPC_STATUS_MS);
 }
 
 static void send_status(struct relay *r, uint32_t answers, bool somebody)
@@ -228,10 +228,10 @@ static bool hold_start(struct relay *r, struct str payload)
 
 static void start_session(struct relay *r, struct str payload)
 {
-    static struct session_document_scratch scratch;
-    static struct session_document document;
+    static struct document_scratch scratch;
+    static struct document document;
     struct error err = ERROR_INIT;
-    int result = session_document_parse(&document, payload, &scratch, &err);
+    int result = document_parse(&document, payload, &scratch, &err);
     if (result == 0 && r->undecided && hold_start(r, payload))
         return;
     if (result == 0 && r->door_closed)
@@ -280,7 +280,7 @@ static void terminate_session(struct relay *r, struct str session_id)
 
 /* ---- the control channel -------------------------------------------------------------------------------------- */
 
-static void set_control_state(struct relay *r, enum link_control state)
+static void set_control_state(struct relay *r, enum ipc_control state)
 {
     if (r->control_state == state)
         return;
@@ -294,30 +294,30 @@ static void control_failed(struct relay *r, enum error_code code, const char *wh
     uint32_t random;
     random_bytes(&random, sizeof random);
     control_channel_failed(r->control, now_of(r), code, why, random);
-    set_control_state(r, LINK_CONTROL_OPENING);
+    set_control_state(r, IPC_CONTROL_OPENING);
     log_event(LOG_WARN, "control channel is down, trying again", LOG_TEXT("error", why),
               LOG_DURATION_MS("in", r->control->retry_at_ms - now_of(r)),
               LOG_I64("sessions", r->session_count));
     wake_control(r);
 }
 
-static void control_up(struct channel_link *link)
+static void control_up(struct gateway *link)
 {
     struct relay *r = LOOP_OWNER(link, struct relay, control_link);
     control_channel_fetched(r->control);
     control_channel_connected(r->control, now_of(r), (struct str){link->first_text, link->first_text_len});
-    channel_link_forget_token(link);
-    set_control_state(r, LINK_CONTROL_OPEN);
+    gateway_forget_token(link);
+    set_control_state(r, IPC_CONTROL_OPEN);
     log_event(LOG_INFO, "control channel is open", LOG_TEXT("target", r->target_id));
     wake_control(r);
 }
 
-static void control_changed(struct channel_link *link)
+static void control_changed(struct gateway *link)
 {
     wake_control(LOOP_OWNER(link, struct relay, control_link));
 }
 
-static void control_down(struct channel_link *link, enum error_code code, const char *why)
+static void control_down(struct gateway *link, enum error_code code, const char *why)
 {
     control_failed(LOOP_OWNER(link, struct relay, control_link), code, why);
 }
@@ -326,7 +326,7 @@ static void control_event(struct relay *r, const struct control_channel_event *e
 {
     switch (event->type) {
     case CONTROL_CHANNEL_FETCH:
-        channel_link_open(&r->control_link); /* fetches the token and connects */
+        gateway_open(&r->control_link); /* fetches the token and connects */
         break;
     case CONTROL_CHANNEL_START:
         start_session(r, event->text);
@@ -338,7 +338,7 @@ static void control_event(struct relay *r, const struct control_channel_event *e
         struct str why = event->text;
         char text[CONTROL_CHANNEL_REASON_SIZE];
         str_copy(str_limit_utf8(why, sizeof text - 1), text, sizeof text);
-        channel_link_close(&r->control_link);
+        gateway_close(&r->control_link);
         control_failed(r, ERROR_CLOSED, text);
         break;
     }
@@ -375,7 +375,7 @@ static void control_exchange(struct relay *r)
     struct stream *stream = r->control_link.stream;
     size_t len;
     const uint8_t *data;
-    while (r->control_link.state == CHANNEL_LINK_UP && (data = stream_recv_buf(stream, &len)) != NULL) {
+    while (r->control_link.state == GATEWAY_UP && (data = stream_recv_buf(stream, &len)) != NULL) {
         size_t room;
         uint8_t *in = control_channel_in_buf(r->control, &room);
         size_t n = len < room ? len : room;
@@ -386,7 +386,7 @@ static void control_exchange(struct relay *r)
         control_channel_in_ack(r->control, now_of(r), n);
         control_events(r);
     }
-    if (r->control_link.state != CHANNEL_LINK_UP)
+    if (r->control_link.state != GATEWAY_UP)
         return;
     while ((data = control_channel_out_buf(r->control, now_of(r), &len)) != NULL && len > 0) {
         size_t n = stream_send(stream, data, len);
@@ -403,12 +403,12 @@ static void control_turn(struct loop_hook *hook)
     control_events(r);
     control_exchange(r);
     control_events(r);
-    struct stream *stream = r->control_link.state == CHANNEL_LINK_UP ? r->control_link.stream : NULL;
+    struct stream *stream = r->control_link.state == GATEWAY_UP ? r->control_link.stream : NULL;
     if (stream != NULL && stream_state(stream) >= STREAM_ENDED) {
         struct error why = *stream_error(stream);
         if (why.text[0] == '\0')
             error_set(&why, ERROR_CLOSED, "the service closed the connection");
-        channel_link_close(&r->control_link);
+        gateway_close(&r->control_link);
         control_failed(r, ERROR_CLOSED, why.text);
     }
     answer_end(r);
@@ -422,7 +422,7 @@ static void control_expired(struct loop_timer *timer)
 
 static int open_control(struct relay *r, struct error *err)
 {
-    uint8_t seed[GENERATOR_SEED_SIZE];
+    uint8_t seed[PRNG_SEED_SIZE];
     if (metadata_format_target(&r->identity.metadata, r->target_id, err) < 0)
         return err->code;
     r->control = malloc(sizeof *r->control); /* pages count when they are touched */
@@ -433,8 +433,8 @@ static int open_control(struct relay *r, struct error *err)
     bytes_wipe(seed, sizeof seed);
     r->has_control = true;
     r->context.target_id = str_from(r->target_id);
-    channel_link_init(&r->control_link, &r->client, SSMMESSAGES_CONTROL, str_from(r->target_id),
-                      (struct str){NULL, 0});
+    gateway_init(&r->control_link, &r->client, SSMMESSAGES_CONTROL, str_from(r->target_id),
+                 (struct str){NULL, 0});
     r->control_link.up = control_up;
     r->control_link.changed = control_changed;
     r->control_link.down = control_down;
@@ -452,7 +452,7 @@ static void add_subnets(struct relay *r)
     }
 }
 
-static void identity_learned(struct identity *identity)
+static void identity_learned(struct task_identity *identity)
 {
     struct relay *r = identity->owner;
     struct error err = ERROR_INIT;
@@ -463,11 +463,11 @@ static void identity_learned(struct identity *identity)
 
 /* ---- what the keeper wants ------------------------------------------------------------------------------------ */
 
-static void look(struct relay *r, const struct link_order *order)
+static void look(struct relay *r, const struct ipc_order *order)
 {
     bool somebody = is_busy(r) && !order->forced;
     r->door_closed = !somebody;
-    fixed_relays_close_door(&r->fixed, r->door_closed);
+    fixed_forwards_close_door(&r->fixed, r->door_closed);
     if (r->door_closed && !order->forced)
         r->undecided = true;
     else
@@ -475,24 +475,24 @@ static void look(struct relay *r, const struct link_order *order)
     send_status(r, order->ticket, somebody);
 }
 
-static void open_door(struct relay *r, const struct link_order *order)
+static void open_door(struct relay *r, const struct ipc_order *order)
 {
     (void) order;
     r->door_closed = false;
-    fixed_relays_close_door(&r->fixed, false);
+    fixed_forwards_close_door(&r->fixed, false);
     let_go(r);
     wake_control(r);
 }
 
-static void end_sessions(struct relay *r, const struct link_order *order)
+static void end_sessions(struct relay *r, const struct ipc_order *order)
 {
-    char reason[LINK_TEXT_SIZE + 32];
+    char reason[IPC_TEXT_SIZE + 32];
     struct writer text = writer_of(reason, sizeof reason);
     writer_format(&text, "the task ends: %s", order->text);
     r->door_closed = true;
     r->end_ticket = order->ticket;
-    fixed_relays_close_door(&r->fixed, true);
-    fixed_relays_end(&r->fixed);
+    fixed_forwards_close_door(&r->fixed, true);
+    fixed_forwards_end(&r->fixed);
     for (uint32_t i = 0; i < r->session_count; i++)
         relay_session_end(r->sessions[i], true, writer_view(&text));
     let_go(r);
@@ -500,22 +500,22 @@ static void end_sessions(struct relay *r, const struct link_order *order)
     answer_end(r);
 }
 
-static void note_end(struct relay *r, const struct link_order *order)
+static void note_end(struct relay *r, const struct ipc_order *order)
 {
     r->context.lives_until_ms = order->lives_until_ms;
 }
 
-static void drain(struct relay *r, const struct link_order *order)
+static void drain(struct relay *r, const struct ipc_order *order)
 {
     (void) order;
     r->door_closed = true;
-    fixed_relays_close_door(&r->fixed, true);
+    fixed_forwards_close_door(&r->fixed, true);
     let_go(r);
     wake_control(r);
     log_event(LOG_INFO, "no new sessions: the task is being stopped", LOG_I64("sessions", open_sessions(r)));
 }
 
-static void report_orphan(struct relay *r, const struct link_order *order)
+static void report_orphan(struct relay *r, const struct ipc_order *order)
 {
     if (!r->has_control)
         return;
@@ -529,22 +529,22 @@ static void report_orphan(struct relay *r, const struct link_order *order)
 
 static void keeper_ready(struct loop_watch *watch, uint32_t events)
 {
-    static void (*const doers[LINK_ORDER_COUNT])(struct relay *, const struct link_order *) = {
-        [LINK_LOOK] = look,
-        [LINK_OPEN_DOOR] = open_door,
-        [LINK_END_SESSIONS] = end_sessions,
-        [LINK_LIVES_UNTIL] = note_end,
-        [LINK_DRAIN] = drain,
-        [LINK_ORPHAN] = report_orphan,
+    static void (*const doers[IPC_ORDER_COUNT])(struct relay *, const struct ipc_order *) = {
+        [IPC_LOOK] = look,
+        [IPC_OPEN_DOOR] = open_door,
+        [IPC_END_SESSIONS] = end_sessions,
+        [IPC_LIVES_UNTIL] = note_end,
+        [IPC_DRAIN] = drain,
+        [IPC_ORPHAN] = report_orphan,
     };
     struct relay *r = LOOP_OWNER(watch, struct relay, keeper);
-    struct link_order order;
+    struct ipc_order order;
     ssize_t got;
     (void) events;
     while ((got = recv(watch->fd, &order, sizeof order, MSG_DONTWAIT)) > 0) {
-        if (got != (ssize_t) sizeof order || order.kind >= LINK_ORDER_COUNT)
+        if (got != (ssize_t) sizeof order || order.kind >= IPC_ORDER_COUNT)
             continue;
-        order.text[LINK_TEXT_SIZE - 1] = '\0';
+        order.text[IPC_TEXT_SIZE - 1] = '\0';
         doers[order.kind](r, &order);
     }
     if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -557,7 +557,7 @@ static void keeper_ready(struct loop_watch *watch, uint32_t events)
 
 static bool is_own_port(const struct relay_context *context, uint16_t port)
 {
-    return fixed_relays_has_port(&relay_of_context(context)->fixed, port);
+    return fixed_forwards_has_port(&relay_of_context(context)->fixed, port);
 }
 
 static int open_all(struct relay *r, char *const *env, struct error *err)
@@ -583,7 +583,7 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
     loop_hook_init(&r->status_hook, LOOP_FLUSH, status_due);
     loop_timer_init(&r->control_timer, control_expired);
     loop_hook_init(&r->control_hook, LOOP_GATHER, control_turn);
-    if (fixed_relays_open(&r->fixed, &r->context, str_from(r->config->listen), fixed_changed, err) < 0)
+    if (fixed_forwards_open(&r->fixed, &r->context, str_from(r->config->listen), fixed_changed, err) < 0)
         return error_prefix(err, "FUMIDAI_LISTEN: ");
     r->keeper = LOOP_WATCH_INIT;
     if (loop_watch_add(&r->loop, &r->keeper, CHILD_CHANNEL_FD, EPOLLIN, keeper_ready, err) < 0)
@@ -591,7 +591,7 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
     /* Everything that needs a privilege has been done: files read, ports opened. */
     if (sandbox_enter(err) < 0)
         return err->code;
-    identity_open(&r->identity, &r->client, "", identity_learned, r);
+    task_identity_open(&r->identity, &r->client, "", identity_learned, r);
     r->control_since_ms = now_of(r);
     send_status(r, 0, false);
     return 0;

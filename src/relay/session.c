@@ -40,10 +40,10 @@ struct relay_session {
     struct relay_context *relay;
     void (*over)(struct relay_session *session, void *owner);
     void *owner;
-    struct session_document document;
+    struct document document;
     struct session session;
-    struct channel_link link;
-    struct retry retry;
+    struct gateway link;
+    struct backoff retry;
     void *memory;
     struct relay_target *targets; /* PORT_STREAMS_MAX; behind the engine's memory */
     struct tcp probe;
@@ -373,8 +373,8 @@ static void start_probe(struct relay_session *s)
 static void connect_again(struct loop_timer *timer)
 {
     struct relay_session *s = LOOP_OWNER(timer, struct relay_session, again);
-    if (session_wants_connection(&s->session) && s->link.state == CHANNEL_LINK_CLOSED)
-        channel_link_open(&s->link);
+    if (session_wants_connection(&s->session) && s->link.state == GATEWAY_CLOSED)
+        gateway_open(&s->link);
 }
 
 static void connect_later(struct relay_session *s, enum error_code code)
@@ -382,27 +382,27 @@ static void connect_later(struct relay_session *s, enum error_code code)
     int64_t at_ms;
     uint32_t random;
     random_bytes(&random, sizeof random);
-    retry_next(&s->retry, code, now_of(s), random, &at_ms);
+    backoff_next(&s->retry, code, now_of(s), random, &at_ms);
     loop_timer_set(loop_of(s), &s->again, at_ms);
 }
 
-static void link_up(struct channel_link *link)
+static void link_up(struct gateway *link)
 {
     struct relay_session *s = LOOP_OWNER(link, struct relay_session, link);
     struct error err = ERROR_INIT;
     struct str first_text = {link->first_text, link->first_text_len};
     if (session_connected(&s->session, now_of(s), first_text, &err) < 0)
         relay_session_end(s, true, str_from(err.text));
-    channel_link_forget_token(link);
+    gateway_forget_token(link);
     wake(s);
 }
 
-static void link_changed(struct channel_link *link)
+static void link_changed(struct gateway *link)
 {
     wake(LOOP_OWNER(link, struct relay_session, link));
 }
 
-static void link_down(struct channel_link *link, enum error_code code, const char *why)
+static void link_down(struct gateway *link, enum error_code code, const char *why)
 {
     struct relay_session *s = LOOP_OWNER(link, struct relay_session, link);
     log_event(LOG_WARN, "can't open the data channel", LOG_TEXT("session", s->document.session_id),
@@ -420,8 +420,8 @@ static void lost(struct relay_session *s, const struct session_event *event)
     int64_t up_ms = now_of(s) - s->started_ms;
     log_event(LOG_INFO, "data channel lost, connecting anew", LOG_TEXT("session", s->document.session_id),
               LOG_STR("why", event->text), LOG_DURATION_MS("session_age", up_ms));
-    channel_link_close(&s->link);
-    retry_succeed(&s->retry);
+    gateway_close(&s->link);
+    backoff_succeed(&s->retry);
     loop_timer_set(loop_of(s), &s->again, now_of(s)); /* a close is routine: at once */
 }
 
@@ -574,13 +574,13 @@ static void turn(struct loop_hook *hook)
     bool moved = true;
     session_tick(&s->session, now_of(s));
     for (int round = 0; round < ROUNDS_PER_TURN && moved; round++) {
-        struct stream *stream = s->link.state == CHANNEL_LINK_UP ? s->link.stream : NULL;
+        struct stream *stream = s->link.state == GATEWAY_UP ? s->link.stream : NULL;
         moved = stream != NULL && receive(s, stream);
         if (take_events(s)) {
             finish(s);
             return;
         }
-        if (s->link.state != CHANNEL_LINK_UP)
+        if (s->link.state != GATEWAY_UP)
             break;
         gather_targets(s);
         moved = transmit(s, s->link.stream) || moved;
@@ -617,9 +617,9 @@ static void start(struct relay_session *s)
     random_bytes(config.channel.seed, sizeof config.channel.seed);
     session_init(&s->session, &config, now_of(s));
     bytes_wipe(config.channel.seed, sizeof config.channel.seed);
-    retry_start(&s->retry, &RETRY_RESUME, INT64_MAX);
-    channel_link_init(&s->link, s->relay->client, SSMMESSAGES_DATA, str_from(s->document.session_id),
-                      s->relay->target_id);
+    backoff_start(&s->retry, &BACKOFF_RESUME, INT64_MAX);
+    gateway_init(&s->link, s->relay->client, SSMMESSAGES_DATA, str_from(s->document.session_id),
+                 s->relay->target_id);
     s->link.up = link_up;
     s->link.changed = link_changed;
     s->link.down = link_down;
@@ -629,13 +629,12 @@ static void start(struct relay_session *s)
     log_event(LOG_INFO, "session started", LOG_TEXT("session", s->document.session_id),
               LOG_TEXT("owner", s->document.owner), LOG_TEXT("document", s->document.document_name),
               LOG_TEXT("host", s->document.host), LOG_I64("port", s->document.port));
-    channel_link_open(&s->link);
+    gateway_open(&s->link);
     start_probe(s);
     wake(s);
 }
 
-struct relay_session *relay_session_start(struct relay_context *relay,
-                                          const struct session_document *document,
+struct relay_session *relay_session_start(struct relay_context *relay, const struct document *document,
                                           void (*over)(struct relay_session *session, void *owner),
                                           void *owner, struct error *err)
 {
@@ -663,7 +662,7 @@ struct relay_session *relay_session_start(struct relay_context *relay,
 
 void relay_session_free(struct relay_session *s)
 {
-    channel_link_close(&s->link);
+    gateway_close(&s->link);
     tcp_close(&s->probe);
     loop_timer_remove(loop_of(s), &s->timer);
     loop_timer_remove(loop_of(s), &s->again);

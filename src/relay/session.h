@@ -1,5 +1,5 @@
 /*
- * relay_session: one session with its sockets: the engine (engine/session.h) on one side, the channel link and the targets'
+ * relay_session: one session with its sockets: the engine (tunnel/agent.h) on one side, the channel link and the targets'
  * connections on the other. It resolves, dials, probes, reads and writes as the engine asks, and writes the audit: one event
  * when the session starts, one for each stream, one at the end. Never payload.
  */
@@ -43,8 +43,7 @@ struct relay_session;
 
 /* `document` is copied. `over` comes from the loop, once, as the last thing; the owner then calls relay_session_free. Null
  * when there is no memory (err says so). */
-struct relay_session *relay_session_start(struct relay_context *relay,
-                                          const struct session_document *document,
+struct relay_session *relay_session_start(struct relay_context *relay, const struct document *document,
                                           void (*over)(struct relay_session *session, void *owner),
                                           void *owner, struct error *err);
 void relay_session_free(struct relay_session *session);

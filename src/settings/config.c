@@ -412,7 +412,7 @@ static bool is_host_and_port(struct str text)
 
 static int validate_listen(struct str value, struct error *err)
 {
-    static struct listen_list scratch; /* some KiB that nobody reads */
+    static struct forward_specs scratch; /* some KiB that nobody reads */
     struct error detail = ERROR_INIT;
     struct str whole = value;
     while (value.len > 0) {
@@ -427,7 +427,7 @@ static int validate_listen(struct str value, struct error *err)
         }
     }
     /* The form is right; what is left is what only the relay's own parser knows: how many, how long, which address. */
-    if (listen_list_parse(&scratch, whole, &detail) < 0)
+    if (forward_spec_parse(&scratch, whole, &detail) < 0)
         return error_set(err, ERROR_INVALID, "is refused: %s", detail.text);
     return 0;
 }

@@ -86,10 +86,10 @@ static void complete(struct session *s, int64_t now_ms)
 
 static void await_probe(struct session *s, int64_t now_ms)
 {
-    bool multiplexed = s->document->kind == SESSION_PORT_LOCAL_FORWARDING &&
+    bool multiplexed = s->document->kind == DOCUMENT_LOCAL_FORWARDING &&
                        handshake_client_multiplexes(str_from(s->client.client_version));
     enum port_mode basic =
-        s->document->kind == SESSION_PORT_LOCAL_FORWARDING ? PORT_BASIC_REDIAL : PORT_BASIC_ONCE;
+        s->document->kind == DOCUMENT_LOCAL_FORWARDING ? PORT_BASIC_REDIAL : PORT_BASIC_ONCE;
     port_session_init(&s->port, s->port_memory, multiplexed ? PORT_MULTIPLEXED : basic, s->client.half_close);
     s->port_ready = true;
     s->state = SESSION_PROBING;

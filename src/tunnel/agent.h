@@ -62,9 +62,9 @@ enum session_state {
 };
 
 struct session_config {
-    const struct session_document *document; /* outlives the session */
-    struct data_channel_config channel;      /* role AGENT; memory is filled in here */
-    void *memory;                            /* SESSION_MEMORY_SIZE bytes, zeroed, aligned for any type */
+    const struct document *document;    /* outlives the session */
+    struct data_channel_config channel; /* role AGENT; memory is filled in here */
+    void *memory;                       /* SESSION_MEMORY_SIZE bytes, zeroed, aligned for any type */
 };
 
 enum session_event_type {
@@ -84,7 +84,7 @@ struct session_event {
 };
 
 struct session {
-    const struct session_document *document;
+    const struct document *document;
     enum session_state state;
     struct data_channel channel;
     struct port_session port;

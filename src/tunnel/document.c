@@ -36,8 +36,8 @@ static int substitute(const struct source *src, struct str text, struct writer *
     while (str_find(text, "{{", &open)) {
         struct str rest = str_slice(text, open + 2, text.len);
         size_t close;
-        char name[SESSION_DOCUMENT_TYPE_SIZE];
-        char value[SESSION_DOCUMENT_PROPERTIES_SIZE];
+        char name[DOCUMENT_TYPE_SIZE];
+        char value[DOCUMENT_PROPERTIES_SIZE];
         struct str view;
         if (!str_find(rest, "}}", &close))
             break;
@@ -58,7 +58,7 @@ static int substitute(const struct source *src, struct str text, struct writer *
 /* Reads one string property, substituted and terminated. *present says whether the document has it. */
 static int read_property(const struct source *src, int value, char *out, size_t capacity, struct error *err)
 {
-    char raw[SESSION_DOCUMENT_PROPERTIES_SIZE];
+    char raw[DOCUMENT_PROPERTIES_SIZE];
     struct str view;
     struct writer text = writer_of(out, capacity);
     out[0] = '\0';
@@ -80,7 +80,7 @@ static int read_property(const struct source *src, int value, char *out, size_t 
 }
 
 /* Writes the properties as the client sees them: strings substituted, everything else as it stands. */
-static int write_properties(const struct source *src, int properties, struct session_document *document,
+static int write_properties(const struct source *src, int properties, struct document *document,
                             struct error *err)
 {
     struct writer out = writer_of(document->properties, sizeof document->properties - 1);
@@ -90,8 +90,8 @@ static int write_properties(const struct source *src, int properties, struct ses
     int value;
     json_begin_object(&j);
     while (json_next_member(&src->doc, properties, &position, &key, &value)) {
-        char name[SESSION_DOCUMENT_TYPE_SIZE];
-        char text[SESSION_DOCUMENT_PROPERTIES_SIZE];
+        char name[DOCUMENT_TYPE_SIZE];
+        char text[DOCUMENT_PROPERTIES_SIZE];
         if (!json_string(&src->doc, key, name, sizeof name, NULL))
             return error_set(err, ERROR_TOO_LARGE, "a property's name is longer than %zu bytes",
                              sizeof name - 1);
@@ -128,11 +128,10 @@ static bool is_host(struct str host)
     return host.len > 0;
 }
 
-static int read_target(const struct source *src, int properties, struct session_document *document,
-                       struct error *err)
+static int read_target(const struct source *src, int properties, struct document *document, struct error *err)
 {
     char text[DIAL_POLICY_HOST_SIZE];
-    char kind[SESSION_DOCUMENT_TYPE_SIZE];
+    char kind[DOCUMENT_TYPE_SIZE];
     int result = read_property(src, json_member(&src->doc, properties, "portNumber"), text, sizeof text, err);
     if (result < 0)
         return error_prefix(err, "portNumber: ");
@@ -150,12 +149,12 @@ static int read_target(const struct source *src, int properties, struct session_
     result = read_property(src, json_member(&src->doc, properties, "type"), kind, sizeof kind, err);
     if (result < 0)
         return error_prefix(err, "type: ");
-    document->kind = str_equal_nocase(str_from(kind), "LocalPortForwarding") ? SESSION_PORT_LOCAL_FORWARDING
-                                                                             : SESSION_PORT_STREAM;
+    document->kind =
+        str_equal_nocase(str_from(kind), "LocalPortForwarding") ? DOCUMENT_LOCAL_FORWARDING : DOCUMENT_STREAM;
     return 0;
 }
 
-static int check_type(const struct source *src, struct session_document *document, struct error *err)
+static int check_type(const struct source *src, struct document *document, struct error *err)
 {
     char schema[16];
     if (!json_string(&src->doc, json_member(&src->doc, src->content, "schemaVersion"), schema, sizeof schema,
@@ -176,7 +175,7 @@ static int check_type(const struct source *src, struct session_document *documen
 }
 
 /* Whom the session belongs to; read first, so that even a refusal names it. */
-static int read_identity(const struct source *src, struct session_document *document, struct error *err)
+static int read_identity(const struct source *src, struct document *document, struct error *err)
 {
     const struct json *doc = &src->doc;
     int root = json_root(doc);
@@ -184,7 +183,7 @@ static int read_identity(const struct source *src, struct session_document *docu
                      sizeof document->session_id, NULL) ||
         document->session_id[0] == '\0')
         return error_set(err, ERROR_INVALID, "the start message names no SessionId of 1 to %d bytes",
-                         SESSION_DOCUMENT_ID_SIZE - 1);
+                         DOCUMENT_ID_SIZE - 1);
     /* Not needed to serve: an absent or over-long owner or name is shown as "unknown", never a reason to
      * refuse. */
     if (!json_string(doc, json_member(doc, root, "SessionOwner"), document->owner, sizeof document->owner,
@@ -197,7 +196,7 @@ static int read_identity(const struct source *src, struct session_document *docu
 }
 
 /* Finds and unescapes Content, the document within the message. */
-static int open_content(struct source *src, struct str payload, struct session_document_scratch *scratch,
+static int open_content(struct source *src, struct str payload, struct document_scratch *scratch,
                         struct error *err)
 {
     struct json outer;
@@ -211,8 +210,8 @@ static int open_content(struct source *src, struct str payload, struct session_d
         return error_set(err, ERROR_INVALID, "the start message has no Content");
     if (!json_string(&outer, value, scratch->content, sizeof scratch->content, &content))
         return error_set(err, ERROR_TOO_LARGE, "Content is longer than %d bytes or not text",
-                         SESSION_DOCUMENT_CONTENT_MAX - 1);
-    result = json_parse(&src->doc, content, scratch->tokens, SESSION_DOCUMENT_TOKENS_MAX, err);
+                         DOCUMENT_CONTENT_MAX - 1);
+    result = json_parse(&src->doc, content, scratch->tokens, DOCUMENT_TOKENS_MAX, err);
     if (result < 0)
         return error_prefix(err, "Content: ");
     int root = json_root(&src->doc);
@@ -222,8 +221,8 @@ static int open_content(struct source *src, struct str payload, struct session_d
     return 0;
 }
 
-int session_document_parse(struct session_document *document, struct str payload,
-                           struct session_document_scratch *scratch, struct error *err)
+int document_parse(struct document *document, struct str payload, struct document_scratch *scratch,
+                   struct error *err)
 {
     struct source src = {0};
     memset(document, 0, sizeof *document);

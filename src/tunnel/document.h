@@ -23,42 +23,40 @@
 enum {
     /* SSM documents are at most 64 KB; escaped into a string they grow, but a Port document is a few hundred
        bytes. */
-    SESSION_DOCUMENT_CONTENT_MAX = 64 * 1024,
-    SESSION_DOCUMENT_TOKENS_MAX = 2048,
-    SESSION_DOCUMENT_ID_SIZE = 160,    /* ids are at most 96 characters (API reference of SSM: SessionId) */
-    SESSION_DOCUMENT_OWNER_SIZE = 300, /* an assumed-role ARN with the longest role and session names */
-    SESSION_DOCUMENT_NAME_SIZE =
-        160, /* document names are at most 128 characters, ARNs of shared ones are longer */
-    SESSION_DOCUMENT_TYPE_SIZE = 64,
+    DOCUMENT_CONTENT_MAX = 64 * 1024,
+    DOCUMENT_TOKENS_MAX = 2048,
+    DOCUMENT_ID_SIZE = 160,    /* ids are at most 96 characters (API reference of SSM: SessionId) */
+    DOCUMENT_OWNER_SIZE = 300, /* an assumed-role ARN with the longest role and session names */
+    DOCUMENT_NAME_SIZE = 160,  /* document names are at most 128 characters, ARNs of shared ones are longer */
+    DOCUMENT_TYPE_SIZE = 64,
     /* The handshake request must fit one stream message of 1,024 bytes with some 200 of its own around this.
      */
-    SESSION_DOCUMENT_PROPERTIES_SIZE = 800
+    DOCUMENT_PROPERTIES_SIZE = 800
 };
 
 /* How the target's bytes travel. */
-enum session_port_kind {
-    SESSION_PORT_LOCAL_FORWARDING, /* properties.type is LocalPortForwarding: multiplexed with a client that
+enum document_kind {
+    DOCUMENT_LOCAL_FORWARDING, /* properties.type is LocalPortForwarding: multiplexed with a client that
                                       can */
-    SESSION_PORT_STREAM            /* any other type (ssh through a proxy command): one connection, basic */
+    DOCUMENT_STREAM            /* any other type (ssh through a proxy command): one connection, basic */
 };
 
-struct session_document {
-    char session_id[SESSION_DOCUMENT_ID_SIZE];
-    char owner[SESSION_DOCUMENT_OWNER_SIZE];
-    char document_name[SESSION_DOCUMENT_NAME_SIZE];
-    char session_type[SESSION_DOCUMENT_TYPE_SIZE];
-    enum session_port_kind kind;
+struct document {
+    char session_id[DOCUMENT_ID_SIZE];
+    char owner[DOCUMENT_OWNER_SIZE];
+    char document_name[DOCUMENT_NAME_SIZE];
+    char session_type[DOCUMENT_TYPE_SIZE];
+    enum document_kind kind;
     char host[DIAL_POLICY_HOST_SIZE]; /* "localhost" when the document names none */
     uint16_t port;
-    char
-        properties[SESSION_DOCUMENT_PROPERTIES_SIZE]; /* JSON object for the handshake, references replaced */
+    char properties[DOCUMENT_PROPERTIES_SIZE]; /* JSON object for the handshake, references replaced */
 };
 
 /* Work space of one parse; too large for a stack, may be shared by all sessions of a process. */
-struct session_document_scratch {
+struct document_scratch {
     struct json_token outer_tokens[64];
-    struct json_token tokens[SESSION_DOCUMENT_TOKENS_MAX];
-    char content[SESSION_DOCUMENT_CONTENT_MAX];
+    struct json_token tokens[DOCUMENT_TOKENS_MAX];
+    char content[DOCUMENT_CONTENT_MAX];
 };
 
 /*
@@ -67,7 +65,7 @@ struct session_document_scratch {
  * document is malformed, the words say where), ERROR_TOO_LARGE, ERROR_UNSUPPORTED (a session type that needs
  * a shell, a schema other than 1.0).
  */
-int session_document_parse(struct session_document *document, struct str payload,
-                           struct session_document_scratch *scratch, struct error *err);
+int document_parse(struct document *document, struct str payload, struct document_scratch *scratch,
+                   struct error *err);
 
 #endif

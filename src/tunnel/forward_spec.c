@@ -22,7 +22,7 @@ static bool split_host_port(struct str text, struct str *host, struct str *port)
     return host->len > 0 && !has_any(*host, "[]=");
 }
 
-static bool parse_listener(struct str text, struct listen_entry *entry)
+static bool parse_listener(struct str text, struct forward_spec *entry)
 {
     static const uint8_t loopback[4] = {127, 0, 0, 1};
     struct str host;
@@ -34,7 +34,7 @@ static bool parse_listener(struct str text, struct listen_entry *entry)
            str_parse_port(port, &entry->port);
 }
 
-static int parse_entry(struct str text, struct listen_entry *entry, struct error *err)
+static int parse_entry(struct str text, struct forward_spec *entry, struct error *err)
 {
     struct str listener;
     struct str target;
@@ -61,10 +61,10 @@ static bool is_any(struct ip address)
 }
 
 /* The kernel would refuse the second of two, each time the relay starts. */
-static bool is_taken(const struct listen_list *list, const struct listen_entry *entry)
+static bool is_taken(const struct forward_specs *list, const struct forward_spec *entry)
 {
     for (size_t i = 0; i < list->count; i++) {
-        const struct listen_entry *other = &list->entries[i];
+        const struct forward_spec *other = &list->entries[i];
         if (other->port == entry->port &&
             (ip_equal(other->address, entry->address) || is_any(other->address) || is_any(entry->address)))
             return true;
@@ -77,7 +77,7 @@ static bool is_separator(char c)
     return c == ',' || c == ' ' || c == '\t' || c == '\n';
 }
 
-int listen_list_parse(struct listen_list *list, struct str text, struct error *err)
+int forward_spec_parse(struct forward_specs *list, struct str text, struct error *err)
 {
     size_t at = 0;
     memset(list, 0, sizeof *list);
@@ -86,8 +86,8 @@ int listen_list_parse(struct listen_list *list, struct str text, struct error *e
         while (end < text.len && !is_separator(text.ptr[end]))
             end++;
         if (end > at) {
-            if (list->count == LISTEN_LIST_MAX)
-                return error_set(err, ERROR_TOO_LARGE, "more than %d fixed relays", LISTEN_LIST_MAX);
+            if (list->count == FORWARD_SPECS_MAX)
+                return error_set(err, ERROR_TOO_LARGE, "more than %d fixed relays", FORWARD_SPECS_MAX);
             int result = parse_entry(str_slice(text, at, end), &list->entries[list->count], err);
             if (result < 0)
                 return result;

@@ -16,21 +16,21 @@
 #include "base/str.h"
 #include "tunnel/dial_policy.h"
 
-enum { LISTEN_LIST_MAX = 16 /* as many targets as one bastion plausibly serves */ };
+enum { FORWARD_SPECS_MAX = 16 /* as many targets as one bastion plausibly serves */ };
 
-struct listen_entry {
+struct forward_spec {
     struct ip address;
     uint16_t port;
     char host[DIAL_POLICY_HOST_SIZE];
     uint16_t host_port;
 };
 
-struct listen_list {
-    struct listen_entry entries[LISTEN_LIST_MAX];
+struct forward_specs {
+    struct forward_spec entries[FORWARD_SPECS_MAX];
     size_t count;
 };
 
-/* ERROR_INVALID names the entry and what is wrong with it; ERROR_TOO_LARGE beyond LISTEN_LIST_MAX. */
-int listen_list_parse(struct listen_list *list, struct str text, struct error *err);
+/* ERROR_INVALID names the entry and what is wrong with it; ERROR_TOO_LARGE beyond FORWARD_SPECS_MAX. */
+int forward_spec_parse(struct forward_specs *list, struct str text, struct error *err);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * handshake: the three messages that open a session, and the versions that decide what the two ends may
- * assume. Plain functions; when each message goes out is the session's business (engine/session.h).
+ * assume. Plain functions; when each message goes out is the session's business (tunnel/agent.h).
  *
  *   agent                                   client
  *     HandshakeRequest  (payload type 5) ──►          "this is a Port session with these properties"

@@ -18,7 +18,7 @@ enum { EVENTS_MAX = 20000 };
 enum connection { CONNECTION_NONE, CONNECTION_DIALLING, CONNECTION_OPEN };
 
 static struct session session;
-static struct session_document document;
+static struct document document;
 static enum connection connections[PORT_STREAMS_MAX];
 static struct websocket_decoder ear;
 static uint8_t ear_memory[16384];
@@ -347,7 +347,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     madvise(memory, SESSION_MEMORY_SIZE, MADV_DONTNEED); /* zeroes again, without touching 16 MiB */
     memset(connections, 0, sizeof connections);
     config.memory = memory;
-    document.kind = kind & 1 ? SESSION_PORT_STREAM : SESSION_PORT_LOCAL_FORWARDING;
+    document.kind = kind & 1 ? DOCUMENT_STREAM : DOCUMENT_LOCAL_FORWARDING;
     str_copy(STR_LITERAL("{}"), document.properties, sizeof document.properties);
     str_copy(STR_LITERAL("s-1"), document.session_id, sizeof document.session_id);
     now_ms = 1000;

@@ -159,7 +159,7 @@ static void operate(struct reader *r)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const uint8_t seed[GENERATOR_SEED_SIZE] = {7};
+    static const uint8_t seed[PRNG_SEED_SIZE] = {7};
     struct reader r = reader_of(data, size < 4096 ? size : 4096);
 
     now_ms = 1000;

@@ -14,11 +14,11 @@ static void check_terminated(const char *field, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct session_document_scratch scratch;
-    static struct session_document document;
+    static struct document_scratch scratch;
+    static struct document document;
     struct error err = ERROR_INIT;
     memset(&document, 0xff, sizeof document);
-    int result = session_document_parse(&document, (struct str){(const char *) data, size}, &scratch, &err);
+    int result = document_parse(&document, (struct str){(const char *) data, size}, &scratch, &err);
     check_terminated(document.session_id, sizeof document.session_id);
     check_terminated(document.owner, sizeof document.owner);
     check_terminated(document.document_name, sizeof document.document_name);

@@ -16,7 +16,7 @@ enum { LOG_MAX = 64, LOST_AFTER_MS = 120 * 1000 };
 /* A session, a client's data channel, and the service between them. What the client hears is noted. */
 struct rig {
     struct session session;
-    struct session_document document;
+    struct document document;
     struct data_channel client;
     void *memory;
     void *client_memory;
@@ -53,7 +53,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void start(struct rig *rig, enum session_port_kind kind)
+static void start(struct rig *rig, enum document_kind kind)
 {
     struct session_config config = {.document = &rig->document,
                                     .channel = {.peer_ignores_old = true, .ping_interval_ms = 54000},
@@ -242,7 +242,7 @@ static void open_session(struct rig *rig, const char *version, const char *more)
 
 static void open_multiplexed(struct rig *rig)
 {
-    start(rig, SESSION_PORT_LOCAL_FORWARDING);
+    start(rig, DOCUMENT_LOCAL_FORWARDING);
     open_session(rig, "1.2.650.0", "");
     assert_int_equal(pump(rig), SESSION_EVENT_NONE);
 }
@@ -280,7 +280,7 @@ static void expect_over(struct rig *rig, bool failed, const char *reason)
 static void greets_in_the_order_of_the_protocol(void **state)
 {
     struct rig *rig = *state;
-    start(rig, SESSION_PORT_LOCAL_FORWARDING);
+    start(rig, DOCUMENT_LOCAL_FORWARDING);
     assert_true(session_wants_connection(&rig->session));
     connect(rig);
     assert_false(session_wants_connection(&rig->session));
@@ -327,7 +327,7 @@ static void pitfall_03_silence_after_handshake_complete_until_the_client_speaks(
 static void pitfall_07_the_banner_waits_for_the_probe_but_not_for_ever(void **state)
 {
     struct rig *rig = *state;
-    start(rig, SESSION_PORT_LOCAL_FORWARDING);
+    start(rig, DOCUMENT_LOCAL_FORWARDING);
     connect(rig);
     pump(rig);
     client_responds(rig, "1.2.650.0", "");
@@ -343,18 +343,18 @@ static void pitfall_07_the_banner_waits_for_the_probe_but_not_for_ever(void **st
 }
 
 static const struct {
-    enum session_port_kind kind;
+    enum document_kind kind;
     const char *version;
     const char *more;
     enum port_mode mode;
     bool half_close;
 } modes[] = {
-    {SESSION_PORT_LOCAL_FORWARDING, "1.2.0.0", "", PORT_MULTIPLEXED, false},
-    {SESSION_PORT_LOCAL_FORWARDING, "1.1.70.0", "", PORT_MULTIPLEXED, false},
-    {SESSION_PORT_LOCAL_FORWARDING, "1.1.69.0", "", PORT_BASIC_REDIAL, false},
-    {SESSION_PORT_STREAM, "1.2.0.0", "", PORT_BASIC_ONCE, false},
-    {SESSION_PORT_STREAM, "1.1.69.0", "", PORT_BASIC_ONCE, false},
-    {SESSION_PORT_LOCAL_FORWARDING, "1.2.0.0", ",\"HalfClose\":true", PORT_MULTIPLEXED, true},
+    {DOCUMENT_LOCAL_FORWARDING, "1.2.0.0", "", PORT_MULTIPLEXED, false},
+    {DOCUMENT_LOCAL_FORWARDING, "1.1.70.0", "", PORT_MULTIPLEXED, false},
+    {DOCUMENT_LOCAL_FORWARDING, "1.1.69.0", "", PORT_BASIC_REDIAL, false},
+    {DOCUMENT_STREAM, "1.2.0.0", "", PORT_BASIC_ONCE, false},
+    {DOCUMENT_STREAM, "1.1.69.0", "", PORT_BASIC_ONCE, false},
+    {DOCUMENT_LOCAL_FORWARDING, "1.2.0.0", ",\"HalfClose\":true", PORT_MULTIPLEXED, true},
 };
 
 static void document_and_version_decide_the_mode(void **state)
@@ -383,19 +383,19 @@ static void bad_responses_end_the_session_with_the_reason(void **state)
     struct rig *rig = *state;
     char big[1500];
     for (size_t i = 0; i < sizeof responses / sizeof responses[0]; i++) {
-        start(rig, SESSION_PORT_LOCAL_FORWARDING);
+        start(rig, DOCUMENT_LOCAL_FORWARDING);
         connect(rig);
         pump(rig);
         client_says(rig, PAYLOAD_HANDSHAKE_RESPONSE, responses[i].payload, strlen(responses[i].payload));
         expect_over(rig, true, responses[i].reason);
     }
-    start(rig, SESSION_PORT_LOCAL_FORWARDING);
+    start(rig, DOCUMENT_LOCAL_FORWARDING);
     connect(rig);
     pump(rig);
     memset(big, ' ', sizeof big);
     client_says(rig, PAYLOAD_HANDSHAKE_RESPONSE, big, sizeof big);
     expect_over(rig, true, "HandshakeResponse is longer than 1024 bytes");
-    start(rig, SESSION_PORT_LOCAL_FORWARDING);
+    start(rig, DOCUMENT_LOCAL_FORWARDING);
     connect(rig);
     pump(rig);
     client_says(rig, PAYLOAD_OUTPUT, "early", 5);
@@ -405,7 +405,7 @@ static void bad_responses_end_the_session_with_the_reason(void **state)
 static void a_client_that_never_answers_has_15_seconds(void **state)
 {
     struct rig *rig = *state;
-    start(rig, SESSION_PORT_LOCAL_FORWARDING);
+    start(rig, DOCUMENT_LOCAL_FORWARDING);
     connect(rig);
     rig->now_ms += HANDSHAKE_TIMEOUT_MS - 1;
     assert_int_equal(pump(rig), SESSION_EVENT_NONE);
@@ -452,7 +452,7 @@ static const int outcomes[SESSION_STATE_COUNT][STIMULI] = {
 
 static void reach(struct rig *rig, enum session_state wanted)
 {
-    start(rig, SESSION_PORT_LOCAL_FORWARDING);
+    start(rig, DOCUMENT_LOCAL_FORWARDING);
     if (wanted == SESSION_OVER)
         session_end(&rig->session, rig->now_ms, false, STR_LITERAL("x"));
     if (wanted == SESSION_STARTING || wanted == SESSION_OVER)
@@ -524,7 +524,7 @@ static void every_event_in_every_state(void **state)
 static void says_connected_again_while_nobody_has_answered(void **state)
 {
     struct rig *rig = *state;
-    start(rig, SESSION_PORT_LOCAL_FORWARDING);
+    start(rig, DOCUMENT_LOCAL_FORWARDING);
     connect(rig);
     session_disconnected(&rig->session, rig->now_ms, "cut before anything went");
     assert_int_equal(pump(rig), SESSION_EVENT_LOST);
@@ -744,7 +744,7 @@ static void basic_dials_first_and_holds_its_tongue_for_a_while(void **state)
     struct rig *rig = *state;
     struct session_gather gather;
     struct port_action action;
-    start(rig, SESSION_PORT_STREAM);
+    start(rig, DOCUMENT_STREAM);
     open_session(rig, "1.2.650.0", "");
     assert_int_equal(pump(rig), SESSION_EVENT_PORT);
     assert_int_equal(rig->event.port.todo, PORT_TODO_DIAL);
@@ -780,7 +780,7 @@ static void basic_once_ends_with_its_target(void **state)
     for (int how = 0; how < 3; how++) {
         static const char *const reasons[] = {"the target closed its connection", "reset by peer",
                                               "no route"};
-        start(rig, SESSION_PORT_STREAM);
+        start(rig, DOCUMENT_STREAM);
         open_session(rig, "1.2.650.0", "");
         assert_int_equal(pump(rig), SESSION_EVENT_PORT);
         uint16_t stream = rig->event.port.stream;
@@ -800,7 +800,7 @@ static void basic_disconnects_by_flag(void **state)
 {
     struct rig *rig = *state;
     struct port_action action;
-    start(rig, SESSION_PORT_LOCAL_FORWARDING);
+    start(rig, DOCUMENT_LOCAL_FORWARDING);
     open_session(rig, "1.1.69.0", "");
     assert_int_equal(pump(rig), SESSION_EVENT_PORT);
     port_session_connected(&rig->session.port, rig->event.port.stream, rig->now_ms, &action);
@@ -824,7 +824,7 @@ static void basic_ends_with_a_target_that_takes_nothing_for_20_minutes(void **st
     static uint8_t bytes[1000];
     struct rig *rig = *state;
     struct port_action action;
-    start(rig, SESSION_PORT_LOCAL_FORWARDING);
+    start(rig, DOCUMENT_LOCAL_FORWARDING);
     open_session(rig, "1.1.69.0", "");
     assert_int_equal(pump(rig), SESSION_EVENT_PORT);
     port_session_connected(&rig->session.port, rig->event.port.stream, rig->now_ms, &action);

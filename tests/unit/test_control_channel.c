@@ -15,7 +15,7 @@ enum { START_MS = 5000, UNIX_OFFSET_MS = 1000000, HIGH = 0x7fffffff };
 
 static struct control_channel *new_channel(void)
 {
-    static const uint8_t seed[GENERATOR_SEED_SIZE] = {1};
+    static const uint8_t seed[PRNG_SEED_SIZE] = {1};
     struct control_channel *c = malloc(sizeof *c);
     assert_non_null(c);
     memset(c, 0xa5, sizeof *c); /* init must not count on zeroes */

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-static struct session_document_scratch scratch;
-static struct session_document document;
+static struct document_scratch scratch;
+static struct document document;
 
 /* Wraps a document, given as it is, into the message that carries it as a string. */
 static int parse(const char *content, struct error *err)
@@ -22,7 +22,7 @@ static int parse(const char *content, struct error *err)
     json_member_i64(&j, "SchemaVersion", 1);
     json_end_object(&j);
     assert_false(out.failed);
-    return session_document_parse(&document, writer_view(&out), &scratch, err);
+    return document_parse(&document, writer_view(&out), &scratch, err);
 }
 
 #define CONTENT(type, parameters, properties)                                                                \
@@ -49,7 +49,7 @@ static void reads_the_remote_host_document(void **state)
     assert_string_equal(document.document_name, "AWS-StartPortForwardingSessionToRemoteHost");
     assert_string_equal(document.host, "db.internal");
     assert_int_equal(document.port, 5439);
-    assert_int_equal(document.kind, SESSION_PORT_LOCAL_FORWARDING);
+    assert_int_equal(document.kind, DOCUMENT_LOCAL_FORWARDING);
     assert_string_equal(document.properties, "{\"portNumber\":\"5439\",\"host\":\"db.internal\",\"type\":"
                                              "\"LocalPortForwarding\",\"localPortNumber\":\"0\"}");
 }
@@ -61,7 +61,7 @@ static void takes_defaults_and_localhost(void **state)
     assert_int_equal(parse(CONTENT("Port", "{}", "{\"portNumber\":\"{{ portNumber }}\"}"), &err), 0);
     assert_string_equal(document.host, "localhost");
     assert_int_equal(document.port, 80);
-    assert_int_equal(document.kind, SESSION_PORT_STREAM);
+    assert_int_equal(document.kind, DOCUMENT_STREAM);
 }
 
 static void matches_keys_without_regard_to_case(void **state)
@@ -72,7 +72,7 @@ static void matches_keys_without_regard_to_case(void **state)
         "\\\"SessionType\\\":\\\"Port\\\",\\\"Properties\\\":{\\\"PortNumber\\\":22}}}\"}";
     struct error err = ERROR_INIT;
     (void) state;
-    assert_int_equal(session_document_parse(&document, STR_LITERAL(message), &scratch, &err), 0);
+    assert_int_equal(document_parse(&document, STR_LITERAL(message), &scratch, &err), 0);
     assert_string_equal(document.session_id, "s");
     assert_string_equal(document.owner, "unknown");
     assert_int_equal(document.port, 22);
@@ -88,7 +88,7 @@ static void pitfall_21_escapes_and_opaque_ids(void **state)
                                   "\\\"1\\\"}}}\"}";
     struct error err = ERROR_INIT;
     (void) state;
-    assert_int_equal(session_document_parse(&document, STR_LITERAL(message), &scratch, &err), 0);
+    assert_int_equal(document_parse(&document, STR_LITERAL(message), &scratch, &err), 0);
     assert_string_equal(document.session_id, "\xc3\xa9\xf0\x9f\x98\x80 id");
 }
 
@@ -140,7 +140,7 @@ static void says_what_is_wrong(void **state)
 
 static void bounds_every_field(void **state)
 {
-    static char content[SESSION_DOCUMENT_CONTENT_MAX + 64];
+    static char content[DOCUMENT_CONTENT_MAX + 64];
     struct error err = ERROR_INIT;
     (void) state;
     /* host: 255 fit, 256 do not */
@@ -152,7 +152,7 @@ static void bounds_every_field(void **state)
         assert_int_equal(parse(content, &err), len < DIAL_POLICY_HOST_SIZE ? 0 : ERROR_TOO_LARGE);
     }
     /* properties as a whole */
-    char filler[SESSION_DOCUMENT_PROPERTIES_SIZE];
+    char filler[DOCUMENT_PROPERTIES_SIZE];
     memset(filler, 'x', sizeof filler - 1);
     filler[sizeof filler - 1] = '\0';
     snprintf(content, sizeof content, CONTENT("Port", "{}", "{\"portNumber\":\"1\",\"filler\":\"%s\"}"),

@@ -390,13 +390,13 @@ static void reads_the_environment_it_is_given(void **state)
     char *const env[] = {"NAMED=1", "NAME=first", "NAME=second", "EMPTY=", "MALFORMED", NULL};
     bool flag = true;
     (void) state;
-    assert_true(str_equal_text(environment_get(env, "NAME"), "first"));
-    assert_true(str_equal_text(environment_get(env, "NAMED"), "1"));
-    assert_int_equal(environment_get(env, "EMPTY").len, 0);
-    assert_int_equal(environment_get(env, "MALFORMED").len, 0);
-    assert_int_equal(environment_get(env, "NAM").len, 0);
-    assert_int_equal(environment_get(NULL, "NAME").len, 0);
-    assert_int_equal(environment_get_bool(env, "EMPTY", &flag, NULL), 0);
+    assert_true(str_equal_text(env_get(env, "NAME"), "first"));
+    assert_true(str_equal_text(env_get(env, "NAMED"), "1"));
+    assert_int_equal(env_get(env, "EMPTY").len, 0);
+    assert_int_equal(env_get(env, "MALFORMED").len, 0);
+    assert_int_equal(env_get(env, "NAM").len, 0);
+    assert_int_equal(env_get(NULL, "NAME").len, 0);
+    assert_int_equal(env_get_bool(env, "EMPTY", &flag, NULL), 0);
     assert_false(flag);
 }
 

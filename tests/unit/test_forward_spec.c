@@ -30,7 +30,7 @@ static const struct {
 
 static void reads_lists(void **state)
 {
-    struct listen_list list;
+    struct forward_specs list;
     struct error err = ERROR_INIT;
     (void) state;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
@@ -38,13 +38,13 @@ static void reads_lists(void **state)
         char *text = guard_copy(good[i].text, len);
         char listener[IP_TEXT_SIZE + 8];
         struct writer out = writer_of(listener, sizeof listener);
-        if (listen_list_parse(&list, (struct str){text, len}, &err) != 0)
+        if (forward_spec_parse(&list, (struct str){text, len}, &err) != 0)
             fail_msg("\"%s\": %s", good[i].text, err.text);
         guard_free(text, len);
         assert_int_equal(list.count, good[i].count);
         if (list.count == 0)
             continue;
-        const struct listen_entry *last = &list.entries[list.count - 1];
+        const struct forward_spec *last = &list.entries[list.count - 1];
         writer_ip_port(&out, last->address, last->port);
         assert_string_equal(writer_terminate(&out), good[i].listener);
         assert_string_equal(last->host, good[i].host);
@@ -83,13 +83,13 @@ static const struct {
 
 static void refuses_with_the_entry_and_what_is_wrong_with_it(void **state)
 {
-    struct listen_list list;
+    struct forward_specs list;
     (void) state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct error err = ERROR_INIT;
         size_t len = strlen(bad[i].text);
         char *text = guard_copy(bad[i].text, len);
-        if (listen_list_parse(&list, (struct str){text, len}, &err) != ERROR_INVALID)
+        if (forward_spec_parse(&list, (struct str){text, len}, &err) != ERROR_INVALID)
             fail_msg("\"%s\" was taken", bad[i].text);
         assert_string_equal(err.text, bad[i].error);
         guard_free(text, len);
@@ -106,34 +106,34 @@ static void writer_entry(struct writer *out, unsigned number, size_t host_len)
 static void takes_sixteen_relays_and_not_one_more(void **state)
 {
     char text[512];
-    struct listen_list list;
+    struct forward_specs list;
     struct error err = ERROR_INIT;
     struct writer out = writer_of(text, sizeof text);
     (void) state;
-    for (unsigned i = 1; i <= LISTEN_LIST_MAX; i++)
+    for (unsigned i = 1; i <= FORWARD_SPECS_MAX; i++)
         writer_entry(&out, i, 1);
-    assert_int_equal(listen_list_parse(&list, writer_view(&out), &err), 0);
-    assert_int_equal(list.count, LISTEN_LIST_MAX);
-    for (unsigned i = 1; i <= LISTEN_LIST_MAX; i++)
+    assert_int_equal(forward_spec_parse(&list, writer_view(&out), &err), 0);
+    assert_int_equal(list.count, FORWARD_SPECS_MAX);
+    for (unsigned i = 1; i <= FORWARD_SPECS_MAX; i++)
         assert_int_equal(list.entries[i - 1].port, i);
     writer_entry(&out, 17, 1);
-    assert_int_equal(listen_list_parse(&list, writer_view(&out), &err), ERROR_TOO_LARGE);
+    assert_int_equal(forward_spec_parse(&list, writer_view(&out), &err), ERROR_TOO_LARGE);
     assert_string_equal(err.text, "more than 16 fixed relays");
 }
 
 static void takes_a_host_of_the_longest_length(void **state)
 {
     char text[1024];
-    struct listen_list list;
+    struct forward_specs list;
     struct error err = ERROR_INIT;
     struct writer out = writer_of(text, sizeof text);
     (void) state;
     writer_entry(&out, 1, DIAL_POLICY_HOST_SIZE - 1);
-    assert_int_equal(listen_list_parse(&list, writer_view(&out), &err), 0);
+    assert_int_equal(forward_spec_parse(&list, writer_view(&out), &err), 0);
     assert_int_equal(strlen(list.entries[0].host), DIAL_POLICY_HOST_SIZE - 1);
     out = writer_of(text, sizeof text);
     writer_entry(&out, 1, DIAL_POLICY_HOST_SIZE);
-    assert_int_equal(listen_list_parse(&list, writer_view(&out), &err), ERROR_INVALID);
+    assert_int_equal(forward_spec_parse(&list, writer_view(&out), &err), ERROR_INVALID);
     assert_non_null(strstr(err.text, "the host is longer than"));
 }
 

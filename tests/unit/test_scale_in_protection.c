@@ -76,7 +76,7 @@ static struct resolver resolver;
 static struct trust trust;
 static struct network network = {.loop = &loop, .resolver = &resolver, .trust = &trust};
 static struct aws_client client;
-static struct protection protection;
+static struct scale_in_protection protection;
 static char uri[64];
 static char *env[] = {uri, NULL};
 
@@ -91,14 +91,14 @@ static int setup(void **state)
         trust_open(&trust, NULL) < 0)
         return -1;
     aws_client_open(&client, &network, env);
-    protection_open(&protection, &client);
+    scale_in_protection_open(&protection, &client);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void) state;
-    protection_close(&protection);
+    scale_in_protection_close(&protection);
     aws_client_close(&client);
     assert_null(loop.timers);
     trust_close(&trust);
@@ -108,7 +108,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static void turn_until(enum protection_state wanted, int limit_ms)
+static void turn_until(enum scale_in_protection_state wanted, int limit_ms)
 {
     int64_t until_ms = clock_monotonic_ms() + limit_ms;
     while ((protection.state != wanted || protection.call.active) && clock_monotonic_ms() < until_ms)
@@ -137,15 +137,15 @@ static void expect_request(int n, bool enabled)
 static void holds_while_wanted(void **state)
 {
     (void) state;
-    protection_want(&protection, false); /* nothing is held: nothing to ask */
+    scale_in_protection_want(&protection, false); /* nothing is held: nothing to ask */
     turn_for(50);
     assert_int_equal(peer.accepted, 0);
-    protection_want(&protection, true);
-    protection_want(&protection, true);
-    turn_until(PROTECTION_HELD, 5000);
+    scale_in_protection_want(&protection, true);
+    scale_in_protection_want(&protection, true);
+    turn_until(SCALE_IN_PROTECTION_HELD, 5000);
     turn_for(100); /* the renewal is half an hour away */
-    protection_want(&protection, false);
-    turn_until(PROTECTION_FREE, 5000);
+    scale_in_protection_want(&protection, false);
+    turn_until(SCALE_IN_PROTECTION_FREE, 5000);
     turn_for(100);
     assert_int_equal(peer.accepted, 2);
     expect_request(0, true);
@@ -155,12 +155,12 @@ static void holds_while_wanted(void **state)
 static void change_of_mind_during_a_call_is_carried_out_after_it(void **state)
 {
     (void) state;
-    protection_want(&protection, true);
+    scale_in_protection_want(&protection, true);
     loop_turn(&loop, 0, NULL);
     assert_true(protection.call.active);
-    protection_want(&protection, false);
+    scale_in_protection_want(&protection, false);
     turn_for(50);
-    turn_until(PROTECTION_FREE, 5000);
+    turn_until(SCALE_IN_PROTECTION_FREE, 5000);
     assert_int_equal(peer_wait_accepted(&peer, 2), 2);
     expect_request(1, false);
 }
@@ -169,8 +169,8 @@ static void renews_at_half_of_what_is_left(void **state)
 {
     (void) state;
     agent.life_ms = 4000;
-    protection_want(&protection, true);
-    turn_until(PROTECTION_HELD, 5000);
+    scale_in_protection_want(&protection, true);
+    turn_until(SCALE_IN_PROTECTION_HELD, 5000);
     turn_for(2600);
     assert_int_equal(peer.accepted, 2);
     int64_t pause_ms = agent.at_ms[1] - agent.at_ms[0];
@@ -183,7 +183,7 @@ static void never_renews_in_a_circle(void **state)
 {
     (void) state;
     agent.life_ms = -3600 * 1000;
-    protection_want(&protection, true);
+    scale_in_protection_want(&protection, true);
     turn_for(1500);
     assert_int_equal(peer.accepted, 2);
 }
@@ -192,22 +192,22 @@ static void tries_again_after_each_kind_of_failure(void **state)
 {
     static const struct {
         const char *first;
-        enum protection_state after;
-    } rows[] = {{"500 Oops", PROTECTION_UNKNOWN},
-                {"none", PROTECTION_UNKNOWN},
-                {"other", PROTECTION_UNKNOWN},
-                {"400 Bad Request", PROTECTION_FREE}};
+        enum scale_in_protection_state after;
+    } rows[] = {{"500 Oops", SCALE_IN_PROTECTION_UNKNOWN},
+                {"none", SCALE_IN_PROTECTION_UNKNOWN},
+                {"other", SCALE_IN_PROTECTION_UNKNOWN},
+                {"400 Bad Request", SCALE_IN_PROTECTION_FREE}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (i > 0) {
             teardown(state);
             setup(state);
         }
         agent.status[0] = rows[i].first;
-        protection_want(&protection, true);
+        scale_in_protection_want(&protection, true);
         while (protection.retry.failures == 0)
             assert_int_equal(loop_turn(&loop, 10, NULL), 0);
         assert_int_equal(protection.state, rows[i].after);
-        turn_until(PROTECTION_HELD, 5000);
+        turn_until(SCALE_IN_PROTECTION_HELD, 5000);
         assert_int_equal(peer.accepted, 2);
         assert_int_equal(protection.retry.failures, 0);
     }
@@ -217,25 +217,25 @@ static void tries_again_after_each_kind_of_failure(void **state)
 static void releases_what_may_be_held(void **state)
 {
     agent.status[0] = "none";
-    protection_want(&protection, true);
+    scale_in_protection_want(&protection, true);
     while (protection.retry.failures == 0)
         assert_int_equal(loop_turn(&loop, 10, NULL), 0);
-    protection_want(&protection, false);
-    turn_until(PROTECTION_FREE, 5000);
+    scale_in_protection_want(&protection, false);
+    turn_until(SCALE_IN_PROTECTION_FREE, 5000);
     assert_int_equal(peer.accepted, 2);
     expect_request(1, false);
 
     teardown(state);
     setup(state);
     agent.status[0] = "400 Bad Request";
-    protection_want(&protection, true);
+    scale_in_protection_want(&protection, true);
     while (protection.retry.failures == 0)
         assert_int_equal(loop_turn(&loop, 10, NULL), 0);
-    protection_want(&protection, false);
+    scale_in_protection_want(&protection, false);
     turn_for(1200); /* longer than the first back-off */
     assert_int_equal(peer.accepted, 1);
-    protection_want(&protection, true); /* and that row of failures is forgotten */
-    turn_until(PROTECTION_HELD, 5000);
+    scale_in_protection_want(&protection, true); /* and that row of failures is forgotten */
+    turn_until(SCALE_IN_PROTECTION_HELD, 5000);
     assert_int_equal(peer.accepted, 2);
 }
 
@@ -244,24 +244,24 @@ static void does_nothing_without_an_agent(void **state)
     static const char *const values[] = {"OTHER=1", "ECS_AGENT_URI=", "ECS_AGENT_URI=ftp://x/"};
     (void) state;
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
-        struct protection deaf;
+        struct scale_in_protection deaf;
         snprintf(uri, sizeof uri, "%s", values[i]);
-        protection_open(&deaf, &client);
-        protection_want(&deaf, true);
+        scale_in_protection_open(&deaf, &client);
+        scale_in_protection_want(&deaf, true);
         turn_for(30);
-        assert_int_equal(deaf.state, PROTECTION_FREE);
-        protection_close(&deaf);
+        assert_int_equal(deaf.state, SCALE_IN_PROTECTION_FREE);
+        scale_in_protection_close(&deaf);
     }
     assert_int_equal(peer.accepted, 0);
-    struct protection zeroed = {0}; /* FUMIDAI_TASK_PROTECTION is off */
-    protection_want(&zeroed, true);
-    protection_close(&zeroed);
+    struct scale_in_protection zeroed = {0}; /* FUMIDAI_TASK_PROTECTION is off */
+    scale_in_protection_want(&zeroed, true);
+    scale_in_protection_close(&zeroed);
 }
 
 static void can_be_closed_during_a_call(void **state)
 {
     (void) state;
-    protection_want(&protection, true);
+    scale_in_protection_want(&protection, true);
     loop_turn(&loop, 0, NULL);
     assert_true(protection.call.active);
 } /* teardown checks that no timer is left */

@@ -63,17 +63,17 @@ static void gives_the_published_digests(void **state)
 
 static void hardware_and_portable_agree_at_every_length(void **state)
 {
-    uint8_t seed[GENERATOR_SEED_SIZE] = {1};
-    struct generator g;
+    uint8_t seed[PRNG_SEED_SIZE] = {1};
+    struct prng g;
 
     (void) state;
     sha256_choose(getauxval(AT_HWCAP));
-    generator_init(&g, seed);
+    prng_init(&g, seed);
     for (size_t len = 0; len <= 1200; len++) {
         uint8_t *data = guard_alloc(len);
         uint8_t expected[SHA256_SIZE], digest[SHA256_SIZE];
 
-        generator_fill(&g, data, len);
+        prng_fill(&g, data, len);
         sha256_portable(data, len, expected);
         sha256(data, len, digest);
         assert_memory_equal(digest, expected, sizeof digest);
@@ -94,34 +94,34 @@ static void names_what_it_chose(void **state)
 
 static void generator_is_the_same_in_any_pieces(void **state)
 {
-    uint8_t seed[GENERATOR_SEED_SIZE] = "thirty-two bytes of seed, or so.";
+    uint8_t seed[PRNG_SEED_SIZE] = "thirty-two bytes of seed, or so.";
     uint8_t whole[300], pieces[300];
-    struct generator g;
+    struct prng g;
 
     (void) state;
-    generator_init(&g, seed);
-    generator_fill(&g, whole, sizeof whole);
+    prng_init(&g, seed);
+    prng_fill(&g, whole, sizeof whole);
     for (size_t piece = 1; piece < 70; piece++) {
-        generator_init(&g, seed);
+        prng_init(&g, seed);
         for (size_t at = 0; at < sizeof pieces; at += piece)
-            generator_fill(&g, pieces + at, at + piece <= sizeof pieces ? piece : sizeof pieces - at);
+            prng_fill(&g, pieces + at, at + piece <= sizeof pieces ? piece : sizeof pieces - at);
         assert_memory_equal(pieces, whole, sizeof whole);
     }
 }
 
 static void generator_differs_by_seed_and_does_not_repeat(void **state)
 {
-    uint8_t seed[GENERATOR_SEED_SIZE] = {0};
+    uint8_t seed[PRNG_SEED_SIZE] = {0};
     uint8_t one[64], other[64];
-    struct generator g;
+    struct prng g;
 
     (void) state;
-    generator_init(&g, seed);
-    generator_fill(&g, one, sizeof one);
+    prng_init(&g, seed);
+    prng_fill(&g, one, sizeof one);
     assert_memory_not_equal(one, one + 32, 32);
     seed[31] = 1;
-    generator_init(&g, seed);
-    generator_fill(&g, other, sizeof other);
+    prng_init(&g, seed);
+    prng_fill(&g, other, sizeof other);
     assert_memory_not_equal(one, other, sizeof one);
 }
 

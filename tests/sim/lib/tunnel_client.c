@@ -48,7 +48,7 @@ static void hear_smux(struct tunnel_client *c, int64_t now_ms, const uint8_t *da
         } else if (event.type == SMUX_EVENT_FRAME && event.command == SMUX_FIN) {
             hear_fin(c, event.stream);
         } else if (event.type == SMUX_EVENT_FRAME && event.command == SMUX_SYN) {
-            c->fault = "an agent has no business with SYN"; /* a NOP may be a witness (engine/session.h) */
+            c->fault = "an agent has no business with SYN"; /* a NOP may be a witness (tunnel/agent.h) */
         }
     }
 }

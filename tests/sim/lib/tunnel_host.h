@@ -1,6 +1,6 @@
 /*
  * tunnel_host: what a relay is to the session engine, over the simulated gateway: its turn, its connections, and the targets
- * of the plays. It keeps to the caller's turn as engine/session.h says, and checks what the engine asks for.
+ * of the plays. It keeps to the caller's turn as tunnel/agent.h says, and checks what the engine asks for.
  */
 #ifndef FUMIDAI_TESTS_SIM_TUNNEL_HOST_H
 #define FUMIDAI_TESTS_SIM_TUNNEL_HOST_H
@@ -11,7 +11,7 @@
 
 struct tunnel_host {
     struct session session;
-    struct session_document document;
+    struct document document;
     struct wire_end wire;
     struct dice dice;
     struct play *plays;
@@ -38,7 +38,7 @@ struct tunnel_host_options {
     bool small_pieces;
     bool pauses;
     bool basic;
-    enum session_port_kind kind;
+    enum document_kind kind;
 };
 
 /* `memory` is SESSION_MEMORY_SIZE zeroed bytes. */
