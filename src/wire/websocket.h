@@ -87,7 +87,7 @@ struct websocket_event {
     enum websocket_event_type type;
     bool binary;
     uint16_t code;
-    uint8_t *data; /* valid until the next call on this decoder; the caller may change it */
+    uint8_t *data; /* valid until the next websocket_in_buf; the caller may change it */
     size_t len;
 };
 
@@ -111,7 +111,7 @@ void websocket_decoder_init(struct websocket_decoder *decoder, enum websocket_ro
                             size_t capacity);
 
 /* Room for input, never 0 after websocket_next has returned NONE. in_buf may move what has not been shown, so events
- * shown before are gone. After a close frame whatever comes is thrown away. */
+ * shown before are gone; until then all that were shown stay valid. After a close frame whatever comes is thrown away. */
 uint8_t *websocket_in_buf(struct websocket_decoder *decoder, size_t *room);
 void websocket_in_ack(struct websocket_decoder *decoder, size_t len);
 
