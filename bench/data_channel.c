@@ -31,7 +31,6 @@ static uint8_t data[DATA_SIZE];
 static double seconds_now(void)
 {
     struct timespec t;
-
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
 }
@@ -39,7 +38,6 @@ static double seconds_now(void)
 static void set_up(struct end *e, enum data_channel_role role)
 {
     struct data_channel_config config = {.role = role, .ping_interval_ms = 54000};
-
     config.memory =
         mmap(NULL, DATA_CHANNEL_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (config.memory == MAP_FAILED)
@@ -53,11 +51,9 @@ static void set_up(struct end *e, enum data_channel_role role)
 static void write_out(struct end *from, int64_t now_ms)
 {
     double start = seconds_now();
-
     for (size_t len, room;;) {
         const uint8_t *out = data_channel_out_buf(&from->channel, now_ms, &len);
         uint8_t *in = websocket_in_buf(&from->ear, &room);
-
         if (len == 0 || room < len)
             break;
         memcpy(in, out, len);
@@ -72,7 +68,6 @@ static size_t relay(struct end *from, uint8_t *wire, size_t capacity)
 {
     struct websocket_event event;
     size_t len = 0;
-
     while (capacity - len > WEBSOCKET_HEADROOM + 2048 && websocket_next(&from->ear, &event, NULL) == 0 &&
            event.type == WEBSOCKET_EVENT_MESSAGE) {
         if (!event.binary)
@@ -87,13 +82,11 @@ static size_t relay(struct end *from, uint8_t *wire, size_t capacity)
 static void read_in(struct end *to, const uint8_t *wire, size_t len, int64_t now_ms)
 {
     double start = seconds_now();
-
     while (len > 0) {
         struct data_channel_event event;
         size_t room;
         uint8_t *in = data_channel_in_buf(&to->channel, &room);
         size_t n = len < CHUNK ? len : CHUNK;
-
         n = n < room ? n : room;
         memcpy(in, wire, n);
         data_channel_in_ack(&to->channel, now_ms, n);
@@ -113,11 +106,9 @@ static void read_in(struct end *to, const uint8_t *wire, size_t len, int64_t now
 static void fill(struct end *from, uint64_t *left, int64_t now_ms)
 {
     double start = seconds_now();
-
     for (;;) {
         size_t room = data_channel_send_room(&from->channel, now_ms, PACER_BULK);
         size_t n = *left < room ? (size_t) *left : room;
-
         n = n < sizeof data ? n : sizeof data;
         if (n == 0)
             break;
@@ -131,7 +122,6 @@ int main(int argc, char **argv)
     static uint8_t wire[WIRE_SIZE];
     uint64_t total = (argc > 1 ? strtoull(argv[1], NULL, 10) : 500) * 1000000;
     uint64_t left = total;
-
     const char *sha = argc > 2 ? "portable" : sha256_choose(getauxval(AT_HWCAP));
     set_up(&agent, DATA_CHANNEL_AGENT);
     set_up(&client, DATA_CHANNEL_CLIENT);

@@ -13,15 +13,13 @@ int api_request_start(struct api_request *request, const char *method, const str
     memset(request, 0, sizeof *request);
     request->method = method;
     request->host = str_from(endpoint->authority);
-    if (!endpoint_path_is_valid(path)) {
+    if (!endpoint_path_is_valid(path))
         return error_set(err, ERROR_INVALID, "path \"%.*s\": a byte in it must be escaped", STR_ARG(path));
-    }
     struct writer w = writer_of(request->path, sizeof request->path - 1);
     writer_text(&w, endpoint->path);
     writer_str(&w, path);
-    if (w.len == 0) {
+    if (w.len == 0)
         writer_char(&w, '/');
-    }
     if (w.failed) {
         memset(request, 0, sizeof *request);
         return error_set(err, ERROR_TOO_LARGE, "a path of more than %d bytes: %s%.*s", API_PATH_SIZE - 1,
@@ -38,18 +36,15 @@ static bool header_name_is_valid(const char *name)
 
 int api_request_add(struct api_request *request, const char *name, struct str value, struct error *err)
 {
-    if (!header_name_is_valid(name)) {
+    if (!header_name_is_valid(name))
         return error_set(err, ERROR_INVALID, "header name \"%s\": not in lower case", name);
-    }
     for (size_t i = 0; i < value.len; i++) {
         unsigned char c = (unsigned char) value.ptr[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7F) {
+        if ((c < 0x20 && c != '\t') || c == 0x7F)
             return error_set(err, ERROR_INVALID, "header %s: a control character in its value", name);
-        }
     }
-    if (request->header_count == API_HEADERS_MAX) {
+    if (request->header_count == API_HEADERS_MAX)
         return error_set(err, ERROR_TOO_LARGE, "header %s: there are %d already", name, API_HEADERS_MAX);
-    }
     request->headers[request->header_count++] = (struct api_header){name, value};
     return 0;
 }
@@ -58,12 +53,10 @@ int api_request_json(struct api_request *request, const struct endpoint *endpoin
                      struct str body, struct error *err)
 {
     int result = api_request_start(request, "POST", endpoint, STR_LITERAL("/"), err);
-    if (result == 0) {
+    if (result == 0)
         result = api_request_add(request, "content-type", STR_LITERAL("application/x-amz-json-1.1"), err);
-    }
-    if (result == 0) {
+    if (result == 0)
         result = api_request_add(request, "x-amz-target", str_from(target), err);
-    }
     request->body = body;
     return result;
 }
@@ -75,12 +68,10 @@ int api_json_text(const struct json *doc, int object, const char *name, char *ou
 {
     int value = json_member(doc, object, name);
     enum json_type type = json_type(doc, value);
-    if (json_string(doc, value, out, capacity, NULL) || type == JSON_NONE || type == JSON_NULL) {
+    if (json_string(doc, value, out, capacity, NULL) || type == JSON_NONE || type == JSON_NULL)
         return 0;
-    }
-    if (type != JSON_STRING) {
+    if (type != JSON_STRING)
         return error_set(err, ERROR_INVALID, "%s is no string", name);
-    }
     return error_set(err, ERROR_TOO_LARGE, "%s is longer than %zu bytes, or holds a NUL", name, capacity - 1);
 }
 
@@ -96,11 +87,10 @@ static void copy_line(struct str text, char *out, size_t capacity)
         unsigned char c = (unsigned char) text.ptr[i];
         out[i] = c < 0x20 || c == 0x7F ? ' ' : text.ptr[i];
     }
-    if (len < text.len) {
+    if (len < text.len)
         memcpy(out + len, CUT_MARK, sizeof CUT_MARK);
-    } else {
+    else
         out[len] = '\0';
-    }
 }
 
 /* "com.amazonaws.ecs#ServerException:http://..." is called ServerException. */
@@ -108,9 +98,8 @@ static void set_type(struct api_failure *failure, struct str type)
 {
     struct str before, after;
     str_cut(str_trim(type), ':', &before, &after);
-    if (str_cut_last(before, '#', &after, &type)) {
+    if (str_cut_last(before, '#', &after, &type))
         before = type;
-    }
     copy_line(before, failure->type, sizeof failure->type);
 }
 
@@ -120,17 +109,15 @@ static void read_json_failure(struct api_failure *failure, struct str body)
     struct json_token tokens[TOKENS];
     struct json doc;
     char text[TEXT_SIZE];
-    if (json_parse(&doc, body, tokens, TOKENS, NULL) != 0) {
+    if (json_parse(&doc, body, tokens, TOKENS, NULL) != 0)
         return;
-    }
     int root = json_root(&doc);
     int nested = json_member(&doc, root, "error"); /* ECS's agent, for task protection */
     root = json_type(&doc, nested) == JSON_OBJECT ? nested : root;
     if (failure->type[0] == '\0' &&
         (json_string(&doc, json_member(&doc, root, "__type"), text, sizeof text, NULL) ||
-         json_string(&doc, json_member(&doc, root, "code"), text, sizeof text, NULL))) {
+         json_string(&doc, json_member(&doc, root, "code"), text, sizeof text, NULL)))
         set_type(failure, str_from(text));
-    }
     int message = json_member(&doc, root, "message");
     if (json_string(&doc, message, text, sizeof text, NULL)) {
         copy_line(str_from(text), failure->message, sizeof failure->message);
@@ -145,12 +132,10 @@ static void read_json_failure(struct api_failure *failure, struct str body)
 static void read_xml_failure(struct api_failure *failure, struct str body)
 {
     char text[1024];
-    if (failure->type[0] == '\0') {
+    if (failure->type[0] == '\0')
         set_type(failure, xml_text(body, "Code", text, sizeof text) ? str_from(text) : xml_root(body));
-    }
-    if (xml_text(body, "Message", text, sizeof text)) {
+    if (xml_text(body, "Message", text, sizeof text))
         copy_line(str_trim(str_from(text)), failure->message, sizeof failure->message);
-    }
 }
 
 void api_read_failure(struct api_failure *failure, const struct api_answer *answer)
@@ -158,14 +143,12 @@ void api_read_failure(struct api_failure *failure, const struct api_answer *answ
     memset(failure, 0, sizeof *failure);
     set_type(failure, answer->error_type);
     struct str body = str_trim(answer->body);
-    if (str_starts_with(body, "{")) {
+    if (str_starts_with(body, "{"))
         read_json_failure(failure, body);
-    } else if (str_starts_with(body, "<") && !str_equal_nocase(xml_root(body), "html")) {
+    else if (str_starts_with(body, "<") && !str_equal_nocase(xml_root(body), "html"))
         read_xml_failure(failure, body); /* an HTML page is a proxy's, and says nothing in a form we know */
-    }
-    if (!timestamp_parse_http_date(answer->date, &failure->server_unix_ms)) {
+    if (!timestamp_parse_http_date(answer->date, &failure->server_unix_ms))
         failure->server_unix_ms = -1;
-    }
 }
 
 /* --- what it means --- */
@@ -253,15 +236,12 @@ static bool says(const struct api_failure *failure, const char *words)
 
 static enum kind kind_by_status(int status)
 {
-    if (status == 429) {
+    if (status == 429)
         return THROTTLED;
-    }
-    if (status >= 500 || status == 408) {
+    if (status >= 500 || status == 408)
         return TRANSIENT;
-    }
-    if (status == 401 || status == 403) {
+    if (status == 401 || status == 403)
         return DENIED;
-    }
     return status == 404 ? NOT_FOUND : INVALID;
 }
 
@@ -269,20 +249,17 @@ static enum kind kind_of(int status, const struct api_failure *failure)
 {
     struct str type = str_from(failure->type);
     for (size_t i = 0; i < sizeof NAMED / sizeof NAMED[0]; i++) {
-        if (!str_equal_text(type, NAMED[i].type)) {
+        if (!str_equal_text(type, NAMED[i].type))
             continue;
-        }
         /* A signature can be wrong in its time only; then the name is the same and the words differ. */
         bool in_time_only = says(failure, "signature expired") || says(failure, "signature not yet current");
         return NAMED[i].kind == MISSIGNED && in_time_only ? SKEWED : NAMED[i].kind;
     }
-    if (str_ends_with(type, "NotFoundException") || str_ends_with(type, "NotFound")) {
+    if (str_ends_with(type, "NotFoundException") || str_ends_with(type, "NotFound"))
         return NOT_FOUND;
-    }
     /* The message gateway: 400 <BadRequest><message>Unable to process due to throttling.</message>. */
-    if (status < 500 && (says(failure, "throttl") || says(failure, "rate exceeded"))) {
+    if (status < 500 && (says(failure, "throttl") || says(failure, "rate exceeded")))
         return THROTTLED;
-    }
     return kind_by_status(status);
 }
 
@@ -302,9 +279,8 @@ static void write_denial(struct writer *w, const struct api_call *call, const st
 enum api_outcome api_judge(const struct api_call *call, const struct api_answer *answer,
                            struct api_failure *failure, struct error *err)
 {
-    if (answer->status == call->expected_status) {
+    if (answer->status == call->expected_status)
         return API_OK;
-    }
     struct api_failure unwanted = {0};
     failure = failure != NULL ? failure : &unwanted;
     api_read_failure(failure, answer);
@@ -313,7 +289,6 @@ enum api_outcome api_judge(const struct api_call *call, const struct api_answer 
                   call->action, answer->status, call->expected_status);
         return API_FAILED;
     }
-
     enum kind kind = kind_of(answer->status, failure);
     const char *advice = MEANINGS[kind].advice;
     char denial[128];
@@ -329,8 +304,7 @@ enum api_outcome api_judge(const struct api_call *call, const struct api_answer 
               : has_advice ? " ("
                            : ": ",
               failure->message, has_advice && has_message ? ")" : "");
-    if (kind == SKEWED && failure->server_unix_ms < 0) {
+    if (kind == SKEWED && failure->server_unix_ms < 0)
         return API_FAILED; /* nothing to set the clock by */
-    }
     return MEANINGS[kind].outcome;
 }

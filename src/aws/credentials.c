@@ -33,9 +33,8 @@ static bool is_loopback_ipv4(struct str host)
         uint32_t number;
         bool more = str_cut(rest, '.', &part, &rest);
         if (more != (i < 3) || part.len > 3 || !str_parse_u32(part, &number) || number > 255 ||
-            (i == 0 && number != 127)) {
+            (i == 0 && number != 127))
             return false;
-        }
     }
     return true;
 }
@@ -45,11 +44,9 @@ static bool may_be_asked_in_clear(const struct endpoint *endpoint)
     static const char *const HOSTS[] = {"localhost", "::1", "169.254.170.2", "169.254.170.23",
                                         "fd00:ec2::23"};
     struct str host = str_from(endpoint->host);
-    for (size_t i = 0; i < sizeof HOSTS / sizeof HOSTS[0]; i++) {
-        if (str_equal_text(host, HOSTS[i])) {
+    for (size_t i = 0; i < sizeof HOSTS / sizeof HOSTS[0]; i++)
+        if (str_equal_text(host, HOSTS[i]))
             return true;
-        }
-    }
     return is_loopback_ipv4(host);
 }
 
@@ -82,12 +79,10 @@ static int set_relative_address(struct credentials_plan *plan, struct str path, 
     struct writer w = writer_of(url, sizeof url);
     writer_text(&w, ECS_ADDRESS);
     writer_str(&w, path);
-    if (!str_starts_with(path, "/")) {
+    if (!str_starts_with(path, "/"))
         return error_set(err, ERROR_INVALID, RELATIVE_URI "=%.*s: it must begin with '/'", STR_ARG(path));
-    }
-    if (w.failed) {
+    if (w.failed)
         return error_set(err, ERROR_INVALID, RELATIVE_URI ": longer than %d bytes", 2 * ENDPOINT_PATH_SIZE);
-    }
     return set_address(plan, RELATIVE_URI, writer_view(&w), err);
 }
 
@@ -116,9 +111,8 @@ int credentials_make_plan(struct credentials_plan *plan, char *const *env, struc
     }
     plan->source = CREDENTIALS_ENVIRONMENT;
     bool has_id = env_get(env, KEY_ID).len > 0, has_secret = env_get(env, SECRET_KEY).len > 0;
-    if (has_id && has_secret) {
+    if (has_id && has_secret)
         return 0;
-    }
     if (has_id || has_secret) {
         return error_set(err, ERROR_INVALID, "%s is set, but %s is not", has_id ? KEY_ID : SECRET_KEY,
                          has_id ? SECRET_KEY : KEY_ID);
@@ -134,12 +128,10 @@ int credentials_make_request(struct api_request *request, const struct credentia
     struct str authorization = str_trim(plan->token_file[0] != '\0' ? token : str_from(plan->authorization));
     int result = api_request_start(request, "GET", &plan->endpoint, str_from(NULL), err);
     request->query = str_from(plan->query);
-    if (result == 0) {
+    if (result == 0)
         result = api_request_add(request, "accept", STR_LITERAL("application/json"), err);
-    }
-    if (result == 0 && authorization.len > 0) {
+    if (result == 0 && authorization.len > 0)
         result = api_request_add(request, "authorization", authorization, err);
-    }
     return result;
 }
 
@@ -148,11 +140,9 @@ int credentials_make_request(struct api_request *request, const struct credentia
 /* Keys go into headers and hashes; only printable bytes belong there. */
 static bool is_printable(const char *text)
 {
-    for (; *text != '\0'; text++) {
-        if (*text <= ' ' || *text > '~') {
+    for (; *text != '\0'; text++)
+        if (*text <= ' ' || *text > '~')
             return false;
-        }
-    }
     return true;
 }
 
@@ -165,9 +155,8 @@ static int check_keys(struct credentials *credentials, struct error *err)
         : !is_printable(credentials->secret_access_key) ? "an unprintable byte in the secret key"
         : !is_printable(credentials->session_token)     ? "an unprintable byte in the session token"
                                                         : NULL;
-    if (wrong == NULL) {
+    if (wrong == NULL)
         return 0;
-    }
     credentials_wipe(credentials);
     return error_set(err, ERROR_INVALID, "credentials: %s", wrong);
 }
@@ -190,9 +179,8 @@ static int read_expiration(struct credentials *credentials, const struct json *d
     char text[40] = "";
     credentials->expires_unix_ms = INT64_MAX;
     if (api_json_text(doc, json_root(doc), "Expiration", text, sizeof text, NULL) != 0 ||
-        (text[0] != '\0' && !timestamp_parse_rfc3339(str_from(text), &credentials->expires_unix_ms))) {
+        (text[0] != '\0' && !timestamp_parse_rfc3339(str_from(text), &credentials->expires_unix_ms)))
         return error_set(err, ERROR_INVALID, "credentials: Expiration is no RFC 3339 time");
-    }
     return 0;
 }
 
@@ -215,9 +203,8 @@ static int read_document(struct credentials *credentials, struct str body, struc
         {"SecretAccessKey", credentials->secret_access_key, CREDENTIALS_SECRET_SIZE},
         {"Token", credentials->session_token, CREDENTIALS_TOKEN_SIZE},
     };
-    for (size_t i = 0; result == 0 && i < sizeof fields / sizeof fields[0]; i++) {
+    for (size_t i = 0; result == 0 && i < sizeof fields / sizeof fields[0]; i++)
         result = api_json_text(&doc, json_root(&doc), fields[i].name, fields[i].out, fields[i].capacity, err);
-    }
     if (result != 0) {
         error_prefix(err, "credentials: ");
         return result;
@@ -255,9 +242,8 @@ enum api_outcome credentials_read_answer(struct credentials *credentials, const 
     credentials_wipe(&read);
     struct api_failure failure;
     api_read_failure(&failure, answer);
-    if (answer->status != 200 || failure.type[0] != '\0') {
+    if (answer->status != 200 || failure.type[0] != '\0')
         return refuse(answer->status, &failure, err);
-    }
     return API_FAILED;
 }
 
@@ -266,9 +252,8 @@ enum api_outcome credentials_read_answer(struct credentials *credentials, const 
 int64_t credentials_refresh_at(const struct credentials *credentials, uint32_t random)
 {
     int64_t obtained = credentials->obtained_unix_ms, expires = credentials->expires_unix_ms;
-    if (expires == INT64_MAX) {
+    if (expires == INT64_MAX)
         return INT64_MAX;
-    }
     int64_t margin = (expires - obtained) / 4;
     margin = margin > MARGIN_MAX_MS ? MARGIN_MAX_MS : margin;
     margin = margin < MARGIN_MIN_MS ? MARGIN_MIN_MS : margin;

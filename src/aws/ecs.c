@@ -74,13 +74,11 @@ enum api_outcome ecs_judge_update_service(const struct api_answer *answer, uint3
     failure = failure != NULL ? failure : &unwanted;
     *already = false;
     enum api_outcome outcome = api_judge(&UPDATE_SERVICE, answer, failure, err);
-    if (outcome != API_FAILED || desired_count != 0) {
+    if (outcome != API_FAILED || desired_count != 0)
         return outcome;
-    }
     if (strcmp(failure->type, "ServiceNotActiveException") == 0 ||
-        (strcmp(failure->type, "ServiceNotFoundException") == 0 && name_is_certain)) {
+        (strcmp(failure->type, "ServiceNotFoundException") == 0 && name_is_certain))
         return accept_as_done(already, err);
-    }
     return outcome;
 }
 
@@ -93,9 +91,8 @@ enum api_outcome ecs_judge_stop_task(const struct api_answer *answer, bool *alre
     *already = false;
     enum api_outcome outcome = api_judge(&STOP_TASK, answer, failure, err);
     if (outcome == API_FAILED && strcmp(failure->type, "InvalidParameterException") == 0 &&
-        str_find_nocase(str_from(failure->message), "task was not found", &at)) {
+        str_find_nocase(str_from(failure->message), "task was not found", &at))
         return accept_as_done(already, err);
-    }
     return outcome;
 }
 
@@ -103,9 +100,8 @@ enum api_outcome ecs_judge_stop_task(const struct api_answer *answer, bool *alre
 
 static enum api_outcome conclude(const struct api_call *call, int result, struct error *err)
 {
-    if (result == 0) {
+    if (result == 0)
         return API_OK;
-    }
     error_prefix(err, "%s: ", call->action);
     return API_FAILED;
 }
@@ -116,9 +112,8 @@ static int say_failure(const struct json *doc, const char *kind, struct error *e
     char reason[64];
     int first = json_element(doc, json_member(doc, json_root(doc), "failures"), 0);
     api_json_text(doc, first, "reason", reason, sizeof reason, NULL);
-    if (reason[0] == '\0') {
+    if (reason[0] == '\0')
         return error_set(err, ERROR_INVALID, "the answer holds no %s", kind);
-    }
     return error_set(err, ERROR_NOT_FOUND, "no such one among the %s (%s)", kind, reason);
 }
 
@@ -127,9 +122,8 @@ static int find_first(struct json *doc, const struct api_answer *answer, const c
                       struct json_token *tokens, size_t capacity, int *element, struct error *err)
 {
     int result = json_parse(doc, answer->body, tokens, capacity, err);
-    if (result != 0) {
+    if (result != 0)
         return result;
-    }
     *element = json_element(doc, json_member(doc, json_root(doc), kind), 0);
     return json_type(doc, *element) == JSON_OBJECT ? 0 : say_failure(doc, kind, err);
 }
@@ -137,9 +131,8 @@ static int find_first(struct json *doc, const struct api_answer *answer, const c
 static int read_task(struct ecs_task *task, const struct json *doc, int object, struct error *err)
 {
     int result = api_json_text(doc, object, "group", task->group, sizeof task->group, err);
-    if (result == 0) {
+    if (result == 0)
         result = api_json_text(doc, object, "lastStatus", task->last_status, sizeof task->last_status, err);
-    }
     if (result == 0) {
         result = api_json_text(doc, object, "desiredStatus", task->desired_status,
                                sizeof task->desired_status, err);
@@ -161,13 +154,11 @@ enum api_outcome ecs_read_describe_tasks(struct ecs_task *task, const struct api
     int element;
     memset(task, 0, sizeof *task);
     enum api_outcome outcome = api_judge(&DESCRIBE_TASKS, answer, failure, err);
-    if (outcome != API_OK) {
+    if (outcome != API_OK)
         return outcome;
-    }
     int result = find_first(&doc, answer, "tasks", tokens, capacity, &element, err);
-    if (result == 0) {
+    if (result == 0)
         result = read_task(task, &doc, element, err);
-    }
     return conclude(&DESCRIBE_TASKS, result, err);
 }
 
@@ -175,9 +166,8 @@ static int read_count(const struct json *doc, int object, const char *name, uint
                       struct error *err)
 {
     int64_t number;
-    if (!json_i64(doc, json_member(doc, object, name), &number) || number < 0 || number > UINT32_MAX) {
+    if (!json_i64(doc, json_member(doc, object, name), &number) || number < 0 || number > UINT32_MAX)
         return error_set(err, ERROR_INVALID, "%s is missing or no count", name);
-    }
     *count = (uint32_t) number;
     return 0;
 }
@@ -190,9 +180,8 @@ static int64_t latest_change(const struct json *doc, int deployments)
     for (size_t i = 0; i < json_count(doc, deployments); i++) {
         for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
             int value = json_member(doc, json_element(doc, deployments, i), names[k]);
-            if (json_epoch_ms(doc, value, &at) && at > latest) {
+            if (json_epoch_ms(doc, value, &at) && at > latest)
                 latest = at;
-            }
         }
     }
     return latest;
@@ -206,25 +195,19 @@ enum api_outcome ecs_read_describe_services(struct ecs_service *service, const s
     int element;
     memset(service, 0, sizeof *service);
     enum api_outcome outcome = api_judge(&DESCRIBE_SERVICES, answer, failure, err);
-    if (outcome != API_OK) {
+    if (outcome != API_OK)
         return outcome;
-    }
     int result = find_first(&doc, answer, "services", tokens, capacity, &element, err);
-    if (result == 0) {
+    if (result == 0)
         result = api_json_text(&doc, element, "status", service->status, sizeof service->status, err);
-    }
-    if (result == 0) {
+    if (result == 0)
         result = read_count(&doc, element, "desiredCount", &service->desired_count, err);
-    }
-    if (result == 0) {
+    if (result == 0)
         result = read_count(&doc, element, "runningCount", &service->running_count, err);
-    }
-    if (result == 0) {
+    if (result == 0)
         result = read_count(&doc, element, "pendingCount", &service->pending_count, err);
-    }
-    if (result == 0) {
+    if (result == 0)
         service->changed_unix_ms = latest_change(&doc, json_member(&doc, element, "deployments"));
-    }
     return conclude(&DESCRIBE_SERVICES, result, err);
 }
 
@@ -235,9 +218,8 @@ void ecs_write_protection(struct writer *body, bool enabled, uint32_t minutes)
     struct json_writer j = json_writer_of(body);
     json_begin_object(&j);
     json_member_bool(&j, "ProtectionEnabled", enabled);
-    if (enabled && minutes > 0) {
+    if (enabled && minutes > 0)
         json_member_i64(&j, "ExpiresInMinutes", minutes);
-    }
     json_end_object(&j);
 }
 
@@ -246,9 +228,8 @@ int ecs_make_protection_request(struct api_request *request, const struct endpoi
 {
     const char *method = body.len > 0 ? "PUT" : "GET";
     int result = api_request_start(request, method, endpoint, STR_LITERAL("/task-protection/v1/state"), err);
-    if (result == 0 && body.len > 0) {
+    if (result == 0 && body.len > 0)
         result = api_request_add(request, "content-type", STR_LITERAL("application/json"), err);
-    }
     request->body = body;
     return result;
 }
@@ -263,15 +244,13 @@ static int read_protection(struct ecs_protection *protection, const struct json 
         return error_set(err, ERROR_DENIED, "%s%s%s", text, detail[0] != '\0' ? ": " : "", detail);
     }
     int state = json_member(doc, json_root(doc), "protection");
-    if (!json_bool(doc, json_member(doc, state, "ProtectionEnabled"), &protection->enabled)) {
+    if (!json_bool(doc, json_member(doc, state, "ProtectionEnabled"), &protection->enabled))
         return error_set(err, ERROR_INVALID, "the answer says neither protection nor failure");
-    }
     protection->expires_unix_ms = INT64_MAX;
     int result = api_json_text(doc, state, "ExpirationDate", text, sizeof text, err);
     if (result == 0 && text[0] != '\0' &&
-        !timestamp_parse_rfc3339(str_from(text), &protection->expires_unix_ms)) {
+        !timestamp_parse_rfc3339(str_from(text), &protection->expires_unix_ms))
         result = error_set(err, ERROR_INVALID, "ExpirationDate is no RFC 3339 time");
-    }
     return result;
 }
 
@@ -285,13 +264,11 @@ enum api_outcome ecs_read_protection(struct ecs_protection *protection, bool is_
     memset(protection, 0, sizeof *protection);
     if (answer->status != 202) { /* the agent's status for ECS's "failure" */
         enum api_outcome outcome = api_judge(call, answer, NULL, err);
-        if (outcome != API_OK) {
+        if (outcome != API_OK)
             return outcome;
-        }
     }
     int result = json_parse(&doc, answer->body, tokens, TOKENS, err);
-    if (result == 0) {
+    if (result == 0)
         result = read_protection(protection, &doc, err);
-    }
     return conclude(call, result, err);
 }

@@ -56,9 +56,8 @@ bool endpoint_path_is_valid(struct str path)
 {
     for (size_t i = 0; i < path.len; i++) {
         char c = path.ptr[i];
-        if (!is_letter(c) && !is_digit(c) && (c == '\0' || strchr("-._~!$&'()*+,;=:@/%", c) == NULL)) {
+        if (!is_letter(c) && !is_digit(c) && (c == '\0' || strchr("-._~!$&'()*+,;=:@/%", c) == NULL))
             return false;
-        }
     }
     return true;
 }
@@ -90,20 +89,17 @@ int endpoint_from_url(struct endpoint *endpoint, struct str text, struct error *
     struct url url;
     memset(endpoint, 0, sizeof *endpoint);
     int result = url_split(&url, text, err);
-    if (result != 0) {
+    if (result != 0)
         return result;
-    }
-    if (url.scheme != URL_HTTP && url.scheme != URL_HTTPS) {
+    if (url.scheme != URL_HTTP && url.scheme != URL_HTTPS)
         return error_set(err, ERROR_UNSUPPORTED, "the URL must begin with http:// or https://");
-    }
     if (url.has_userinfo || url.target.len != url.path.len) {
         return error_set(err, ERROR_INVALID, "the URL must not have a %s",
                          url.has_userinfo ? "user or password" : "query");
     }
     struct str path = url.path;
-    while (str_ends_with(path, "/")) {
+    while (str_ends_with(path, "/"))
         path.len--;
-    }
     if (!str_copy(path, endpoint->path, sizeof endpoint->path)) {
         return error_set(err, ERROR_TOO_LARGE, "the URL's path is longer than %d bytes",
                          ENDPOINT_PATH_SIZE - 1);
@@ -119,14 +115,12 @@ int endpoint_from_url(struct endpoint *endpoint, struct str text, struct error *
 
 static bool region_is_valid(struct str region)
 {
-    if (region.len == 0 || region.len >= ENDPOINT_REGION_SIZE) {
+    if (region.len == 0 || region.len >= ENDPOINT_REGION_SIZE)
         return false;
-    }
     for (size_t i = 0; i < region.len; i++) {
         char c = region.ptr[i];
-        if (!(c >= 'a' && c <= 'z') && !is_digit(c) && c != '-') {
+        if (!(c >= 'a' && c <= 'z') && !is_digit(c) && c != '-')
             return false;
-        }
     }
     return region.ptr[0] != '-' && region.ptr[region.len - 1] != '-';
 }
@@ -134,9 +128,8 @@ static bool region_is_valid(struct str region)
 static const struct partition *partition_of(struct str region)
 {
     const struct partition *p = PARTITIONS;
-    while (!str_starts_with(region, p->region_prefix)) {
+    while (!str_starts_with(region, p->region_prefix))
         p++; /* the last prefix is empty */
-    }
     return p;
 }
 
@@ -165,12 +158,10 @@ static int find_url(const struct service *service, char *const *env, const char 
     bool ignore;
     *url = str_from(NULL);
     *variable = "";
-    if (env_get_bool(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", &ignore, err) != 0) {
+    if (env_get_bool(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", &ignore, err) != 0)
         return ERROR_INVALID;
-    }
-    if (ignore) {
+    if (ignore)
         return 0;
-    }
     *variable = service->url_variable;
     *url = env_get(env, *variable);
     if (url->len == 0) {
@@ -189,10 +180,8 @@ int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service servic
     memset(endpoint, 0, sizeof *endpoint);
     if (env_get_bool(env, "AWS_USE_FIPS_ENDPOINT", &fips, err) != 0 ||
         env_get_bool(env, "AWS_USE_DUALSTACK_ENDPOINT", &dual_stack, err) != 0 ||
-        find_url(&SERVICES[service], env, &variable, &url, err) != 0) {
+        find_url(&SERVICES[service], env, &variable, &url, err) != 0)
         return ERROR_INVALID;
-    }
-
     if (url.len > 0) {
         if (fips || dual_stack) {
             return error_set(err, ERROR_INVALID,
@@ -201,14 +190,12 @@ int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service servic
                              variable, fips ? "AWS_USE_FIPS_ENDPOINT" : "AWS_USE_DUALSTACK_ENDPOINT");
         }
         int result = endpoint_from_url(endpoint, url, err);
-        if (result != 0) {
+        if (result != 0)
             error_prefix(err, "%s: ", variable);
-        }
         return result;
     }
-    if (!region_is_valid(region)) {
+    if (!region_is_valid(region))
         return error_set(err, ERROR_INVALID, "\"%.*s\" is no region", STR_ARG(region));
-    }
     build_host(endpoint, &SERVICES[service], region, fips, dual_stack);
     return 0;
 }
@@ -219,9 +206,8 @@ static struct str region_of_arn(struct str arn)
     struct str field = {NULL, 0};
     for (int i = 0; i < 4; i++) {
         struct str rest;
-        if (!str_cut(arn, ':', &field, &rest) || (i == 0 && !str_equal_text(field, "arn"))) {
+        if (!str_cut(arn, ':', &field, &rest) || (i == 0 && !str_equal_text(field, "arn")))
             return str_from(NULL);
-        }
         arn = rest;
     }
     return field;
@@ -246,9 +232,8 @@ int endpoint_find_region(char region[ENDPOINT_REGION_SIZE], char *const *env, st
                          "no region: AWS_REGION and AWS_DEFAULT_REGION are not set, and there is no task ARN "
                          "to take it from");
     }
-    if (!region_is_valid(found)) {
+    if (!region_is_valid(found))
         return error_set(err, ERROR_INVALID, "%s: \"%.*s\" is no region", from, STR_ARG(found));
-    }
     str_copy(found, region, ENDPOINT_REGION_SIZE);
     return 0;
 }

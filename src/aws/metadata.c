@@ -30,12 +30,10 @@ static int read_fields(const struct json *doc, int object, const struct field *f
 {
     for (size_t i = 0; i < count; i++) {
         int result = api_json_text(doc, object, fields[i].name, fields[i].out, fields[i].capacity, err);
-        if (result != 0) {
+        if (result != 0)
             return result;
-        }
-        if (fields[i].is_required && fields[i].out[0] == '\0') {
+        if (fields[i].is_required && fields[i].out[0] == '\0')
             return error_set(err, ERROR_NOT_FOUND, "%s is missing", fields[i].name);
-        }
     }
     return 0;
 }
@@ -46,23 +44,19 @@ static void read_addresses(struct metadata_addresses *addresses, const struct js
     addresses->count = 0;
     for (size_t i = 0; i < json_count(doc, array) && addresses->count < METADATA_ADDRESSES_MAX; i++) {
         char *out = addresses->text[addresses->count];
-        if (json_string(doc, json_element(doc, array, i), out, METADATA_ADDRESS_SIZE, NULL) &&
-            out[0] != '\0') {
+        if (json_string(doc, json_element(doc, array, i), out, METADATA_ADDRESS_SIZE, NULL) && out[0] != '\0')
             addresses->count++;
-        }
     }
 }
 
 static int parse(struct json *doc, struct str body, struct json_token *tokens, size_t capacity,
                  struct error *err)
 {
-    if (body.len > METADATA_DOCUMENT_MAX) {
+    if (body.len > METADATA_DOCUMENT_MAX)
         return error_set(err, ERROR_TOO_LARGE, "more than %d bytes", METADATA_DOCUMENT_MAX);
-    }
     int result = json_parse(doc, body, tokens, capacity, err);
-    if (result == 0 && json_type(doc, json_root(doc)) != JSON_OBJECT) {
+    if (result == 0 && json_type(doc, json_root(doc)) != JSON_OBJECT)
         return error_set(err, ERROR_INVALID, "no JSON object");
-    }
     return result;
 }
 
@@ -74,9 +68,8 @@ static int read_container_document(struct metadata *metadata, const struct json 
     };
     int root = json_root(doc);
     int result = read_fields(doc, root, fields, sizeof fields / sizeof fields[0], err);
-    if (result != 0) {
+    if (result != 0)
         return result;
-    }
     int network = json_element(doc, json_member(doc, root, "Networks"), 0);
     read_addresses(&metadata->ipv4, doc, json_member(doc, network, "IPv4Addresses"));
     read_addresses(&metadata->ipv6, doc, json_member(doc, network, "IPv6Addresses"));
@@ -130,12 +123,10 @@ int metadata_read_container(struct metadata *metadata, struct str body, struct j
 {
     struct json doc = {0};
     int result = parse(&doc, body, tokens, capacity, err);
-    if (result == 0) {
+    if (result == 0)
         result = read_container_document(metadata, &doc, err);
-    }
-    if (result != 0) {
+    if (result != 0)
         error_prefix(err, "container metadata: ");
-    }
     return result;
 }
 
@@ -144,12 +135,10 @@ int metadata_read_task(struct metadata *metadata, struct str body, struct json_t
 {
     struct json doc = {0};
     int result = parse(&doc, body, tokens, capacity, err);
-    if (result == 0) {
+    if (result == 0)
         result = read_task_document(metadata, &doc, err);
-    }
-    if (result != 0) {
+    if (result != 0)
         error_prefix(err, "task metadata: ");
-    }
     return result;
 }
 
@@ -180,9 +169,8 @@ int metadata_format_target(const struct metadata *metadata, char target[METADATA
                           : metadata->runtime_id[0] == '\0' ? "DockerId"
                                                             : NULL;
     target[0] = '\0';
-    if (missing != NULL) {
+    if (missing != NULL)
         return error_set(err, ERROR_NOT_FOUND, "target id: the task's metadata did not say %s", missing);
-    }
     struct writer w = writer_of(target, METADATA_TARGET_SIZE - 1);
     writer_text(&w, "ecs:");
     writer_str(&w, cluster);

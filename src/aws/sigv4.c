@@ -59,11 +59,9 @@ static bool is_escaped(struct str text)
     for (size_t i = 0; i < text.len; i++) {
         if (text.ptr[i] == '%') {
             struct str digits = str_slice(text, i + 1, i + 3);
-            for (size_t d = 0; d < 2; d++) {
-                if (d >= digits.len || !strchr("0123456789ABCDEF", digits.ptr[d]) || digits.ptr[d] == '\0') {
+            for (size_t d = 0; d < 2; d++)
+                if (d >= digits.len || !strchr("0123456789ABCDEF", digits.ptr[d]) || digits.ptr[d] == '\0')
                     return false;
-                }
-            }
             i += 2;
         } else if (!is_unreserved(text.ptr[i])) {
             return false;
@@ -86,13 +84,11 @@ static bool query_is_canonical(struct str query)
         struct str parameter, name, value, rest;
         bool more = str_cut(query, '&', &parameter, &rest);
         if (!str_cut(parameter, '=', &name, &value) || name.len == 0 || !is_escaped(name) ||
-            !is_escaped(value) || (more && rest.len == 0)) {
+            !is_escaped(value) || (more && rest.len == 0))
             return false;
-        }
         int order = compare(last_name, name);
-        if (order > 0 || (order == 0 && compare(last_value, value) > 0)) {
+        if (order > 0 || (order == 0 && compare(last_value, value) > 0))
             return false;
-        }
         last_name = name;
         last_value = value;
         query = rest;
@@ -122,20 +118,17 @@ static void sort_headers(struct signed_headers *headers, const struct api_reques
 {
     headers->count = 0;
     insert_header(headers, (struct api_header){"host", request->host});
-    for (size_t i = 0; i < request->header_count; i++) {
+    for (size_t i = 0; i < request->header_count; i++)
         insert_header(headers, request->headers[i]);
-    }
 }
 
 /* Trimmed, and each run of blanks made one. */
 static void hash_value(br_sha256_context *hash, struct str value)
 {
     value = str_trim(value);
-    for (size_t i = 0; i < value.len; i++) {
-        if (value.ptr[i] != ' ' || value.ptr[i - 1] != ' ') {
+    for (size_t i = 0; i < value.len; i++)
+        if (value.ptr[i] != ' ' || value.ptr[i - 1] != ' ')
             br_sha256_update(hash, value.ptr + i, 1);
-        }
-    }
 }
 
 /* Values of one name become one line, with commas. */
@@ -181,7 +174,6 @@ static void hash_request(const struct api_request *request, const struct signed_
     hash_str(&hash, request->body);
     br_sha256_out(&hash, digest);
     format_hex(digest, hex);
-
     br_sha256_init(&hash);
     hash_text(&hash, request->method);
     hash_text(&hash, "\n");
@@ -252,13 +244,11 @@ static bool write_authorization(struct sigv4_signature *signature, const struct 
     struct signed_headers headers;
     char request_hash[2 * DIGEST_SIZE + 1], names[API_HEADERS_MAX * 32];
     uint8_t key[DIGEST_SIZE];
-
     sort_headers(&headers, request);
     struct writer names_writer = writer_of(names, sizeof names);
     write_header_names(&names_writer, &headers);
     struct str header_names = writer_view(&names_writer);
     hash_request(request, &headers, header_names, request_hash);
-
     struct writer w = writer_of(signature->authorization, sizeof signature->authorization);
     writer_format(&w, ALGORITHM "\n%s\n", signature->amz_date);
     write_scope(&w, day, region, service);
@@ -266,7 +256,6 @@ static bool write_authorization(struct sigv4_signature *signature, const struct 
     derive_key(key, credentials, day, region, service);
     hmac(key, key, DIGEST_SIZE, writer_view(&w));
     bool complete = !names_writer.failed && !w.failed;
-
     w = writer_of(signature->authorization, sizeof signature->authorization);
     writer_format(&w, ALGORITHM " Credential=%s/", credentials->access_key_id);
     write_scope(&w, day, region, service);
@@ -293,15 +282,13 @@ int sigv4_sign(struct api_request *request, struct sigv4_signature *signature,
     }
     struct str token = str_from(credentials->session_token);
     int result = api_request_add(request, "x-amz-date", str_from(signature->amz_date), err);
-    if (result == 0 && token.len > 0) {
+    if (result == 0 && token.len > 0)
         result = api_request_add(request, "x-amz-security-token", token, err);
-    }
     if (result == 0 && !write_authorization(signature, request, credentials, region, service)) {
         result = error_set(err, ERROR_TOO_LARGE, "signing: an Authorization header of more than %d bytes",
                            SIGV4_AUTHORIZATION_SIZE - 1);
     }
-    if (result == 0) {
+    if (result == 0)
         result = api_request_add(request, "authorization", str_from(signature->authorization), err);
-    }
     return result;
 }

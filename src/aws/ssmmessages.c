@@ -55,9 +55,8 @@ static int start(struct api_request *request, const char *method, const struct e
                      ? error_set(err, ERROR_INVALID, "\"%.*s\" is no channel id", STR_ARG(id))
                  : w.failed ? error_set(err, ERROR_TOO_LARGE, "a channel id of %zu bytes", id.len)
                             : api_request_start(request, method, endpoint, writer_view(&w), err);
-    if (result != 0) {
+    if (result != 0)
         error_prefix(err, "%s: ", CHANNELS[channel].create.action);
-    }
     return result;
 }
 
@@ -77,9 +76,8 @@ int ssmmessages_make_open(struct api_request *request, const struct endpoint *en
                           enum ssmmessages_channel channel, struct str id, struct error *err)
 {
     int result = start(request, "GET", endpoint, channel, id, err);
-    if (result == 0) {
+    if (result == 0)
         request->query = str_from(CHANNELS[channel].query);
-    }
     return result;
 }
 
@@ -90,12 +88,10 @@ enum api_outcome ssmmessages_read_create(char token[SSMMESSAGES_TOKEN_SIZE], enu
     const struct api_call *call = &CHANNELS[channel].create;
     token[0] = '\0';
     enum api_outcome outcome = api_judge(call, answer, failure, err);
-    if (outcome != API_OK) {
+    if (outcome != API_OK)
         return outcome;
-    }
-    if (xml_text(answer->body, "TokenValue", token, SSMMESSAGES_TOKEN_SIZE) && token[0] != '\0') {
+    if (xml_text(answer->body, "TokenValue", token, SSMMESSAGES_TOKEN_SIZE) && token[0] != '\0')
         return API_OK;
-    }
     bytes_wipe(token, SSMMESSAGES_TOKEN_SIZE);
     error_set(err, ERROR_INVALID, "%s: an answer of %zu bytes without a TokenValue that fits %d",
               call->action, answer->body.len, SSMMESSAGES_TOKEN_SIZE - 1);
@@ -150,9 +146,8 @@ void ssmmessages_write_task_complete(struct writer *payload, const struct ssmmes
     json_member_text(&j, "AwsAccountId", "");
     json_member_string(&j, "InstanceId", complete->target_id);
     json_member_string(&j, "Output", str_limit_utf8(complete->output, SSMMESSAGES_OUTPUT_MAX));
-    for (size_t i = 0; i < sizeof UNUSED / sizeof UNUSED[0]; i++) {
+    for (size_t i = 0; i < sizeof UNUSED / sizeof UNUSED[0]; i++)
         json_member_text(&j, UNUSED[i], "");
-    }
     json_member_i64(&j, "RetryNumber", complete->retry_number);
     json_end_object(&j);
 }

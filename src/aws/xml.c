@@ -14,9 +14,8 @@ struct tag {
 static bool skip_past(struct str *rest, const char *end)
 {
     size_t at;
-    if (!str_find(*rest, end, &at)) {
+    if (!str_find(*rest, end, &at))
         return false;
-    }
     *rest = str_slice(*rest, at + strlen(end), rest->len);
     return true;
 }
@@ -33,24 +32,21 @@ static bool take_tag(struct str *rest, struct tag *tag)
     size_t end = 0;
     for (; end < rest->len && (quote != '\0' || rest->ptr[end] != '>'); end++) {
         char c = rest->ptr[end];
-        if (quote != '\0') {
+        if (quote != '\0')
             quote = c == quote ? '\0' : quote;
-        } else if (c == '"' || c == '\'') {
+        else if (c == '"' || c == '\'')
             quote = c;
-        }
     }
-    if (end == rest->len) {
+    if (end == rest->len)
         return false;
-    }
     struct str inside = str_slice(*rest, 0, end);
     *rest = str_slice(*rest, end + 1, rest->len);
     tag->is_closing = str_starts_with(inside, "/");
     tag->is_empty = str_ends_with(inside, "/");
     inside = str_slice(inside, tag->is_closing ? 1 : 0, inside.len);
     size_t len = 0;
-    while (len < inside.len && inside.ptr[len] != '/' && !is_blank(inside.ptr[len])) {
+    while (len < inside.len && inside.ptr[len] != '/' && !is_blank(inside.ptr[len]))
         len++;
-    }
     tag->name = str_slice(inside, 0, len);
     return len > 0;
 }
@@ -63,12 +59,10 @@ static bool next_tag(struct str *rest, struct tag *tag)
                           : str_starts_with(*rest, "?") ? "?>"
                           : str_starts_with(*rest, "!") ? ">"
                                                         : NULL;
-        if (end == NULL) {
+        if (end == NULL)
             return take_tag(rest, tag);
-        }
-        if (!skip_past(rest, end)) {
+        if (!skip_past(rest, end))
             return false;
-        }
     }
     return false;
 }
@@ -83,17 +77,15 @@ struct str xml_root(struct str body)
 {
     struct tag tag;
     struct str rest = str_trim(body);
-    if (!str_starts_with(rest, "<") || !next_tag(&rest, &tag) || tag.is_closing) {
+    if (!str_starts_with(rest, "<") || !next_tag(&rest, &tag) || tag.is_closing)
         return str_from(NULL);
-    }
     return local_name(tag.name);
 }
 
 static bool write_code_point(struct writer *w, uint64_t code)
 {
-    if (code == 0 || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) {
+    if (code == 0 || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
         return false;
-    }
     if (code < 0x80) {
         writer_u8(w, (uint8_t) code);
         return true;
@@ -122,9 +114,8 @@ static bool write_entity(struct writer *w, struct str entity)
         }
     }
     uint64_t code;
-    if (str_starts_with(entity, "#x")) {
+    if (str_starts_with(entity, "#x"))
         return str_parse_hex_u64(str_slice(entity, 2, entity.len), &code) && write_code_point(w, code);
-    }
     return str_starts_with(entity, "#") && str_parse_u64(str_slice(entity, 1, entity.len), &code) &&
            write_code_point(w, code);
 }
@@ -134,16 +125,13 @@ static bool write_decoded(struct writer *w, struct str text)
     while (text.len > 0) {
         struct str plain, entity, rest;
         bool has_entity = str_cut(text, '&', &plain, &rest);
-        if (plain.len > 0 && memchr(plain.ptr, '\0', plain.len) != NULL) {
+        if (plain.len > 0 && memchr(plain.ptr, '\0', plain.len) != NULL)
             return false;
-        }
         writer_str(w, plain);
-        if (has_entity && !(str_cut(rest, ';', &entity, &text) && write_entity(w, entity))) {
+        if (has_entity && !(str_cut(rest, ';', &entity, &text) && write_entity(w, entity)))
             return false;
-        }
-        if (!has_entity) {
+        if (!has_entity)
             break;
-        }
     }
     return !w->failed;
 }
@@ -155,11 +143,9 @@ bool xml_text(struct str body, const char *name, char *out, size_t capacity)
     struct writer w = writer_of(out, capacity - 1);
     out[0] = '\0';
     do {
-        if (!next_tag(&rest, &open)) {
+        if (!next_tag(&rest, &open))
             return false;
-        }
     } while (open.is_closing || !str_equal_nocase(local_name(open.name), name));
-
     if (!open.is_empty) {
         struct str text;
         struct str from = rest;

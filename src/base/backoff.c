@@ -17,9 +17,8 @@ void backoff_succeed(struct backoff *retry)
 static uint64_t window_ms(const struct backoff *retry)
 {
     uint64_t window = retry->policy->first_ms;
-    for (uint32_t i = 0; i < retry->failures && window < retry->policy->cap_ms; i++) {
+    for (uint32_t i = 0; i < retry->failures && window < retry->policy->cap_ms; i++)
         window *= 2;
-    }
     return window < retry->policy->cap_ms ? window : retry->policy->cap_ms;
 }
 
@@ -39,13 +38,11 @@ bool backoff_next(struct backoff *retry, enum error_code reason, int64_t now_ms,
         window = window > policy->throttled_ms ? window : policy->throttled_ms;
         pause = window / 2 + spread(window - window / 2, random);
     }
-    if (retry->failures < UINT32_MAX) {
+    if (retry->failures < UINT32_MAX)
         retry->failures++;
-    }
     if (retry->deadline_ms != INT64_MAX) {
-        if (now_ms >= retry->deadline_ms || retry->deadline_ms - now_ms < policy->first_ms) {
+        if (now_ms >= retry->deadline_ms || retry->deadline_ms - now_ms < policy->first_ms)
             return false;
-        }
         uint64_t half = (uint64_t) (retry->deadline_ms - now_ms) / 2;
         pause = pause < half ? pause : half;
     }

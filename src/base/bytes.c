@@ -28,9 +28,8 @@ static uint64_t read_be(struct reader *r, size_t len)
 {
     const uint8_t *bytes = reader_bytes(r, len);
     uint64_t value = 0;
-    for (size_t i = 0; bytes != NULL && i < len; i++) {
+    for (size_t i = 0; bytes != NULL && i < len; i++)
         value = value << 8 | bytes[i];
-    }
     return value;
 }
 
@@ -38,9 +37,8 @@ static uint64_t read_le(struct reader *r, size_t len)
 {
     const uint8_t *bytes = reader_bytes(r, len);
     uint64_t value = 0;
-    for (size_t i = len; bytes != NULL && i > 0; i--) {
+    for (size_t i = len; bytes != NULL && i > 0; i--)
         value = value << 8 | bytes[i - 1];
-    }
     return value;
 }
 
@@ -77,14 +75,12 @@ uint32_t reader_u32le(struct reader *r)
 void reader_copy(struct reader *r, void *out, size_t len)
 {
     const uint8_t *bytes = reader_bytes(r, len);
-    if (len == 0) {
+    if (len == 0)
         return;
-    }
-    if (bytes == NULL) {
+    if (bytes == NULL)
         memset(out, 0, len);
-    } else {
+    else
         memcpy(out, bytes, len);
-    }
 }
 
 void reader_skip(struct reader *r, size_t len)
@@ -159,24 +155,20 @@ void writer_u32le(struct writer *w, uint32_t value)
 
 void writer_bytes(struct writer *w, const void *data, size_t len)
 {
-    if (len == 0) {
+    if (len == 0)
         return;
-    }
     uint8_t *place = claim(w, len);
-    if (place != NULL) {
+    if (place != NULL)
         memcpy(place, data, len);
-    }
 }
 
 void writer_fill(struct writer *w, uint8_t value, size_t count)
 {
-    if (count == 0) {
+    if (count == 0)
         return;
-    }
     uint8_t *place = claim(w, count);
-    if (place != NULL) {
+    if (place != NULL)
         memset(place, value, count);
-    }
 }
 
 void writer_str(struct writer *w, struct str text)
@@ -204,9 +196,8 @@ static void write_decimal(struct writer *w, uint64_t magnitude, bool negative)
         text[--at] = (char) ('0' + magnitude % 10);
         magnitude /= 10;
     } while (magnitude != 0);
-    if (negative) {
+    if (negative)
         text[--at] = '-';
-    }
     writer_bytes(w, text + at, sizeof text - at);
 }
 
@@ -238,9 +229,8 @@ void writer_hex(struct writer *w, const void *data, size_t len)
 
 void writer_format(struct writer *w, const char *format, ...)
 {
-    if (w->failed) {
+    if (w->failed)
         return;
-    }
     size_t room = w->capacity - w->len;
     va_list args;
     va_start(args, format);
@@ -260,18 +250,16 @@ struct str writer_view(const struct writer *w)
 
 const char *writer_terminate(struct writer *w)
 {
-    if (w->failed || w->len == w->capacity) {
+    if (w->failed || w->len == w->capacity)
         return "";
-    }
     w->start[w->len] = '\0';
     return (const char *) w->start;
 }
 
 void bytes_wipe(void *memory, size_t len)
 {
-    if (len == 0) {
+    if (len == 0)
         return;
-    }
     memset(memory, 0, len);
     /* Tells the compiler that somebody reads the zeroes, so the memset above is not dead. */
     __asm__ __volatile__("" : : "r"(memory) : "memory");

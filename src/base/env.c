@@ -5,11 +5,9 @@
 struct str env_get(char *const *env, const char *name)
 {
     size_t name_len = strlen(name);
-    for (; env != NULL && *env != NULL; env++) {
-        if (strncmp(*env, name, name_len) == 0 && (*env)[name_len] == '=') {
+    for (; env != NULL && *env != NULL; env++)
+        if (strncmp(*env, name, name_len) == 0 && (*env)[name_len] == '=')
             return str_from(*env + name_len + 1);
-        }
-    }
     return str_from(NULL);
 }
 
@@ -17,8 +15,7 @@ int env_get_bool(char *const *env, const char *name, bool *flag, struct error *e
 {
     struct str value = env_get(env, name);
     *flag = str_equal_nocase(value, "true");
-    if (*flag || value.len == 0 || str_equal_nocase(value, "false")) {
+    if (*flag || value.len == 0 || str_equal_nocase(value, "false"))
         return 0;
-    }
     return error_set(err, ERROR_INVALID, "%s=%.*s: neither true nor false", name, STR_ARG(value));
 }

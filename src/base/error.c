@@ -12,9 +12,8 @@ static const char CUT_MARK[] = "...";
 static void mark_cut(char text[ERROR_TEXT_SIZE])
 {
     size_t at = ERROR_TEXT_SIZE - sizeof CUT_MARK;
-    while (at > 0 && ((unsigned char) text[at] & 0xC0) == 0x80) {
+    while (at > 0 && ((unsigned char) text[at] & 0xC0) == 0x80)
         at--;
-    }
     memcpy(text + at, CUT_MARK, sizeof CUT_MARK);
 }
 
@@ -23,9 +22,8 @@ static void keep_to_one_line(char *text)
 {
     for (; *text != '\0'; text++) {
         unsigned char c = (unsigned char) *text;
-        if (c < 0x20 || c == 0x7F) {
+        if (c < 0x20 || c == 0x7F)
             *text = '?';
-        }
     }
 }
 
@@ -33,18 +31,16 @@ static void keep_to_one_line(char *text)
 __attribute__((format(printf, 2, 0))) static size_t format_line(char text[ERROR_TEXT_SIZE],
                                                                 const char *format, va_list args)
 {
-    if (format_into(text, ERROR_TEXT_SIZE, format, args) >= ERROR_TEXT_SIZE) {
+    if (format_into(text, ERROR_TEXT_SIZE, format, args) >= ERROR_TEXT_SIZE)
         mark_cut(text);
-    }
     keep_to_one_line(text);
     return strlen(text);
 }
 
 int error_set(struct error *err, enum error_code code, const char *format, ...)
 {
-    if (err == NULL) {
+    if (err == NULL)
         return code;
-    }
     if (code == ERROR_NONE) {
         *err = (struct error) ERROR_INIT;
         return code;
@@ -62,12 +58,10 @@ int error_set(struct error *err, enum error_code code, const char *format, ...)
 
 int error_prefix(struct error *err, const char *format, ...)
 {
-    if (err == NULL) {
+    if (err == NULL)
         return ERROR_INVALID;
-    }
-    if (err->code == ERROR_NONE) {
+    if (err->code == ERROR_NONE)
         return ERROR_NONE;
-    }
     char text[ERROR_TEXT_SIZE];
     va_list args;
     va_start(args, format);
@@ -78,18 +72,16 @@ int error_prefix(struct error *err, const char *format, ...)
     bool cut = reason_len > room;
     memcpy(text + len, err->text, cut ? room : reason_len);
     text[len + (cut ? room : reason_len)] = '\0';
-    if (cut) {
+    if (cut)
         mark_cut(text);
-    }
     memcpy(err->text, text, strlen(text) + 1);
     return err->code;
 }
 
 int error_may_pass(const struct error *err)
 {
-    if (err == NULL) {
+    if (err == NULL)
         return 0;
-    }
     switch (err->code) {
     case ERROR_TIMEOUT:
     case ERROR_CLOSED:

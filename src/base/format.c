@@ -32,9 +32,8 @@ static void put(struct output *out, const char *text, size_t len)
 
 static void pad(struct output *out, char with, size_t width, size_t len)
 {
-    for (; len < width; len++) {
+    for (; len < width; len++)
         put(out, &with, 1);
-    }
 }
 
 /* "12" or "*"; neither leaves what was there. */
@@ -45,9 +44,8 @@ static const char *read_count(const char *at, size_t *count, va_list *args)
         *count = value > 0 ? (size_t) value : 0;
         return at + 1;
     }
-    for (; *at >= '0' && *at <= '9'; at++) {
+    for (; *at >= '0' && *at <= '9'; at++)
         *count = *count * 10 + (size_t) (*at - '0');
-    }
     return at;
 }
 
@@ -82,9 +80,8 @@ static uint64_t take_number(const struct conversion *c, bool *negative, va_list 
     int64_t value;
     *negative = false;
     if (c->length == 0) {
-        if (!is_signed) {
+        if (!is_signed)
             return va_arg(*args, unsigned);
-        }
         value = va_arg(*args, int);
     } else { /* long, long long and size_t have 64 bits wherever this program runs */
         _Static_assert(sizeof(long) == 8 && sizeof(long long) == 8 && sizeof(size_t) == 8, "64-bit Linux");
@@ -107,25 +104,21 @@ static void put_number(struct output *out, const struct conversion *c, va_list *
     } while (value != 0);
     const char *sign = negative ? "-" : c->sign ? "+" : "";
     size_t len = strlen(sign) + sizeof digits - at;
-    if (!c->zeroes) {
+    if (!c->zeroes)
         pad(out, ' ', c->width, len);
-    }
     put(out, sign, strlen(sign));
-    if (c->zeroes) {
+    if (c->zeroes)
         pad(out, '0', c->width, len);
-    }
     put(out, digits + at, sizeof digits - at);
 }
 
 static void put_string(struct output *out, const struct conversion *c, const char *text)
 {
-    if (text == NULL) {
+    if (text == NULL)
         text = "(null)";
-    }
     size_t len = 0;
-    while (len < c->precision && text[len] != '\0') {
+    while (len < c->precision && text[len] != '\0')
         len++;
-    }
     pad(out, ' ', c->width, len);
     put(out, text, len);
 }
@@ -138,9 +131,8 @@ size_t format_into(char *start, size_t capacity, const char *format, va_list arg
     while (*format != '\0') {
         const char *percent = strchrnul(format, '%');
         put(&out, format, (size_t) (percent - format));
-        if (*percent == '\0') {
+        if (*percent == '\0')
             break;
-        }
         struct conversion c;
         format = read_conversion(percent + 1, &c, &args);
         char letter;
@@ -166,9 +158,8 @@ size_t format_into(char *start, size_t capacity, const char *format, va_list arg
         }
     }
     va_end(args);
-    if (capacity > 0) {
+    if (capacity > 0)
         start[out.len < out.capacity ? out.len : out.capacity] = '\0';
-    }
     return out.len;
 }
 

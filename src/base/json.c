@@ -25,24 +25,19 @@ enum { REPLACEMENT_CODE = 0xFFFD };
 static size_t utf8_length(struct str text)
 {
     const uint8_t *s = (const uint8_t *) text.ptr;
-    if (text.len == 0 || s[0] < 0x80) {
+    if (text.len == 0 || s[0] < 0x80)
         return text.len == 0 ? 0 : 1;
-    }
     size_t len = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
-    if (s[0] < 0xC2 || s[0] > 0xF4 || text.len < len) {
+    if (s[0] < 0xC2 || s[0] > 0xF4 || text.len < len)
         return 0;
-    }
     /* Only the second byte has narrower limits, after four of the first bytes. */
     uint8_t low = s[0] == 0xE0 ? 0xA0 : s[0] == 0xF0 ? 0x90 : 0x80;
     uint8_t high = s[0] == 0xED ? 0x9F : s[0] == 0xF4 ? 0x8F : 0xBF;
-    if (s[1] < low || s[1] > high) {
+    if (s[1] < low || s[1] > high)
         return 0;
-    }
-    for (size_t i = 2; i < len; i++) {
-        if ((s[i] & 0xC0) != 0x80) {
+    for (size_t i = 2; i < len; i++)
+        if ((s[i] & 0xC0) != 0x80)
             return 0;
-        }
-    }
     return len;
 }
 
@@ -67,9 +62,8 @@ static bool take_unicode_escape(struct str *rest, uint32_t *code)
 {
     uint64_t value;
     if (rest->len < 6 || rest->ptr[0] != '\\' || rest->ptr[1] != 'u' ||
-        !str_parse_hex_u64(str_slice(*rest, 2, 6), &value)) {
+        !str_parse_hex_u64(str_slice(*rest, 2, 6), &value))
         return false;
-    }
     *code = (uint32_t) value;
     *rest = str_slice(*rest, 6, rest->len);
     return true;
@@ -77,14 +71,12 @@ static bool take_unicode_escape(struct str *rest, uint32_t *code)
 
 static uint32_t join_surrogates(struct str *rest, uint32_t code)
 {
-    if (code < 0xD800 || code > 0xDFFF) {
+    if (code < 0xD800 || code > 0xDFFF)
         return code;
-    }
     struct str behind = *rest;
     uint32_t low;
-    if (code > 0xDBFF || !take_unicode_escape(&behind, &low) || low < 0xDC00 || low > 0xDFFF) {
+    if (code > 0xDBFF || !take_unicode_escape(&behind, &low) || low < 0xDC00 || low > 0xDFFF)
         return REPLACEMENT_CODE;
-    }
     *rest = behind;
     return 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
 }
@@ -94,12 +86,10 @@ static uint32_t join_surrogates(struct str *rest, uint32_t code)
 static size_t take_char(struct str *rest, char out[4])
 {
     uint32_t code;
-    if (rest->len == 0) {
+    if (rest->len == 0)
         return 0;
-    }
-    if (take_unicode_escape(rest, &code)) {
+    if (take_unicode_escape(rest, &code))
         return utf8_encode(join_surrogates(rest, code), out);
-    }
     if (rest->ptr[0] == '\\' && rest->len >= 2) {
         static const char letters[] = "bfnrt";
         static const char meanings[] = "\b\f\n\r\t";
@@ -142,9 +132,8 @@ static bool nesting_is_bounded(struct str text, size_t *at)
         } else if (in_string && c == '\\') {
             ++*at;
         } else if (!in_string && (c == '{' || c == '[')) {
-            if (++depth > JSON_DEPTH_MAX) {
+            if (++depth > JSON_DEPTH_MAX)
                 return false;
-            }
         } else if (!in_string && (c == '}' || c == ']') && depth > 0) {
             depth--;
         }
@@ -154,18 +143,15 @@ static bool nesting_is_bounded(struct str text, size_t *at)
 
 static void skip_space(struct check *c)
 {
-    while (c->at < c->text.len && strchr(" \t\r\n", c->text.ptr[c->at]) != NULL &&
-           c->text.ptr[c->at] != '\0') {
+    while (c->at < c->text.len && strchr(" \t\r\n", c->text.ptr[c->at]) != NULL && c->text.ptr[c->at] != '\0')
         c->at++;
-    }
 }
 
 static bool take_punctuation(struct check *c, char wanted)
 {
     skip_space(c);
-    if (c->at >= c->text.len || c->text.ptr[c->at] != wanted) {
+    if (c->at >= c->text.len || c->text.ptr[c->at] != wanted)
         return false;
-    }
     c->at++;
     return true;
 }
@@ -173,11 +159,9 @@ static bool take_punctuation(struct check *c, char wanted)
 /* jsmn has checked the escapes and the closing quote; it lets control characters pass. */
 static bool check_string(struct check *c, const struct json_token *token)
 {
-    for (; c->at < (size_t) token->end; c->at++) {
-        if ((unsigned char) c->text.ptr[c->at] < 0x20) {
+    for (; c->at < (size_t) token->end; c->at++)
+        if ((unsigned char) c->text.ptr[c->at] < 0x20)
             return false;
-        }
-    }
     c->at++; /* the quote */
     return true;
 }
@@ -185,18 +169,16 @@ static bool check_string(struct check *c, const struct json_token *token)
 static bool take_number_digits(struct str *rest)
 {
     size_t len = 0;
-    while (len < rest->len && rest->ptr[len] >= '0' && rest->ptr[len] <= '9') {
+    while (len < rest->len && rest->ptr[len] >= '0' && rest->ptr[len] <= '9')
         len++;
-    }
     *rest = str_slice(*rest, len, rest->len);
     return len > 0;
 }
 
 static bool take_one_of(struct str *rest, const char *set)
 {
-    if (rest->len == 0 || rest->ptr[0] == '\0' || strchr(set, rest->ptr[0]) == NULL) {
+    if (rest->len == 0 || rest->ptr[0] == '\0' || strchr(set, rest->ptr[0]) == NULL)
         return false;
-    }
     *rest = str_slice(*rest, 1, rest->len);
     return true;
 }
@@ -204,17 +186,14 @@ static bool take_one_of(struct str *rest, const char *set)
 static bool number_is_valid(struct str rest)
 {
     (void) take_one_of(&rest, "-");
-    if (!take_one_of(&rest, "0") && !take_number_digits(&rest)) {
+    if (!take_one_of(&rest, "0") && !take_number_digits(&rest))
         return false;
-    }
-    if (take_one_of(&rest, ".") && !take_number_digits(&rest)) {
+    if (take_one_of(&rest, ".") && !take_number_digits(&rest))
         return false;
-    }
     if (take_one_of(&rest, "eE")) {
         (void) take_one_of(&rest, "+-");
-        if (!take_number_digits(&rest)) {
+        if (!take_number_digits(&rest))
             return false;
-        }
     }
     return rest.len == 0;
 }
@@ -223,9 +202,8 @@ static bool check_primitive(struct check *c, const struct json_token *token)
 {
     struct str raw = str_slice(c->text, (size_t) token->start, (size_t) token->end);
     if (!str_equal_text(raw, "null") && !str_equal_text(raw, "true") && !str_equal_text(raw, "false") &&
-        !number_is_valid(raw)) {
+        !number_is_valid(raw))
         return false;
-    }
     c->at = (size_t) token->end;
     return true;
 }
@@ -234,15 +212,13 @@ static bool check_primitive(struct check *c, const struct json_token *token)
 static bool take_value(struct check *c)
 {
     skip_space(c);
-    if (c->taken >= c->count) {
+    if (c->taken >= c->count)
         return false;
-    }
     int index = c->taken;
     struct json_token *token = &c->tokens[index];
     size_t quote = token->type == JSMN_STRING ? 1 : 0; /* jsmn's strings start behind it */
-    if ((size_t) token->start != c->at + quote) {
+    if ((size_t) token->start != c->at + quote)
         return false;
-    }
     c->at += quote;
     c->taken++;
     token->next = c->taken;
@@ -270,30 +246,25 @@ static bool take_item(struct check *c)
         container->next = c->taken;
         return c->at == (size_t) container->end;
     }
-    if (container->size > 0 && !take_punctuation(c, ',')) {
+    if (container->size > 0 && !take_punctuation(c, ','))
         return false;
-    }
     container->size++;
     if (is_object) {
         skip_space(c);
         bool is_string = c->taken < c->count && c->tokens[c->taken].type == JSMN_STRING;
-        if (!is_string || !take_value(c) || !take_punctuation(c, ':')) {
+        if (!is_string || !take_value(c) || !take_punctuation(c, ':'))
             return false;
-        }
     }
     return take_value(c);
 }
 
 static bool check_document(struct check *c)
 {
-    if (!take_value(c) || c->open == JSON_ABSENT) {
+    if (!take_value(c) || c->open == JSON_ABSENT)
         return false;
-    }
-    while (c->open != JSON_ABSENT) {
-        if (!take_item(c)) {
+    while (c->open != JSON_ABSENT)
+        if (!take_item(c))
             return false;
-        }
-    }
     skip_space(c);
     return c->at == c->text.len && c->taken == c->count;
 }
@@ -303,28 +274,22 @@ int json_parse(struct json *doc, struct str text, struct json_token *tokens, siz
 {
     *doc = (struct json){.text = text, .tokens = tokens, .token_count = 0};
     size_t at = 0;
-    if (text.len > INT_MAX || capacity > INT_MAX) {
+    if (text.len > INT_MAX || capacity > INT_MAX)
         return error_set(err, ERROR_TOO_LARGE, "JSON of %zu bytes is more than can be indexed", text.len);
-    }
-    if (!nesting_is_bounded(text, &at)) {
+    if (!nesting_is_bounded(text, &at))
         return error_set(err, ERROR_INVALID, "JSON nested deeper than %d at offset %zu", JSON_DEPTH_MAX, at);
-    }
     jsmn_parser parser;
     jsmn_init(&parser);
     int count = jsmn_parse(&parser, text.ptr, text.len, (jsmntok_t *) tokens, (unsigned) capacity);
-    if (tokens == NULL || count == JSMN_ERROR_NOMEM) { /* without tokens jsmn only counts */
+    if (tokens == NULL || count == JSMN_ERROR_NOMEM) /* without tokens jsmn only counts */
         return error_set(err, ERROR_TOO_LARGE, "JSON has more than %zu values", capacity);
-    }
-    if (count == JSMN_ERROR_PART) {
+    if (count == JSMN_ERROR_PART)
         return error_set(err, ERROR_INVALID, "not JSON: ends inside a value (offset %u)", parser.pos);
-    }
     struct check c = {.text = text, .tokens = tokens, .count = count, .open = JSON_ABSENT, .at = parser.pos};
-    if (count >= 0) {
+    if (count >= 0)
         c.at = 0;
-    }
-    if (count < 0 || !check_document(&c)) {
+    if (count < 0 || !check_document(&c))
         return error_set(err, ERROR_INVALID, "not JSON: unexpected byte or end at offset %zu", c.at);
-    }
     doc->token_count = count;
     return 0;
 }
@@ -339,18 +304,16 @@ static const struct json_token *token_at(const struct json *doc, int value)
 struct str json_raw(const struct json *doc, int value)
 {
     const struct json_token *token = token_at(doc, value);
-    if (token == NULL) {
+    if (token == NULL)
         return (struct str){NULL, 0};
-    }
     return str_slice(doc->text, (size_t) token->start, (size_t) token->end);
 }
 
 enum json_type json_type(const struct json *doc, int value)
 {
     const struct json_token *token = token_at(doc, value);
-    if (token == NULL) {
+    if (token == NULL)
         return JSON_NONE;
-    }
     switch (token->type) {
     case JSMN_OBJECT:
         return JSON_OBJECT;
@@ -380,13 +343,11 @@ size_t json_count(const struct json *doc, int value)
 
 bool json_next_member(const struct json *doc, int object, int *position, int *key, int *value)
 {
-    if (json_type(doc, object) != JSON_OBJECT || *position < 0) {
+    if (json_type(doc, object) != JSON_OBJECT || *position < 0)
         return false;
-    }
     int at = *position == 0 ? object + 1 : *position;
-    if (at >= doc->tokens[object].next) {
+    if (at >= doc->tokens[object].next)
         return false;
-    }
     *key = at;
     *value = at + 1;
     *position = doc->tokens[at + 1].next;
@@ -406,16 +367,13 @@ static enum match compare_name(struct str raw, struct str name)
     char c[4];
     size_t len;
     while ((len = take_char(&raw, c)) > 0) {
-        if (len > name.len) {
+        if (len > name.len)
             return MATCH_NONE;
-        }
         for (size_t i = 0; i < len; i++) {
-            if (ascii_lower(c[i]) != ascii_lower(name.ptr[i])) {
+            if (ascii_lower(c[i]) != ascii_lower(name.ptr[i]))
                 return MATCH_NONE;
-            }
-            if (c[i] != name.ptr[i]) {
+            if (c[i] != name.ptr[i])
                 match = MATCH_FOLDED;
-            }
         }
         name = str_slice(name, len, name.len);
     }
@@ -430,25 +388,21 @@ int json_member(const struct json *doc, int object, const char *name)
     int value;
     while (json_next_member(doc, object, &position, &key, &value)) {
         enum match match = compare_name(json_raw(doc, key), str_from(name));
-        if (match == MATCH_EXACT) {
+        if (match == MATCH_EXACT)
             return value;
-        }
-        if (match == MATCH_FOLDED && folded == JSON_ABSENT) {
+        if (match == MATCH_FOLDED && folded == JSON_ABSENT)
             folded = value;
-        }
     }
     return folded;
 }
 
 int json_element(const struct json *doc, int array, size_t index)
 {
-    if (json_type(doc, array) != JSON_ARRAY || index >= json_count(doc, array)) {
+    if (json_type(doc, array) != JSON_ARRAY || index >= json_count(doc, array))
         return JSON_ABSENT;
-    }
     int at = array + 1;
-    while (index-- > 0) {
+    while (index-- > 0)
         at = doc->tokens[at].next;
-    }
     return at;
 }
 
@@ -458,9 +412,8 @@ static bool unescape(struct str raw, char *out, size_t capacity, size_t *written
     size_t len;
     *written = 0;
     while ((len = take_char(&raw, c)) > 0) {
-        if (c[0] == '\0' || len >= capacity - *written) {
+        if (c[0] == '\0' || len >= capacity - *written)
             return false;
-        }
         memcpy(out + *written, c, len);
         *written += len;
     }
@@ -475,13 +428,11 @@ bool json_string(const struct json *doc, int value, char *out, size_t capacity, 
                 unescape(json_raw(doc, value), out, capacity, &len);
     if (!fits) {
         len = 0;
-        if (capacity > 0) {
+        if (capacity > 0)
             out[0] = '\0';
-        }
     }
-    if (view != NULL) {
+    if (view != NULL)
         *view = (struct str){out, len};
-    }
     return fits;
 }
 
@@ -494,16 +445,14 @@ bool json_string_equal(const struct json *doc, int value, const char *terminated
 bool json_i64(const struct json *doc, int value, int64_t *number)
 {
     enum json_type type = json_type(doc, value);
-    if (type != JSON_NUMBER && type != JSON_STRING) {
+    if (type != JSON_NUMBER && type != JSON_STRING)
         return false;
-    }
     struct str digits = json_raw(doc, value);
     bool negative = str_starts_with(digits, "-");
     uint64_t magnitude;
     if (!str_parse_u64(str_slice(digits, negative ? 1 : 0, digits.len), &magnitude) ||
-        magnitude > (uint64_t) INT64_MAX + (negative ? 1 : 0)) {
+        magnitude > (uint64_t) INT64_MAX + (negative ? 1 : 0))
         return false;
-    }
     *number = negative ? (int64_t) (0 - magnitude) : (int64_t) magnitude;
     return true;
 }
@@ -515,9 +464,8 @@ static size_t read_mantissa(struct str text, uint64_t *digits, int *power)
     size_t i = 0;
     for (; i < text.len && ((text.ptr[i] >= '0' && text.ptr[i] <= '9') || text.ptr[i] == '.'); i++) {
         if (text.ptr[i] == '.') {
-            if (fraction || i == 0) {
+            if (fraction || i == 0)
                 return 0;
-            }
             fraction = true;
         } else if (*digits > (UINT64_MAX - 9) / 10) {
             *power += fraction ? 0 : 1; /* finer than it matters */
@@ -532,15 +480,13 @@ static size_t read_mantissa(struct str text, uint64_t *digits, int *power)
 static bool read_exponent(struct str text, int *power)
 {
     uint64_t exponent;
-    if (text.len == 0) {
+    if (text.len == 0)
         return true;
-    }
     bool negative = str_starts_with(str_slice(text, 1, text.len), "-");
     bool sign = negative || str_starts_with(str_slice(text, 1, text.len), "+");
     if ((text.ptr[0] != 'e' && text.ptr[0] != 'E') ||
-        !str_parse_u64(str_slice(text, sign ? 2 : 1, text.len), &exponent) || exponent > 64) {
+        !str_parse_u64(str_slice(text, sign ? 2 : 1, text.len), &exponent) || exponent > 64)
         return false;
-    }
     *power += negative ? -(int) exponent : (int) exponent;
     return true;
 }
@@ -548,31 +494,26 @@ static bool read_exponent(struct str text, int *power)
 bool json_epoch_ms(const struct json *doc, int value, int64_t *unix_ms)
 {
     const uint64_t last_ms = 253402300799999; /* the end of the year 9999 */
-    if (json_type(doc, value) != JSON_NUMBER) {
+    if (json_type(doc, value) != JSON_NUMBER)
         return false;
-    }
     struct str text = json_raw(doc, value);
     uint64_t ms = 0;
     int power = 3; /* seconds to milliseconds */
     size_t end = read_mantissa(text, &ms, &power);
-    if (end == 0 || !read_exponent(str_slice(text, end, text.len), &power)) {
+    if (end == 0 || !read_exponent(str_slice(text, end, text.len), &power))
         return false;
-    }
-    for (; power > 0 && ms <= last_ms; power--) {
+    for (; power > 0 && ms <= last_ms; power--)
         ms *= 10;
-    }
-    for (; power < 0; power++) {
+    for (; power < 0; power++)
         ms /= 10;
-    }
     *unix_ms = (int64_t) ms;
     return ms <= last_ms;
 }
 
 bool json_bool(const struct json *doc, int value, bool *flag)
 {
-    if (json_type(doc, value) != JSON_BOOL) {
+    if (json_type(doc, value) != JSON_BOOL)
         return false;
-    }
     *flag = doc->text.ptr[doc->tokens[value].start] == 't';
     return true;
 }
@@ -591,13 +532,11 @@ static void begin_item(struct json_writer *j)
         j->after_key = false;
         return;
     }
-    if (j->depth == 0) {
+    if (j->depth == 0)
         return;
-    }
     uint32_t bit = (uint32_t) 1 << (j->depth - 1);
-    if ((j->has_items & bit) != 0) {
+    if ((j->has_items & bit) != 0)
         writer_char(j->out, ',');
-    }
     j->has_items |= bit;
 }
 
@@ -682,9 +621,8 @@ static size_t plain_length(struct str text)
         struct str rest = str_slice(text, at, text.len);
         uint8_t byte = (uint8_t) rest.ptr[0];
         size_t len = utf8_length(rest);
-        if (len == 0 || byte < 0x20 || byte == '"' || byte == '\\' || is_line_separator(rest)) {
+        if (len == 0 || byte < 0x20 || byte == '"' || byte == '\\' || is_line_separator(rest))
             break;
-        }
         at += len;
     }
     return at;
@@ -696,9 +634,8 @@ static void write_string(struct writer *out, struct str text)
     while (text.len > 0) {
         size_t taken = plain_length(text);
         writer_str(out, str_slice(text, 0, taken));
-        if (taken < text.len) {
+        if (taken < text.len)
             taken += write_escaped(out, str_slice(text, taken, text.len));
-        }
         text = str_slice(text, taken, text.len);
     }
     writer_char(out, '"');

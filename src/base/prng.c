@@ -13,10 +13,9 @@ void prng_init(struct prng *g, const uint8_t seed[PRNG_SEED_SIZE])
 
 static void next_block(struct prng *g)
 {
-    for (size_t i = PRNG_SEED_SIZE; i < sizeof g->seeded_counter; i++) {
+    for (size_t i = PRNG_SEED_SIZE; i < sizeof g->seeded_counter; i++)
         if (++g->seeded_counter[i] != 0)
             break;
-    }
     sha256(g->seeded_counter, sizeof g->seeded_counter, g->block);
     g->used = 0;
 }
@@ -24,7 +23,6 @@ static void next_block(struct prng *g)
 void prng_fill(struct prng *g, void *out, size_t len)
 {
     uint8_t *at = out;
-
     while (len > 0) {
         if (g->used == sizeof g->block)
             next_block(g);

@@ -17,7 +17,6 @@ enum { BLOCK_SIZE = 64, ROUNDS = 64 };
 void sha256_portable(const void *data, size_t len, uint8_t digest[SHA256_SIZE])
 {
     br_sha256_context context;
-
     br_sha256_init(&context);
     br_sha256_update(&context, data, len);
     br_sha256_out(&context, digest);
@@ -52,15 +51,12 @@ __attribute__((target("sha,sse4.1"))) static void compress(uint32_t state[8], co
     __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *) (state + 4)), 0x1b);
     __m128i abef = _mm_alignr_epi8(cdab, efgh, 8);
     __m128i cdgh = _mm_blend_epi16(efgh, cdab, 0xf0);
-
     for (; blocks > 0; blocks--, block += BLOCK_SIZE) {
         __m128i abef_before = abef, cdgh_before = cdgh;
         __m128i words[4]; /* the last sixteen words of the message schedule */
-
 #pragma GCC unroll 16
         for (int i = 0; i < ROUNDS / 4; i++) {
             __m128i w;
-
             if (i < 4) {
                 w = _mm_loadu_si128((const __m128i *) (block + 16 * i));
                 w = _mm_shuffle_epi8(w, swap);
@@ -86,7 +82,6 @@ __attribute__((target("sha,sse4.1"))) static void compress(uint32_t state[8], co
 static bool processor_can(unsigned long arm64_hwcap)
 {
     unsigned eax, ebx, ecx, edx;
-
     (void) arm64_hwcap;
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || (ecx & bit_SSE4_1) == 0 || (ecx & bit_SSSE3) == 0)
         return false;
@@ -102,15 +97,12 @@ __attribute__((target("+crypto"))) static void compress(uint32_t state[8], const
 {
     uint32x4_t abcd = vld1q_u32(state);
     uint32x4_t efgh = vld1q_u32(state + 4);
-
     for (; blocks > 0; blocks--, block += BLOCK_SIZE) {
         uint32x4_t abcd_before = abcd, efgh_before = efgh;
         uint32x4_t words[4]; /* the last sixteen words of the message schedule */
-
 #pragma GCC unroll 16
         for (int i = 0; i < ROUNDS / 4; i++) {
             uint32x4_t w;
-
             if (i < 4) {
                 w = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(block + 16 * i)));
             } else {
@@ -133,7 +125,6 @@ __attribute__((target("+crypto"))) static void compress(uint32_t state[8], const
 static bool processor_can(unsigned long arm64_hwcap)
 {
     const unsigned long hwcap_sha2 = 1UL << 6; /* Linux, asm/hwcap.h */
-
     return (arm64_hwcap & hwcap_sha2) != 0;
 }
 
@@ -154,7 +145,6 @@ static void sha256_hardware(const void *data, size_t len, uint8_t digest[SHA256_
     size_t whole = len / BLOCK_SIZE * BLOCK_SIZE;
     size_t rest = len - whole;
     size_t tail_len = rest + 9 <= BLOCK_SIZE ? BLOCK_SIZE : 2 * BLOCK_SIZE; /* 0x80, zeroes, length in bits */
-
     memcpy(state, initial_state, sizeof state);
     compress(state, data, len / BLOCK_SIZE);
     if (rest > 0)

@@ -9,11 +9,9 @@ static char ascii_lower(char c)
 
 static bool equal_bytes_nocase(const char *a, const char *b, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        if (ascii_lower(a[i]) != ascii_lower(b[i])) {
+    for (size_t i = 0; i < len; i++)
+        if (ascii_lower(a[i]) != ascii_lower(b[i]))
             return false;
-        }
-    }
     return true;
 }
 
@@ -53,12 +51,10 @@ bool str_ends_with(struct str view, const char *suffix)
 
 struct str str_slice(struct str view, size_t from, size_t to)
 {
-    if (to > view.len) {
+    if (to > view.len)
         to = view.len;
-    }
-    if (from > to) {
+    if (from > to)
         from = to;
-    }
     /* Adding even nothing to a null pointer is undefined. */
     return (struct str){from == 0 ? view.ptr : view.ptr + from, to - from};
 }
@@ -72,21 +68,18 @@ struct str str_trim(struct str view)
 {
     size_t from = 0;
     size_t to = view.len;
-    while (from < to && is_blank(view.ptr[from])) {
+    while (from < to && is_blank(view.ptr[from]))
         from++;
-    }
-    while (to > from && is_blank(view.ptr[to - 1])) {
+    while (to > from && is_blank(view.ptr[to - 1]))
         to--;
-    }
     return str_slice(view, from, to);
 }
 
 struct str str_limit_utf8(struct str view, size_t max)
 {
     size_t len = view.len < max ? view.len : max;
-    while (len > 0 && len < view.len && ((unsigned char) view.ptr[len] & 0xC0) == 0x80) {
+    while (len > 0 && len < view.len && ((unsigned char) view.ptr[len] & 0xC0) == 0x80)
         len--;
-    }
     return str_slice(view, 0, len);
 }
 
@@ -114,17 +107,15 @@ bool str_cut_last(struct str view, char separator, struct str *head, struct str 
 bool str_find(struct str view, const char *needle, size_t *at)
 {
     size_t len = str_from(needle).len;
-    if (len > view.len) {
+    if (len > view.len)
         return false;
-    }
     if (len == 0) {
         *at = 0;
         return true;
     }
     const char *found = memmem(view.ptr, view.len, needle, len);
-    if (found == NULL) {
+    if (found == NULL)
         return false;
-    }
     *at = (size_t) (found - view.ptr);
     return true;
 }
@@ -143,18 +134,15 @@ bool str_find_nocase(struct str view, const char *needle, size_t *at)
 
 bool str_parse_u64(struct str view, uint64_t *value)
 {
-    if (view.len == 0) {
+    if (view.len == 0)
         return false;
-    }
     uint64_t sum = 0;
     for (size_t i = 0; i < view.len; i++) {
-        if (view.ptr[i] < '0' || view.ptr[i] > '9') {
+        if (view.ptr[i] < '0' || view.ptr[i] > '9')
             return false;
-        }
         uint64_t digit = (uint64_t) (view.ptr[i] - '0');
-        if (sum > (UINT64_MAX - digit) / 10) {
+        if (sum > (UINT64_MAX - digit) / 10)
             return false;
-        }
         sum = sum * 10 + digit;
     }
     *value = sum;
@@ -164,9 +152,8 @@ bool str_parse_u64(struct str view, uint64_t *value)
 bool str_parse_u32(struct str view, uint32_t *value)
 {
     uint64_t wide;
-    if (!str_parse_u64(view, &wide) || wide > UINT32_MAX) {
+    if (!str_parse_u64(view, &wide) || wide > UINT32_MAX)
         return false;
-    }
     *value = (uint32_t) wide;
     return true;
 }
@@ -174,33 +161,29 @@ bool str_parse_u32(struct str view, uint32_t *value)
 bool str_parse_port(struct str view, uint16_t *port)
 {
     uint64_t wide;
-    if (!str_parse_u64(view, &wide) || wide == 0 || wide > UINT16_MAX) {
+    if (!str_parse_u64(view, &wide) || wide == 0 || wide > UINT16_MAX)
         return false;
-    }
     *port = (uint16_t) wide;
     return true;
 }
 
 static int hex_digit(char c)
 {
-    if (c >= '0' && c <= '9') {
+    if (c >= '0' && c <= '9')
         return c - '0';
-    }
     c = ascii_lower(c);
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 bool str_parse_hex_u64(struct str view, uint64_t *value)
 {
-    if (view.len == 0) {
+    if (view.len == 0)
         return false;
-    }
     uint64_t sum = 0;
     for (size_t i = 0; i < view.len; i++) {
         int digit = hex_digit(view.ptr[i]);
-        if (digit < 0 || sum >> 60 != 0) {
+        if (digit < 0 || sum >> 60 != 0)
             return false;
-        }
         sum = sum << 4 | (uint64_t) digit;
     }
     *value = sum;
@@ -210,14 +193,12 @@ bool str_parse_hex_u64(struct str view, uint64_t *value)
 bool str_copy(struct str view, char *out, size_t capacity)
 {
     if (view.len >= capacity) {
-        if (capacity > 0) {
+        if (capacity > 0)
             out[0] = '\0';
-        }
         return false;
     }
-    if (view.len > 0) {
+    if (view.len > 0)
         memcpy(out, view.ptr, view.len);
-    }
     out[view.len] = '\0';
     return true;
 }

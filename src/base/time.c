@@ -24,9 +24,8 @@ static bool is_digit(char c)
 static struct str take_digits(struct str *rest)
 {
     size_t len = 0;
-    while (len < rest->len && is_digit(rest->ptr[len])) {
+    while (len < rest->len && is_digit(rest->ptr[len]))
         len++;
-    }
     struct str digits = str_slice(*rest, 0, len);
     *rest = str_slice(*rest, len, rest->len);
     return digits;
@@ -35,9 +34,8 @@ static struct str take_digits(struct str *rest)
 static bool take_unit(struct str *rest, uint64_t *unit_ns)
 {
     size_t len = 0;
-    while (len < rest->len && rest->ptr[len] != '.' && !is_digit(rest->ptr[len])) {
+    while (len < rest->len && rest->ptr[len] != '.' && !is_digit(rest->ptr[len]))
         len++;
-    }
     struct str name = str_slice(*rest, 0, len);
     *rest = str_slice(*rest, len, rest->len);
     for (size_t i = 0; i < sizeof duration_units / sizeof duration_units[0]; i++) {
@@ -58,9 +56,8 @@ static uint64_t fraction_ns(struct str digits, uint64_t unit_ns)
     double scale = 1;
     for (size_t i = 0; i < digits.len; i++) {
         uint64_t next = value * 10 + (uint64_t) (digits.ptr[i] - '0');
-        if (value > (DURATION_MAGNITUDE_MAX - 1) / 10 || next > DURATION_MAGNITUDE_MAX) {
+        if (value > (DURATION_MAGNITUDE_MAX - 1) / 10 || next > DURATION_MAGNITUDE_MAX)
             break;
-        }
         value = next;
         scale *= 10;
     }
@@ -78,20 +75,16 @@ static bool take_component(struct str *rest, uint64_t *sum_ns)
     }
     uint64_t count = 0;
     uint64_t unit_ns = 0;
-    if (whole.len == 0 && fraction.len == 0) {
+    if (whole.len == 0 && fraction.len == 0)
         return false;
-    }
-    if (whole.len > 0 && !str_parse_u64(whole, &count)) {
+    if (whole.len > 0 && !str_parse_u64(whole, &count))
         return false;
-    }
-    if (!take_unit(rest, &unit_ns) || count > DURATION_MAGNITUDE_MAX / unit_ns) {
+    if (!take_unit(rest, &unit_ns) || count > DURATION_MAGNITUDE_MAX / unit_ns)
         return false;
-    }
     /* Neither addition can wrap: each part is at most 2^63, and the sum is checked before the next. */
     uint64_t part_ns = count * unit_ns + fraction_ns(fraction, unit_ns);
-    if (part_ns > DURATION_MAGNITUDE_MAX || *sum_ns + part_ns > DURATION_MAGNITUDE_MAX) {
+    if (part_ns > DURATION_MAGNITUDE_MAX || *sum_ns + part_ns > DURATION_MAGNITUDE_MAX)
         return false;
-    }
     *sum_ns += part_ns;
     return true;
 }
@@ -108,14 +101,11 @@ bool duration_parse(struct str text, int64_t *duration_ns)
         return true;
     }
     uint64_t sum_ns = 0;
-    if (text.len == 0) {
+    if (text.len == 0)
         return false;
-    }
-    while (text.len > 0) {
-        if (!take_component(&text, &sum_ns)) {
+    while (text.len > 0)
+        if (!take_component(&text, &sum_ns))
             return false;
-        }
-    }
     if (sum_ns == DURATION_MAGNITUDE_MAX) {
         *duration_ns = INT64_MIN;
         return negative;
@@ -140,9 +130,8 @@ static void write_seconds(struct writer *w, uint64_t ms)
 void writer_duration_ms(struct writer *w, int64_t duration_ms)
 {
     uint64_t ms = duration_ms < 0 ? 0 - (uint64_t) duration_ms : (uint64_t) duration_ms;
-    if (duration_ms < 0) {
+    if (duration_ms < 0)
         writer_char(w, '-');
-    }
     if (ms > 0 && ms < 1000) {
         writer_u64_decimal(w, ms);
         writer_text(w, "ms");
@@ -193,9 +182,8 @@ static unsigned days_in_month(unsigned year, unsigned month)
 /* Days from 0000-01-01 to January 1st of the year. */
 static int64_t days_before_year(unsigned year)
 {
-    if (year == 0) {
+    if (year == 0)
         return 0;
-    }
     unsigned last = year - 1; /* year 0 was a leap year, hence the 1 */
     return (int64_t) year * 365 + last / 4 - last / 100 + last / 400 + 1;
 }
@@ -210,9 +198,8 @@ static bool civil_is_valid(const struct civil *c)
 static int64_t civil_to_unix_ms(const struct civil *c)
 {
     int64_t days = days_before_year(c->year) - DAYS_0000_TO_1970 + c->day - 1;
-    for (unsigned month = 1; month < c->month; month++) {
+    for (unsigned month = 1; month < c->month; month++)
         days += days_in_month(c->year, month);
-    }
     return days * MS_PER_DAY + (((int64_t) c->hour * 60 + c->minute) * 60 + c->second) * 1000 + c->ms;
 }
 
@@ -226,17 +213,14 @@ static bool civil_from_unix_ms(int64_t unix_ms, struct civil *c)
         days--;
     }
     days += DAYS_0000_TO_1970;
-    if (days < 0 || days >= days_before_year(10000)) {
+    if (days < 0 || days >= days_before_year(10000))
         return false;
-    }
     c->year = (unsigned) (days / 366); /* never too late; at most a few years too early */
-    while (days >= days_before_year(c->year + 1)) {
+    while (days >= days_before_year(c->year + 1))
         c->year++;
-    }
     unsigned left = (unsigned) (days - days_before_year(c->year));
-    for (c->month = 1; left >= days_in_month(c->year, c->month); c->month++) {
+    for (c->month = 1; left >= days_in_month(c->year, c->month); c->month++)
         left -= days_in_month(c->year, c->month);
-    }
     c->day = left + 1;
     c->hour = (unsigned) (ms / 3600000);
     c->minute = (unsigned) (ms / 60000 % 60);
@@ -265,18 +249,16 @@ static unsigned scan_digits(struct scan *s, size_t count)
 
 static bool scan_optional(struct scan *s, char c)
 {
-    if (s->failed || s->rest.len == 0 || s->rest.ptr[0] != c) {
+    if (s->failed || s->rest.len == 0 || s->rest.ptr[0] != c)
         return false;
-    }
     s->rest = str_slice(s->rest, 1, s->rest.len);
     return true;
 }
 
 static void scan_char(struct scan *s, char c)
 {
-    if (!scan_optional(s, c)) {
+    if (!scan_optional(s, c))
         s->failed = true;
-    }
 }
 
 /* The index of a three-letter name. */
@@ -313,43 +295,36 @@ static void scan_clock(struct scan *s, struct civil *c)
 /* Any number of digits; those after the third are dropped. */
 static void scan_fraction(struct scan *s, struct civil *c)
 {
-    if (!scan_optional(s, '.')) {
+    if (!scan_optional(s, '.'))
         return;
-    }
     struct str digits = take_digits(&s->rest);
-    if (digits.len == 0) {
+    if (digits.len == 0)
         s->failed = true;
-    }
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         c->ms = c->ms * 10 + (i < digits.len ? (unsigned) (digits.ptr[i] - '0') : 0);
-    }
 }
 
 /* "Z" or "+hh:mm", as milliseconds to take away. RFC 3339, 5.6 allows lower case. */
 static int64_t scan_zone_ms(struct scan *s)
 {
-    if (scan_optional(s, 'Z') || scan_optional(s, 'z')) {
+    if (scan_optional(s, 'Z') || scan_optional(s, 'z'))
         return 0;
-    }
     bool west = scan_optional(s, '-');
-    if (!west) {
+    if (!west)
         scan_char(s, '+');
-    }
     unsigned hours = scan_digits(s, 2);
     scan_char(s, ':');
     unsigned minutes = scan_digits(s, 2);
-    if (hours > 23 || minutes > 59) {
+    if (hours > 23 || minutes > 59)
         s->failed = true;
-    }
     int64_t offset_ms = ((int64_t) hours * 60 + minutes) * 60000;
     return west ? -offset_ms : offset_ms;
 }
 
 static bool scan_finish(const struct scan *s, const struct civil *c, int64_t zone_ms, int64_t *unix_ms)
 {
-    if (s->failed || s->rest.len != 0 || !civil_is_valid(c)) {
+    if (s->failed || s->rest.len != 0 || !civil_is_valid(c))
         return false;
-    }
     *unix_ms = civil_to_unix_ms(c) - zone_ms;
     return true;
 }
@@ -359,9 +334,8 @@ bool timestamp_parse_rfc3339(struct str text, int64_t *unix_ms)
     struct scan s = {text, false};
     struct civil c = {0};
     scan_date(&s, &c);
-    if (!scan_optional(&s, 't')) {
+    if (!scan_optional(&s, 't'))
         scan_char(&s, 'T');
-    }
     scan_clock(&s, &c);
     scan_fraction(&s, &c);
     int64_t zone_ms = scan_zone_ms(&s);
@@ -393,9 +367,8 @@ bool timestamp_parse_http_date(struct str text, int64_t *unix_ms)
     c.year = scan_digits(&s, 4);
     scan_char(&s, ' ');
     scan_clock(&s, &c);
-    if (!str_equal_text(s.rest, " GMT")) {
+    if (!str_equal_text(s.rest, " GMT"))
         return false;
-    }
     s.rest = str_slice(s.rest, 4, s.rest.len);
     return scan_finish(&s, &c, 0, unix_ms);
 }

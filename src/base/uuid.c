@@ -21,9 +21,8 @@ void uuid_format(const uint8_t uuid[UUID_SIZE], char out[UUID_TEXT_SIZE])
 {
     struct writer w = writer_of(out, UUID_TEXT_SIZE);
     for (size_t i = 0; i < UUID_SIZE; i++) {
-        if (dash_before(i)) {
+        if (dash_before(i))
             writer_char(&w, '-');
-        }
         writer_hex(&w, &uuid[i], 1);
     }
     writer_char(&w, '\0');
@@ -31,19 +30,16 @@ void uuid_format(const uint8_t uuid[UUID_SIZE], char out[UUID_TEXT_SIZE])
 
 bool uuid_parse(struct str text, uint8_t uuid[UUID_SIZE])
 {
-    if (text.len != UUID_TEXT_SIZE - 1) {
+    if (text.len != UUID_TEXT_SIZE - 1)
         return false;
-    }
     uint8_t parsed[UUID_SIZE];
     size_t at = 0;
     for (size_t i = 0; i < UUID_SIZE; i++) {
         uint64_t byte;
-        if (dash_before(i) && text.ptr[at++] != '-') {
+        if (dash_before(i) && text.ptr[at++] != '-')
             return false;
-        }
-        if (!str_parse_hex_u64(str_slice(text, at, at + 2), &byte)) {
+        if (!str_parse_hex_u64(str_slice(text, at, at + 2), &byte))
             return false;
-        }
         parsed[i] = (uint8_t) byte;
         at += 2;
     }

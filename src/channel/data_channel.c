@@ -21,7 +21,6 @@ void data_channel_init(struct data_channel *channel, const struct data_channel_c
 {
     bool agent = config->role == DATA_CHANNEL_AGENT;
     uint8_t *at = config->memory;
-
     memset(channel, 0, sizeof *channel);
     channel->config = *config;
     prng_init(&channel->generator, config->seed);
@@ -46,7 +45,6 @@ void data_channel_init(struct data_channel *channel, const struct data_channel_c
 static uint8_t *plain_room(struct data_channel *channel, size_t len)
 {
     size_t header_size = websocket_header_size(len, true);
-
     if (DATA_CHANNEL_PLAIN_SIZE - channel->plain_end < header_size + len)
         return NULL;
     return channel->plain + channel->plain_end + header_size;
@@ -56,7 +54,6 @@ static void seal_plain(struct data_channel *channel, uint8_t *content, size_t le
                        enum websocket_opcode opcode)
 {
     uint8_t mask[WEBSOCKET_MASK_SIZE];
-
     prng_fill(&channel->generator, mask, sizeof mask);
     channel->plain_end += websocket_seal(content, len, opcode, mask) + len;
 }
@@ -65,7 +62,6 @@ static bool queue_plain(struct data_channel *channel, enum websocket_opcode opco
                         size_t len)
 {
     uint8_t *content = plain_room(channel, len);
-
     if (content == NULL)
         return false;
     if (len > 0)
@@ -91,7 +87,6 @@ static void write_plain_header(struct data_channel *channel, int64_t now_ms, enu
         .payload_len = len,
     };
     uint8_t random[UUID_SIZE];
-
     prng_fill(&channel->generator, random, sizeof random);
     uuid_v4(message.id, random);
     agent_message_write_header(payload - AGENT_MESSAGE_HEADER_SIZE, &message);
@@ -102,7 +97,6 @@ int data_channel_send_plain(struct data_channel *channel, int64_t now_ms, enum a
 {
     const char *name = agent_message_type_name(type);
     uint8_t *content = plain_room(channel, AGENT_MESSAGE_HEADER_SIZE + payload.len);
-
     if (channel->state != DATA_CHANNEL_UP)
         return error_set(err, ERROR_CLOSED, "%s: the data channel is not connected", name);
     if (payload.len > DATA_CHANNEL_PLAIN_MESSAGE_MAX || content == NULL)
@@ -292,7 +286,6 @@ static void start_sending(struct data_channel *channel)
 static void queue_ack(struct data_channel *channel, const struct agent_message *message)
 {
     size_t at = (channel->ack_first + channel->ack_count) % DATA_CHANNEL_ACKS_MAX;
-
     channel->acks[at].sequence = message->sequence;
     memcpy(channel->acks[at].id, message->id, sizeof channel->acks[at].id);
     channel->ack_count++;
@@ -301,7 +294,6 @@ static void queue_ack(struct data_channel *channel, const struct agent_message *
 static void take_stream_data(struct data_channel *channel, const struct agent_message *message)
 {
     enum inbox_verdict verdict = INBOX_REFUSED;
-
     resume(channel);
     if (channel->ack_count < DATA_CHANNEL_ACKS_MAX)
         verdict = inbox_take(&channel->inbox, message->sequence, message->payload_type, message->payload,
@@ -325,7 +317,6 @@ static void take_acknowledge(struct data_channel *channel, const struct agent_me
 {
     struct str payload = {(const char *) message->payload, message->payload_len};
     struct acknowledge ack;
-
     resume(channel);
     if (acknowledge_parse(&ack, payload, NULL) != 0)
         channel->stats.invalid++;
@@ -350,7 +341,6 @@ static void take_message(struct data_channel *channel, const struct websocket_ev
                                               ? AGENT_MESSAGE_INPUT_STREAM_DATA
                                               : AGENT_MESSAGE_OUTPUT_STREAM_DATA;
     struct agent_message message;
-
     if (!event->binary || agent_message_parse(&message, event->data, event->len, NULL) != 0)
         channel->stats.invalid++;
     else if (message.type == stream_type)
@@ -372,7 +362,6 @@ static void take_close(struct data_channel *channel, const struct websocket_even
     char text[sizeof channel->lost_text];
     struct str reason = {(const char *) event->data, event->len};
     bool routine = event->code == WEBSOCKET_CLOSE_NORMAL || event->code == WEBSOCKET_CLOSE_GOING_AWAY;
-
     format_text(text, sizeof text, "closed by the service: %u %.*s", event->code, STR_ARG(reason));
     note_reason(channel, event->code, text);
     if (!routine)
@@ -407,7 +396,6 @@ static void work_off(struct data_channel *channel, int64_t now_ms)
 {
     struct websocket_event event = {.type = WEBSOCKET_EVENT_PONG};
     struct error err = ERROR_INIT;
-
     while (channel->state != DATA_CHANNEL_DOWN && !channel->peer_closed && !channel->event_waits &&
            event.type != WEBSOCKET_EVENT_NONE) {
         if (websocket_next(&channel->decoder, &event, &err) != 0) {
@@ -442,7 +430,6 @@ bool data_channel_wants_input(const struct data_channel *channel)
 uint8_t *data_channel_in_buf(struct data_channel *channel, size_t *room)
 {
     uint8_t *buffer;
-
     *room = 0;
     if (channel->state == DATA_CHANNEL_DOWN || channel->peer_closed || channel->event_waits)
         return channel->decoder.buffer;
@@ -529,7 +516,6 @@ size_t data_channel_send_room(struct data_channel *channel, int64_t now_ms, enum
     size_t unsent = outbox->lists[OUTBOX_UNSENT].count;
     size_t flying = outbox->lists[OUTBOX_FIRST_FLIGHT].count + unsent;
     size_t flight_limit = min_size(flight_max(channel), outbox->flight_limit);
-
     channel->caller_waits[class] = false;
     if (channel->state != DATA_CHANNEL_UP || channel->paused || channel->holding || peer_is_full(channel))
         return 0;
@@ -553,12 +539,10 @@ size_t data_channel_send(struct data_channel *channel, int64_t now_ms, enum pace
                          const void *data, size_t len)
 {
     size_t taken = 0;
-
     len = min_size(len, data_channel_send_room(channel, now_ms, class));
     while (taken < len) {
         size_t room;
         uint8_t *at = outbox_append_buf(&channel->outbox, PAYLOAD_OUTPUT, &room);
-
         if (at == NULL)
             break;
         room = min_size(room, len - taken);
@@ -644,7 +628,6 @@ static bool acks_may_go(const struct data_channel *channel, int64_t now_ms)
 static uint16_t choose(const struct data_channel *channel, int64_t now_ms)
 {
     int64_t new_below = INT64_MAX;
-
     if (channel->state != DATA_CHANNEL_UP || channel->paused || now_ms < hold_resend_ms(channel))
         return OUTBOX_NO_SLOT;
     if (channel->holding)
@@ -658,7 +641,6 @@ static enum pacer_class class_of(const struct data_channel *channel, uint16_t sl
 {
     const struct outbox_message *message = &channel->outbox.messages[slot];
     bool urgent = false;
-
     if (message->state == OUTBOX_UNSENT)
         urgent = message->sequence < channel->urgent_below;
     else if (message->state == OUTBOX_LOST)
@@ -682,7 +664,6 @@ static void begin_ack(struct data_channel *channel, int64_t now_ms)
     uint8_t *payload = content + AGENT_MESSAGE_HEADER_SIZE;
     struct writer w = writer_of(payload, ACKNOWLEDGE_PAYLOAD_MAX);
     uint8_t mask[WEBSOCKET_MASK_SIZE];
-
     ack.type = channel->config.role == DATA_CHANNEL_AGENT ? AGENT_MESSAGE_INPUT_STREAM_DATA
                                                           : AGENT_MESSAGE_OUTPUT_STREAM_DATA;
     memcpy(ack.id, waiting->id, sizeof ack.id);
@@ -714,7 +695,6 @@ static void queue_close(struct data_channel *channel)
 {
     uint8_t payload[WEBSOCKET_CONTROL_MAX];
     size_t len = 0;
-
     if (channel->close_queued)
         return;
     if (channel->close_code != WEBSOCKET_CLOSE_NO_CODE)
@@ -726,7 +706,6 @@ static void queue_close(struct data_channel *channel)
 static void begin_next(struct data_channel *channel, int64_t now_ms)
 {
     size_t plain_len = channel->plain_end - channel->plain_start;
-
     if (plain_len == 0 && channel->state == DATA_CHANNEL_CLOSING &&
         (channel->ack_count == 0 || channel->peer_closed)) {
         queue_close(channel);
@@ -771,7 +750,6 @@ static void end_ack(struct data_channel *channel)
 static void end_stream_message(struct data_channel *channel, int64_t now_ms)
 {
     const struct outbox *outbox = &channel->outbox;
-
     if (channel->holding && outbox->messages[outbox->sending].sequence == channel->hold_sequence) {
         channel->hold_sent = true;
         channel->hold_sent_ms = now_ms;
@@ -782,7 +760,6 @@ static void end_stream_message(struct data_channel *channel, int64_t now_ms)
 void data_channel_out_ack(struct data_channel *channel, int64_t now_ms, size_t len)
 {
     enum data_channel_source source = channel->source;
-
     if (channel->state == DATA_CHANNEL_DOWN || len == 0)
         return;
     channel->frame += len;
@@ -825,16 +802,14 @@ static void stream_deadline(struct data_channel *channel, int64_t now_ms, int64_
     uint16_t slot = choose(channel, now_ms);
     if (slot != OUTBOX_NO_SLOT && pacer_allows(&channel->pacer, now_ms, class_of(channel, slot)) == 0)
         earlier(deadline, pacer_next_ms(&channel->pacer, now_ms, class_of(channel, slot)));
-    for (int i = PACER_BULK; i <= PACER_INTERACTIVE; i++) {
+    for (int i = PACER_BULK; i <= PACER_INTERACTIVE; i++)
         if (channel->caller_waits[i])
             earlier(deadline, pacer_next_ms(&channel->pacer, now_ms, (enum pacer_class) i));
-    }
 }
 
 int64_t data_channel_deadline(struct data_channel *channel, int64_t now_ms)
 {
     int64_t deadline = INT64_MAX;
-
     if (channel->state == DATA_CHANNEL_DOWN)
         return INT64_MAX;
     if (channel->state == DATA_CHANNEL_CLOSING)

@@ -5,7 +5,6 @@
 void inbox_init(struct inbox *inbox, void *memory)
 {
     uint8_t *at = memory;
-
     memset(inbox, 0, sizeof *inbox);
     inbox->payloads = at;
     at += (size_t) INBOX_MESSAGES * INBOX_SLOT_SIZE;
@@ -23,7 +22,6 @@ static uint16_t *entry_of(const struct inbox *inbox, int64_t sequence)
 static uint16_t take_slot(struct inbox *inbox)
 {
     uint16_t slot = inbox->free;
-
     if (slot != INBOX_NO_SLOT)
         inbox->free = inbox->slots[slot].next;
     else
@@ -43,10 +41,8 @@ static void free_slot(struct inbox *inbox, uint16_t slot)
 static uint16_t store(struct inbox *inbox, uint32_t payload_type, const uint8_t *payload, size_t len)
 {
     uint16_t first = take_slot(inbox);
-
     for (uint16_t slot = first;;) {
         size_t n = len < INBOX_SLOT_SIZE ? len : INBOX_SLOT_SIZE;
-
         if (n > 0)
             memcpy(inbox->payloads + (size_t) slot * INBOX_SLOT_SIZE, payload, n);
         payload += n;
@@ -69,7 +65,6 @@ enum inbox_verdict inbox_take(struct inbox *inbox, int64_t sequence, uint32_t pa
                               const void *payload, size_t len)
 {
     size_t spare = sequence == inbox->expected ? 0 : INBOX_RESERVE;
-
     if (sequence < inbox->expected)
         return INBOX_DOUBLE;
     if (sequence >= inbox->seen && sequence - inbox->expected < INBOX_SEEN_MAX)
@@ -95,7 +90,6 @@ bool inbox_peek(const struct inbox *inbox, size_t n, uint32_t *payload_type, con
                 size_t *len, size_t *message_left)
 {
     size_t consumed = n == 0 ? inbox->consumed : 0;
-
     if (n >= (size_t) (inbox->expected - inbox->front))
         return false;
     uint16_t slot = (uint16_t) (*entry_of(inbox, inbox->front + (int64_t) n) - 1);

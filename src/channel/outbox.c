@@ -22,7 +22,6 @@ static void list_insert(struct outbox *outbox, uint16_t slot, enum outbox_state 
 {
     struct outbox_list *list = &outbox->lists[state];
     struct outbox_message *message = &outbox->messages[slot];
-
     message->state = (uint8_t) state;
     message->next = at_front ? list->first : OUTBOX_NO_SLOT;
     message->previous = at_front ? OUTBOX_NO_SLOT : list->last;
@@ -41,7 +40,6 @@ static void list_remove(struct outbox *outbox, uint16_t slot)
 {
     const struct outbox_message *message = &outbox->messages[slot];
     struct outbox_list *list = &outbox->lists[message->state];
-
     if (message->next != OUTBOX_NO_SLOT)
         outbox->messages[message->next].previous = message->previous;
     else
@@ -69,7 +67,6 @@ static uint16_t first_of(const struct outbox *outbox, enum outbox_state state)
 static uint8_t *payload_of(const struct outbox *outbox, uint16_t slot)
 {
     size_t offset = (size_t) slot * OUTBOX_SLOT_SIZE;
-
     if (slot >= OUTBOX_MESSAGES)
         offset = (size_t) OUTBOX_MESSAGES * OUTBOX_SLOT_SIZE +
                  (size_t) (slot - OUTBOX_MESSAGES) * OUTBOX_LARGE_SLOT_SIZE;
@@ -85,7 +82,6 @@ static uint16_t *entry_of(const struct outbox *outbox, int64_t sequence)
 static uint16_t next_free_slot(const struct outbox *outbox)
 {
     uint16_t slot = first_of(outbox, OUTBOX_FREE);
-
     if (slot == OUTBOX_NO_SLOT && outbox->untouched < OUTBOX_MESSAGES)
         slot = outbox->untouched;
     return slot;
@@ -93,10 +89,9 @@ static uint16_t next_free_slot(const struct outbox *outbox)
 
 static uint16_t free_large_slot(const struct outbox *outbox)
 {
-    for (int slot = OUTBOX_MESSAGES; slot < OUTBOX_SLOTS; slot++) {
+    for (int slot = OUTBOX_MESSAGES; slot < OUTBOX_SLOTS; slot++)
         if (outbox->messages[slot].state == OUTBOX_FREE)
             return (uint16_t) slot;
-    }
     return OUTBOX_NO_SLOT;
 }
 
@@ -129,7 +124,6 @@ static void release_slot(struct outbox *outbox, uint16_t slot)
 static void forget(struct outbox *outbox, uint16_t slot)
 {
     struct outbox_message *message = &outbox->messages[slot];
-
     *entry_of(outbox, message->sequence) = 0;
     outbox->in_use--;
     while (outbox->oldest < outbox->next && *entry_of(outbox, outbox->oldest) == 0)
@@ -143,7 +137,6 @@ static void forget(struct outbox *outbox, uint16_t slot)
 void outbox_init(struct outbox *outbox, void *memory, enum agent_message_type type, bool peer_ignores_old)
 {
     uint8_t *at = memory;
-
     memset(outbox, 0, sizeof *outbox);
     outbox->frames = at;
     at += OUTBOX_MESSAGES * OUTBOX_SLOT_SIZE + OUTBOX_LARGE * OUTBOX_LARGE_SLOT_SIZE;
@@ -170,10 +163,8 @@ size_t outbox_counted(const struct outbox *outbox)
     size_t count = (size_t) outbox->lists[OUTBOX_UNSENT].count + outbox->lists[OUTBOX_FIRST_FLIGHT].count +
                    outbox->lists[OUTBOX_RESENT_FLIGHT].count + outbox->lists[OUTBOX_LOST].count +
                    outbox->lists[OUTBOX_RESTING].count;
-
     if (outbox->sending != OUTBOX_NO_SLOT) {
         const struct outbox_message *message = &outbox->messages[outbox->sending];
-
         count += message->from != OUTBOX_PASSED_OVER && !message->done;
     }
     return count;
@@ -198,7 +189,6 @@ size_t outbox_room(const struct outbox *outbox)
     size_t room = counted < OUTBOX_WINDOW ? OUTBOX_WINDOW - counted : 0;
     size_t numbers = (size_t) (OUTBOX_SPAN - (outbox->next - outbox->oldest));
     size_t slots = (size_t) outbox->lists[OUTBOX_FREE].count + (size_t) (OUTBOX_MESSAGES - outbox->untouched);
-
     if (outbox->peer_ignores_old && room == 0 && fresh < outbox->fresh_allowance)
         room = outbox->fresh_allowance - fresh;
     return min_size(room, min_size(numbers, slots));
@@ -208,7 +198,6 @@ size_t outbox_room(const struct outbox *outbox)
 static uint16_t open_slot(const struct outbox *outbox, enum payload_type type)
 {
     uint16_t slot = outbox->lists[OUTBOX_UNSENT].last;
-
     if (slot == OUTBOX_NO_SLOT || type != PAYLOAD_OUTPUT || slot >= OUTBOX_MESSAGES ||
         outbox->messages[slot].payload_type != PAYLOAD_OUTPUT ||
         outbox->messages[slot].payload_len == AGENT_MESSAGE_STREAM_PAYLOAD_MAX)
@@ -219,7 +208,6 @@ static uint16_t open_slot(const struct outbox *outbox, enum payload_type type)
 size_t outbox_open_room(const struct outbox *outbox)
 {
     uint16_t slot = open_slot(outbox, PAYLOAD_OUTPUT);
-
     return slot == OUTBOX_NO_SLOT
                ? 0
                : AGENT_MESSAGE_STREAM_PAYLOAD_MAX - (size_t) outbox->messages[slot].payload_len;
@@ -229,7 +217,6 @@ uint8_t *outbox_append_buf(struct outbox *outbox, enum payload_type type, size_t
 {
     uint16_t slot = open_slot(outbox, type);
     size_t used = 0;
-
     *room = 0;
     if (slot != OUTBOX_NO_SLOT)
         used = outbox->messages[slot].payload_len;
@@ -244,7 +231,6 @@ uint8_t *outbox_append_buf(struct outbox *outbox, enum payload_type type, size_t
 void outbox_append_ack(struct outbox *outbox, enum payload_type type, size_t len)
 {
     uint16_t slot = open_slot(outbox, type);
-
     if (len == 0)
         return;
     if (slot == OUTBOX_NO_SLOT) {
@@ -258,7 +244,6 @@ bool outbox_append_message(struct outbox *outbox, enum payload_type type, const 
 {
     uint16_t slot =
         len <= AGENT_MESSAGE_STREAM_PAYLOAD_MAX ? next_free_slot(outbox) : free_large_slot(outbox);
-
     if (outbox_room(outbox) == 0 || slot == OUTBOX_NO_SLOT || len > OUTBOX_LARGE_PAYLOAD_MAX)
         return false;
     take_slot(outbox, slot, type);
@@ -280,7 +265,6 @@ void outbox_connected(struct outbox *outbox, int64_t now_ms)
 static void lose_all(struct outbox *outbox, enum outbox_state state)
 {
     uint16_t slot;
-
     while ((slot = first_of(outbox, state)) != OUTBOX_NO_SLOT)
         move(outbox, slot, OUTBOX_LOST);
 }
@@ -298,10 +282,8 @@ static void reset_counts(struct outbox *outbox, enum outbox_state state)
 void outbox_disconnected(struct outbox *outbox)
 {
     uint64_t limit = outbox->acked_on_connection / 8;
-
     if (outbox->sending != OUTBOX_NO_SLOT) {
         struct outbox_message *message = &outbox->messages[outbox->sending];
-
         if (message->done)
             release_slot(outbox, outbox->sending);
         else
@@ -360,10 +342,8 @@ static bool lose_overdue(struct outbox *outbox, enum outbox_state state, enum ou
 {
     bool stalled = false;
     uint16_t slot;
-
     while ((slot = first_of(outbox, state)) != OUTBOX_NO_SLOT) {
         const struct outbox_message *message = &outbox->messages[slot];
-
         if (now_ms - message->sent_ms < pause_ms)
             break;
         stalled |= message->order > outbox->acked_order;
@@ -387,7 +367,6 @@ static void give_up(struct outbox *outbox, uint16_t slot)
 static uint16_t passed_over_in_turn(const struct outbox *outbox)
 {
     uint16_t slot = first_of(outbox, OUTBOX_PASSED_OVER);
-
     if (slot != OUTBOX_NO_SLOT && outbox->messages[slot].turn == outbox->passed_turn)
         return OUTBOX_NO_SLOT;
     return slot;
@@ -396,7 +375,6 @@ static uint16_t passed_over_in_turn(const struct outbox *outbox)
 static void tend_passed_over(struct outbox *outbox, int64_t now_ms)
 {
     uint16_t slot;
-
     if (first_of(outbox, OUTBOX_PASSED_OVER) == OUTBOX_NO_SLOT || now_ms < outbox->passed_ms)
         return;
     if (passed_over_in_turn(outbox) == OUTBOX_NO_SLOT)
@@ -420,7 +398,6 @@ static void end_passed_over_turn(struct outbox *outbox, int64_t now_ms)
 static void begin_round(struct outbox *outbox, int64_t now_ms)
 {
     uint16_t slot;
-
     if (first_of(outbox, OUTBOX_RESTING) == OUTBOX_NO_SLOT ||
         first_of(outbox, OUTBOX_LOST) != OUTBOX_NO_SLOT || now_ms < outbox->round_ms)
         return;
@@ -434,7 +411,6 @@ void outbox_tick(struct outbox *outbox, int64_t now_ms)
 {
     size_t in_flight = outbox_in_flight(outbox);
     bool stalled = lose_overdue(outbox, OUTBOX_FIRST_FLIGHT, OUTBOX_LOST, outbox->rto_ms, now_ms);
-
     /* New messages become overdue one after the other: together they are one silence. */
     bool counts = stalled && outbox->stalled == 0;
     if (outbox->peer_ignores_old) {
@@ -456,7 +432,6 @@ bool outbox_wants_witness(const struct outbox *outbox)
 {
     static const enum outbox_state under_way[] = {OUTBOX_UNSENT, OUTBOX_SENDING, OUTBOX_FIRST_FLIGHT,
                                                   OUTBOX_RESENT_FLIGHT, OUTBOX_LOST};
-
     for (size_t i = 0; i < sizeof under_way / sizeof under_way[0]; i++)
         if (first_of(outbox, under_way[i]) != OUTBOX_NO_SLOT)
             return false;
@@ -466,7 +441,6 @@ bool outbox_wants_witness(const struct outbox *outbox)
 static int64_t due_ms(const struct outbox *outbox, enum outbox_state state, int64_t pause_ms)
 {
     uint16_t slot = first_of(outbox, state);
-
     return slot == OUTBOX_NO_SLOT ? INT64_MAX : outbox->messages[slot].sent_ms + pause_ms;
 }
 
@@ -475,7 +449,6 @@ int64_t outbox_deadline(const struct outbox *outbox, int64_t now_ms)
     int64_t first = due_ms(outbox, OUTBOX_FIRST_FLIGHT, outbox->rto_ms);
     int64_t deadline = due_ms(outbox, OUTBOX_RESENT_FLIGHT,
                               outbox->peer_ignores_old ? outbox->rto_ms : resend_pause_ms(outbox));
-
     if (first < deadline)
         deadline = first;
     if (first_of(outbox, OUTBOX_RESTING) != OUTBOX_NO_SLOT &&
@@ -494,7 +467,6 @@ uint16_t outbox_choose(const struct outbox *outbox, int64_t now_ms, uint32_t fli
     uint32_t limit = flight_max < outbox->flight_limit ? flight_max : outbox->flight_limit;
     uint16_t lost = first_of(outbox, OUTBOX_LOST);
     uint16_t unsent = first_of(outbox, OUTBOX_UNSENT);
-
     if (outbox->sending != OUTBOX_NO_SLOT)
         return OUTBOX_NO_SLOT;
     /* Resends that the peer may ignore do not keep new messages waiting: only these can show that it does. */
@@ -513,7 +485,6 @@ uint16_t outbox_choose(const struct outbox *outbox, int64_t now_ms, uint32_t fli
 static uint8_t *frame_of(const struct outbox *outbox, uint16_t slot, size_t *header_size)
 {
     size_t len = AGENT_MESSAGE_HEADER_SIZE + (size_t) outbox->messages[slot].payload_len;
-
     *header_size = websocket_header_size(len, true);
     return payload_of(outbox, slot) - AGENT_MESSAGE_HEADER_SIZE - *header_size;
 }
@@ -533,7 +504,6 @@ static void seal(struct outbox *outbox, uint16_t slot, uint64_t created_unix_ms,
         .payload = payload,
         .payload_len = message->payload_len,
     };
-
     prng_fill(generator, random, sizeof random);
     uuid_v4(fields.id, random);
     agent_message_write_header(header, &fields);
@@ -550,7 +520,6 @@ static void mask_anew(struct outbox *outbox, uint16_t slot, struct prng *generat
     size_t header_size;
     uint8_t *content = frame_of(outbox, slot, &header_size) + header_size;
     uint8_t mask[WEBSOCKET_MASK_SIZE], both[WEBSOCKET_MASK_SIZE];
-
     prng_fill(generator, mask, sizeof mask);
     for (size_t i = 0; i < sizeof mask; i++)
         both[i] = mask[i] ^ message->mask[i];
@@ -565,7 +534,6 @@ const uint8_t *outbox_begin(struct outbox *outbox, uint16_t slot, uint64_t creat
     struct outbox_message *message = &outbox->messages[slot];
     bool resend = message->state != OUTBOX_UNSENT;
     size_t header_size;
-
     if (message->sealed)
         mask_anew(outbox, slot, generator);
     else
@@ -588,7 +556,6 @@ const uint8_t *outbox_begin(struct outbox *outbox, uint16_t slot, uint64_t creat
 void outbox_end(struct outbox *outbox, int64_t now_ms)
 {
     uint16_t slot = outbox->sending;
-
     if (slot == OUTBOX_NO_SLOT)
         return;
     struct outbox_message *message = &outbox->messages[slot];
@@ -613,7 +580,6 @@ static void measure(struct outbox *outbox, int64_t rtt_ms, int64_t now_ms)
     int64_t rtt_us = rtt_ms * MICROSECONDS;
     int64_t difference = outbox->rtt_us > rtt_us ? outbox->rtt_us - rtt_us : rtt_us - outbox->rtt_us;
     int64_t margin;
-
     if (now_ms < outbox->measure_ms)
         return;
     outbox->measure_ms = now_ms + rtt_ms;
@@ -645,7 +611,6 @@ static void allow_more_flight(struct outbox *outbox)
 static void pass_over(struct outbox *outbox, enum outbox_state state, int64_t now_ms)
 {
     uint16_t slot;
-
     while ((slot = first_of(outbox, state)) != OUTBOX_NO_SLOT &&
            outbox->messages[slot].order < outbox->acked_order &&
            outbox->lists[OUTBOX_PASSED_OVER].count < OUTBOX_PASSED_OVER_MAX) {

@@ -27,7 +27,6 @@ static uint32_t reserve_of(const struct pacer *pacer)
 {
     uint32_t limit = pacer_window_limit(pacer);
     uint32_t reserve = limit / PACER_RESERVE_PART;
-
     if (reserve < PACER_RESERVE_MIN)
         reserve = PACER_RESERVE_MIN;
     return reserve < limit / 4 ? reserve : limit / 4; /* at 1 message a second all of it is bulk's */
@@ -60,7 +59,6 @@ static void recover(struct pacer *pacer, int64_t now_ms)
 static void advance(struct pacer *pacer, int64_t now_ms)
 {
     int64_t bucket = now_ms / PACER_BUCKET_MS;
-
     if (bucket - pacer->now_bucket >= PACER_BUCKETS) {
         memset(pacer->sent, 0, sizeof pacer->sent);
         memset(pacer->urgent, 0, sizeof pacer->urgent);
@@ -69,7 +67,6 @@ static void advance(struct pacer *pacer, int64_t now_ms)
     }
     while (pacer->now_bucket < bucket) {
         size_t oldest = index_of(++pacer->now_bucket);
-
         pacer->window_sent -= pacer->sent[oldest];
         pacer->sent[oldest] = 0;
         pacer->urgent[oldest] = 0;
@@ -80,14 +77,12 @@ static void advance(struct pacer *pacer, int64_t now_ms)
 static uint32_t window_room(const struct pacer *pacer)
 {
     uint32_t limit = pacer_window_limit(pacer);
-
     return pacer->window_sent < limit ? limit - pacer->window_sent : 0;
 }
 
 static int64_t urgent_rate(const struct pacer *pacer)
 {
     int64_t count = 0;
-
     for (int64_t i = 0; i < PACER_URGENT_BUCKETS; i++)
         count += pacer->urgent[index_of(pacer->now_bucket + PACER_BUCKETS - i)];
     return count * MILLIONTHS / (PACER_URGENT_BUCKETS * PACER_BUCKET_MS);
@@ -101,7 +96,6 @@ static int64_t plan_even_rate(const struct pacer *pacer)
     int64_t floor = (int64_t) pacer->rate * MILLIONTHS / SECOND_MS / PACER_BULK_FLOOR_PART;
     int64_t freed = 0;
     int64_t rate = INT64_MAX;
-
     for (int64_t k = 1; k < PACER_BUCKETS; k++) {
         freed += pacer->sent[index_of(pacer->now_bucket + k)];
         if (k % PACER_HORIZON_STEP != 0)
@@ -117,7 +111,6 @@ static int64_t plan_even_rate(const struct pacer *pacer)
 static void credit(struct pacer *pacer, int64_t now_ms)
 {
     int64_t elapsed_ms = now_ms - pacer->credited_ms;
-
     if (elapsed_ms < PACER_CLUMP_MS)
         return;
     if (elapsed_ms > PACER_WINDOW_MS)
@@ -167,7 +160,6 @@ void pacer_sent(struct pacer *pacer, int64_t now_ms, enum pacer_class class, uin
 static int64_t freed_ms(const struct pacer *pacer, uint32_t count)
 {
     uint32_t freed = 0;
-
     for (int64_t k = 1; k < PACER_BUCKETS; k++) {
         freed += pacer->sent[index_of(pacer->now_bucket + k)];
         if (freed > count)
@@ -189,7 +181,6 @@ int64_t pacer_next_ms(struct pacer *pacer, int64_t now_ms, enum pacer_class clas
         next_ms = freed_ms(pacer, pacer->window_sent - usable);
     } else {
         int64_t missing = MILLIONTHS - pacer->credit;
-
         next_ms = pacer->credited_ms;
         next_ms += pacer->even_rate > 0 ? (missing + pacer->even_rate - 1) / pacer->even_rate : 0;
     }
@@ -199,7 +190,6 @@ int64_t pacer_next_ms(struct pacer *pacer, int64_t now_ms, enum pacer_class clas
 static uint32_t halved(uint32_t value, uint32_t full)
 {
     uint32_t floor = full / PACER_RATE_FLOOR_PART;
-
     if (floor == 0 && full > 0)
         floor = 1;
     return value / 2 > floor ? value / 2 : floor;

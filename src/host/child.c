@@ -26,9 +26,8 @@ struct plan {
 /* Moves the channel to its number, without close-on-exec. */
 static int place_channel(int channel_fd)
 {
-    if (channel_fd == CHILD_CHANNEL_FD) {
+    if (channel_fd == CHILD_CHANNEL_FD)
         return fcntl(channel_fd, F_SETFD, 0);
-    }
     return dup2(channel_fd, CHILD_CHANNEL_FD) < 0 ? -1 : 0;
 }
 
@@ -49,13 +48,11 @@ static _Noreturn void become(const struct plan *plan, int report_fd, pid_t paren
     }
     if (plan->die_with_us) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent) {
+        if (getppid() != parent)
             _exit(CHILD_STATUS_CANNOT_RUN); /* it died before it could take us along */
-        }
     }
-    if (plan->channel_fd >= 0 && place_channel(plan->channel_fd) != 0) {
+    if (plan->channel_fd >= 0 && place_channel(plan->channel_fd) != 0)
         give_up(report_fd);
-    }
     signals_restore_defaults();
     execvp(plan->file, plan->argv);
     give_up(report_fd);
@@ -67,9 +64,8 @@ static _Noreturn void become(const struct plan *plan, int report_fd, pid_t paren
 static int open_report_pipe(int ends[2], struct error *err)
 {
     int low[2];
-    if (pipe2(low, O_CLOEXEC) != 0) {
+    if (pipe2(low, O_CLOEXEC) != 0)
         return error_set(err, ERROR_SYSTEM, "pipe2: %s", strerror(errno));
-    }
     for (int i = 0; i < 2; i++) {
         ends[i] = fcntl(low[i], F_DUPFD_CLOEXEC, CHILD_CHANNEL_FD + 1);
         close(low[i]);
@@ -98,14 +94,12 @@ static int start(struct child *child, const struct plan *plan, struct error *err
     *child = (struct child){0};
     int report[2] = {-1, -1};
     int result = open_report_pipe(report, err);
-    if (result != 0) {
+    if (result != 0)
         return result;
-    }
     pid_t parent = getpid();
     pid_t pid = fork();
-    if (pid == 0) {
+    if (pid == 0)
         become(plan, report[1], parent);
-    }
     int reason = pid < 0 ? errno : 0;
     close(report[1]);
     if (pid > 0) {
@@ -113,9 +107,8 @@ static int start(struct child *child, const struct plan *plan, struct error *err
         reason = read_report(report[0]);
     }
     close(report[0]);
-    if (pid > 0 && reason != 0) {
+    if (pid > 0 && reason != 0)
         waitpid(pid, NULL, 0);
-    }
     if (reason != 0) {
         enum error_code code = reason == ENOENT ? ERROR_NOT_FOUND : ERROR_SYSTEM;
         return error_set(err, code, "cannot run %s: %s", plan->argv[0], strerror(reason));
@@ -135,9 +128,8 @@ int child_start_command(struct child *child, char *const argv[], struct error *e
     struct plan plan = {.file = argv[0], .argv = argv, .channel_fd = -1};
     plan.foreground = isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
     int result = start(child, &plan, err);
-    if (result != 0 && plan.foreground) {
+    if (result != 0 && plan.foreground)
         take_foreground_back();
-    }
     return result;
 }
 
@@ -167,9 +159,8 @@ bool child_signal(const struct child *child, int number)
 
 void child_ended(struct child *child)
 {
-    if (child->owns_foreground) {
+    if (child->owns_foreground)
         take_foreground_back();
-    }
     *child = (struct child){0};
 }
 

@@ -21,22 +21,19 @@ void writer_log_level(struct writer *w, int level)
         const char *name;
     } names[] = {{LOG_ERROR, "ERROR"}, {LOG_WARN, "WARN"}, {LOG_INFO, "INFO"}};
     size_t i = 0;
-    while (i < sizeof names / sizeof names[0] && level < names[i].level) {
+    while (i < sizeof names / sizeof names[0] && level < names[i].level)
         i++;
-    }
     bool below_all = i == sizeof names / sizeof names[0];
     int base = below_all ? LOG_DEBUG : names[i].level;
     writer_text(w, below_all ? "DEBUG" : names[i].name);
-    if (level != base) {
+    if (level != base)
         writer_format(w, "%+d", level - base);
-    }
 }
 
 static struct str cut_text(struct writer *scratch, struct str text)
 {
-    if (text.len <= LOG_VALUE_MAX) {
+    if (text.len <= LOG_VALUE_MAX)
         return text;
-    }
     writer_str(scratch, str_slice(text, 0, LOG_VALUE_MAX));
     writer_text(scratch, "...");
     return writer_view(scratch);
@@ -77,11 +74,10 @@ static void put_json_attribute(struct json_writer *j, const struct log_attribute
     char scratch[LOG_VALUE_MAX + sizeof "..."];
     struct str text = value_text(attribute, scratch, sizeof scratch);
     json_key(j, attribute->key + 1);
-    if (is_bare_in_json(attribute)) {
+    if (is_bare_in_json(attribute))
         json_put_raw(j, text);
-    } else {
+    else
         json_put_string(j, text);
-    }
 }
 
 /* The length of the UTF-8 sequence at `at` when Go would print it as it is; 0 when it must be escaped. Of what is
@@ -91,18 +87,15 @@ static size_t printable_length(struct str text, size_t at)
 {
     static const uint32_t minimum[] = {0, 0, 0x80, 0x800, 0x10000};
     const uint8_t *byte = (const uint8_t *) text.ptr + at;
-    if (byte[0] < 0x80) {
+    if (byte[0] < 0x80)
         return byte[0] >= 0x20 && byte[0] < 0x7f;
-    }
     size_t len = byte[0] >= 0xf0 ? 4 : byte[0] >= 0xe0 ? 3 : byte[0] >= 0xc2 ? 2 : 0;
-    if (len == 0 || byte[0] > 0xf4 || text.len - at < len) {
+    if (len == 0 || byte[0] > 0xf4 || text.len - at < len)
         return 0;
-    }
     uint32_t rune = byte[0] & (0x7fU >> len);
     for (size_t i = 1; i < len; i++) {
-        if ((byte[i] & 0xc0) != 0x80) {
+        if ((byte[i] & 0xc0) != 0x80)
             return 0;
-        }
         rune = rune << 6 | (byte[i] & 0x3f);
     }
     bool malformed = rune < minimum[len] || rune > 0x10ffff || (rune >= 0xd800 && rune <= 0xdfff);
@@ -118,9 +111,8 @@ static bool needs_quotes(struct str text)
     for (size_t at = 0; at < text.len;) {
         char c = text.ptr[at];
         size_t len = printable_length(text, at);
-        if (len == 0 || c == ' ' || c == '=' || c == '"') {
+        if (len == 0 || c == ' ' || c == '=' || c == '"')
             return true;
-        }
         at += len;
     }
     return text.len == 0;
@@ -152,9 +144,8 @@ static void put_text_value(struct writer *w, struct str text)
             put_escaped(w, (uint8_t) text.ptr[at]);
             len = 1;
         } else {
-            if (text.ptr[at] == '"' || text.ptr[at] == '\\') {
+            if (text.ptr[at] == '"' || text.ptr[at] == '\\')
                 writer_char(w, '\\');
-            }
             writer_bytes(w, text.ptr + at, len);
         }
         at += len;
@@ -219,21 +210,18 @@ static bool put_attributes(struct writer *w, struct json_writer *j, const struct
 {
     enum { CUT_MARK_RESERVE = 32 };
     for (size_t i = 0; i < 3 + parts->own_count; i++) {
-        if (part(parts, i)->key == NULL) {
+        if (part(parts, i)->key == NULL)
             continue;
-        }
         struct writer writer_before = *w;
         struct json_writer json_before = j != NULL ? *j : (struct json_writer){0};
-        if (j != NULL) {
+        if (j != NULL)
             put_json_attribute(j, part(parts, i));
-        } else {
+        else
             put_text_attribute(w, part(parts, i));
-        }
         if (w->failed || w->capacity - w->len < CUT_MARK_RESERVE) {
             *w = writer_before;
-            if (j != NULL) {
+            if (j != NULL)
                 *j = json_before;
-            }
             return false;
         }
     }
@@ -254,15 +242,13 @@ size_t log_render(char out[LOG_LINE_MAX], const struct log_settings *settings, i
     if (settings->format == LOG_FORMAT_JSON) {
         struct json_writer j = json_writer_of(&w);
         put_json_head(&j, unix_ms, level);
-        if (!put_attributes(&w, &j, &parts)) {
+        if (!put_attributes(&w, &j, &parts))
             put_json_attribute(&j, &cut);
-        }
         json_end_object(&j);
     } else {
         put_text_head(&w, settings, unix_ms, level);
-        if (!put_attributes(&w, NULL, &parts)) {
+        if (!put_attributes(&w, NULL, &parts))
             put_text_attribute(&w, &cut);
-        }
     }
     writer_char(&w, '\n');
     return w.len;
@@ -285,9 +271,8 @@ static void occupy_standard_descriptors(void)
     do {
         fd = open("/dev/null", O_RDWR);
     } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0) {
+    if (fd >= 0)
         close(fd);
-    }
 }
 
 /* O_NONBLOCK belongs to the open file, which our parent and the wrapped command share with us: setting it on
@@ -298,9 +283,8 @@ static void open_own_stderr(void)
     struct stat status;
     the_log.fd = STDERR_FILENO;
     the_log.way = WRITE_AFTER_POLL;
-    if (fstat(STDERR_FILENO, &status) != 0) {
+    if (fstat(STDERR_FILENO, &status) != 0)
         return;
-    }
     if (S_ISSOCK(status.st_mode)) {
         the_log.way = WRITE_AS_SOCKET;
         return;
@@ -342,9 +326,8 @@ static bool write_line(const char *line, size_t len)
         if (the_log.way == WRITE_AFTER_POLL) {
             /* A pipe is writable when PIPE_BUF bytes fit, which is as long as a line gets. */
             struct pollfd room = {.fd = the_log.fd, .events = POLLOUT};
-            if (poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0) {
+            if (poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)
                 return false;
-            }
         }
         written = write(the_log.fd, line, len);
     }
@@ -356,18 +339,16 @@ static bool report_dropped(char line[LOG_LINE_MAX], int64_t unix_ms)
     struct log_attribute count = LOG_I64("lines", the_log.dropped);
     size_t len = log_render(line, &the_log.settings, unix_ms, LOG_WARN,
                             "log lines were dropped: nobody read stderr", &count, 1);
-    if (!write_line(line, len)) {
+    if (!write_line(line, len))
         return false;
-    }
     the_log.dropped = 0;
     return true;
 }
 
 void log_write(int level, const char *message, const struct log_attribute *attributes, size_t count)
 {
-    if (!log_enabled(level)) {
+    if (!log_enabled(level))
         return;
-    }
     char line[LOG_LINE_MAX];
     int64_t unix_ms = clock_unix_ms();
     if (the_log.dropped > 0 && !report_dropped(line, unix_ms)) {
@@ -375,7 +356,6 @@ void log_write(int level, const char *message, const struct log_attribute *attri
         return;
     }
     size_t len = log_render(line, &the_log.settings, unix_ms, level, message, attributes, count);
-    if (!write_line(line, len)) {
+    if (!write_line(line, len))
         the_log.dropped++;
-    }
 }

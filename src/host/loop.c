@@ -10,9 +10,8 @@
 /* Either may be null. The later root becomes the first child of the earlier one. */
 static struct loop_timer *heap_meld(struct loop_timer *a, struct loop_timer *b)
 {
-    if (a == NULL || b == NULL) {
+    if (a == NULL || b == NULL)
         return a != NULL ? a : b;
-    }
     if (b->due_ms < a->due_ms) {
         struct loop_timer *swap = a;
         a = b;
@@ -20,9 +19,8 @@ static struct loop_timer *heap_meld(struct loop_timer *a, struct loop_timer *b)
     }
     b->previous = a;
     b->next = a->child;
-    if (b->next != NULL) {
+    if (b->next != NULL)
         b->next->previous = b;
-    }
     a->child = b;
     return a;
 }
@@ -41,9 +39,8 @@ static struct loop_timer *heap_combine(struct loop_timer *first)
         struct loop_timer *second = first->next;
         struct loop_timer *rest = second != NULL ? second->next : NULL;
         heap_make_root(first);
-        if (second != NULL) {
+        if (second != NULL)
             heap_make_root(second);
-        }
         struct loop_timer *pair = heap_meld(first, second);
         pair->next = pairs;
         pairs = pair;
@@ -65,14 +62,12 @@ static void heap_remove(struct loop *loop, struct loop_timer *timer)
     if (timer == loop->timers) {
         loop->timers = children;
     } else {
-        if (timer->previous->child == timer) {
+        if (timer->previous->child == timer)
             timer->previous->child = timer->next;
-        } else {
+        else
             timer->previous->next = timer->next;
-        }
-        if (timer->next != NULL) {
+        if (timer->next != NULL)
             timer->next->previous = timer->previous;
-        }
         loop->timers = heap_meld(loop->timers, children);
     }
     timer->child = NULL;
@@ -86,22 +81,19 @@ void loop_timer_init(struct loop_timer *timer, void (*expired)(struct loop_timer
 
 void loop_timer_remove(struct loop *loop, struct loop_timer *timer)
 {
-    if (timer->queued) {
+    if (timer->queued)
         heap_remove(loop, timer);
-    }
     timer->queued = false;
     timer->due_ms = CLOCK_NEVER;
 }
 
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, int64_t due_ms)
 {
-    if (timer->queued && timer->due_ms == due_ms) {
+    if (timer->queued && timer->due_ms == due_ms)
         return;
-    }
     loop_timer_remove(loop, timer);
-    if (due_ms == CLOCK_NEVER) {
+    if (due_ms == CLOCK_NEVER)
         return;
-    }
     timer->due_ms = due_ms;
     timer->queued = true;
     loop->timers = heap_meld(loop->timers, timer);
@@ -111,9 +103,8 @@ static void run_due_timers(struct loop *loop)
 {
     for (int count = 0; count < LOOP_TIMERS_PER_TURN; count++) {
         struct loop_timer *timer = loop->timers;
-        if (timer == NULL || timer->due_ms > loop->now_ms) {
+        if (timer == NULL || timer->due_ms > loop->now_ms)
             return;
-        }
         loop_timer_remove(loop, timer);
         timer->expired(timer);
     }
@@ -128,35 +119,30 @@ void loop_hook_init(struct loop_hook *hook, enum loop_stage stage, void (*run)(s
 
 void loop_hook_queue(struct loop *loop, struct loop_hook *hook)
 {
-    if (hook->queued) {
+    if (hook->queued)
         return;
-    }
     hook->queued = true;
     hook->next = NULL;
     hook->previous = loop->last_hook[hook->stage];
-    if (hook->previous != NULL) {
+    if (hook->previous != NULL)
         hook->previous->next = hook;
-    } else {
+    else
         loop->first_hook[hook->stage] = hook;
-    }
     loop->last_hook[hook->stage] = hook;
 }
 
 void loop_hook_remove(struct loop *loop, struct loop_hook *hook)
 {
-    if (!hook->queued) {
+    if (!hook->queued)
         return;
-    }
-    if (hook->previous != NULL) {
+    if (hook->previous != NULL)
         hook->previous->next = hook->next;
-    } else {
+    else
         loop->first_hook[hook->stage] = hook->next;
-    }
-    if (hook->next != NULL) {
+    if (hook->next != NULL)
         hook->next->previous = hook->previous;
-    } else {
+    else
         loop->last_hook[hook->stage] = hook->previous;
-    }
     hook->queued = false;
     hook->next = NULL;
     hook->previous = NULL;
@@ -167,9 +153,8 @@ void loop_hook_remove(struct loop *loop, struct loop_hook *hook)
 static void run_round(struct loop *loop, enum loop_stage stage)
 {
     size_t count = 0;
-    for (const struct loop_hook *hook = loop->first_hook[stage]; hook != NULL; hook = hook->next) {
+    for (const struct loop_hook *hook = loop->first_hook[stage]; hook != NULL; hook = hook->next)
         count++;
-    }
     for (; count > 0 && loop->first_hook[stage] != NULL; count--) {
         struct loop_hook *hook = loop->first_hook[stage];
         loop_hook_remove(loop, hook);
@@ -207,9 +192,8 @@ int loop_watch_add(struct loop *loop, struct loop_watch *watch, int fd, uint32_t
 
 void loop_watch_set(struct loop *loop, struct loop_watch *watch, uint32_t events)
 {
-    if (watch->fd < 0 || watch->events == events) {
+    if (watch->fd < 0 || watch->events == events)
         return;
-    }
     struct epoll_event event = {.events = events, .data.ptr = watch};
     watch->events = events;
     /* Fails only for a descriptor that was closed behind our back; there is nothing to be told about it then. */
@@ -218,16 +202,13 @@ void loop_watch_set(struct loop *loop, struct loop_watch *watch, uint32_t events
 
 void loop_watch_remove(struct loop *loop, struct loop_watch *watch)
 {
-    if (watch->fd < 0) {
+    if (watch->fd < 0)
         return;
-    }
     (void) epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
     watch->fd = -1;
-    for (int i = loop->event_next; i < loop->event_count; i++) {
-        if (loop->events[i].data.ptr == watch) {
+    for (int i = loop->event_next; i < loop->event_count; i++)
+        if (loop->events[i].data.ptr == watch)
             loop->events[i].data.ptr = NULL;
-        }
-    }
 }
 
 static void run_ready_watches(struct loop *loop)
@@ -235,9 +216,8 @@ static void run_ready_watches(struct loop *loop)
     while (loop->event_next < loop->event_count) {
         const struct epoll_event *event = &loop->events[loop->event_next++];
         struct loop_watch *watch = event->data.ptr;
-        if (watch != NULL) {
+        if (watch != NULL)
             watch->ready(watch, event->events);
-        }
     }
 }
 
@@ -247,18 +227,16 @@ int loop_open(struct loop *loop, struct error *err)
 {
     memset(loop, 0, sizeof *loop);
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (loop->epoll_fd < 0) {
+    if (loop->epoll_fd < 0)
         return error_set(err, ERROR_SYSTEM, "epoll_create1: %s", strerror(errno));
-    }
     loop->now_ms = clock_monotonic_ms();
     return 0;
 }
 
 void loop_close(struct loop *loop)
 {
-    if (loop->epoll_fd >= 0) {
+    if (loop->epoll_fd >= 0)
         close(loop->epoll_fd);
-    }
     loop->epoll_fd = -1;
 }
 
@@ -275,26 +253,23 @@ int64_t loop_now_ms(const struct loop *loop)
 /* How long epoll may sleep: not at all with hooks left over, else until the first timer. */
 static int wait_time_ms(const struct loop *loop, int64_t wait_ms)
 {
-    if (hooks_are_queued(loop)) {
+    if (hooks_are_queued(loop))
         return 0;
-    }
     if (loop->timers != NULL) {
         int64_t now_ms = clock_monotonic_ms();
         int64_t until_due_ms = loop->timers->due_ms <= now_ms ? 0 : loop->timers->due_ms - now_ms;
         wait_ms = until_due_ms < wait_ms ? until_due_ms : wait_ms;
     }
-    if (wait_ms == CLOCK_NEVER) {
+    if (wait_ms == CLOCK_NEVER)
         return -1;
-    }
     return wait_ms > INT_MAX ? INT_MAX : (int) wait_ms;
 }
 
 int loop_turn(struct loop *loop, int64_t wait_ms, struct error *err)
 {
     int count = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS_PER_TURN, wait_time_ms(loop, wait_ms));
-    if (count < 0 && errno != EINTR) {
+    if (count < 0 && errno != EINTR)
         return error_set(err, ERROR_SYSTEM, "epoll_wait: %s", strerror(errno));
-    }
     loop->event_next = 0;
     loop->event_count = count > 0 ? count : 0;
     loop->now_ms = clock_monotonic_ms();
@@ -309,9 +284,8 @@ int loop_run(struct loop *loop, struct error *err)
     loop->stopped = false;
     while (!loop->stopped) {
         int result = loop_turn(loop, CLOCK_NEVER, err);
-        if (result != 0) {
+        if (result != 0)
             return result;
-        }
     }
     return 0;
 }

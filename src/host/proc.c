@@ -41,15 +41,13 @@ static void note_command(struct proc_scan *scan, int pid, struct str command_lin
         scan->agent_running = true;
         return;
     }
-    if (!str_equal_text(name, "ssm-session-worker")) {
+    if (!str_equal_text(name, "ssm-session-worker"))
         return;
-    }
     struct str session_id;
     struct str others;
     str_cut(rest, '\0', &session_id, &others);
-    if (session_id.len == 0) {
+    if (session_id.len == 0)
         return; /* exec has not happened yet, or it is no worker of a session */
-    }
     struct proc_worker *worker = &scan->workers[scan->worker_count];
     if (scan->worker_count == PROC_WORKERS_MAX ||
         !str_copy(session_id, worker->session_id, sizeof worker->session_id)) {
@@ -66,14 +64,12 @@ static void look_at_process(int proc_fd, const char *pid_text, struct proc_scan 
     char command_line[COMMAND_LINE_SIZE];
     format_text(path, sizeof path, "%.12s/cmdline", pid_text);
     int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
+    if (fd < 0)
         return; /* it ended in between */
-    }
     ssize_t got = read(fd, command_line, sizeof command_line);
     close(fd);
-    if (got > 0) {
+    if (got > 0)
         note_command(scan, (int) strtol(pid_text, NULL, 10), (struct str){command_line, (size_t) got});
-    }
 }
 
 /* One buffer of directory entries; false when the bound on processes was hit. */
@@ -82,12 +78,10 @@ static bool look_at_entries(int proc_fd, const char *buffer, size_t len, size_t 
     for (size_t at = 0; at < len;) {
         const struct directory_entry *entry = (const void *) (buffer + at);
         at += entry->length;
-        if (entry->name[0] < '1' || entry->name[0] > '9') {
+        if (entry->name[0] < '1' || entry->name[0] > '9')
             continue;
-        }
-        if ((*seen)++ == PROC_SCAN_MAX) {
+        if ((*seen)++ == PROC_SCAN_MAX)
             return false;
-        }
         look_at_process(proc_fd, entry->name, scan);
     }
     return true;
@@ -99,9 +93,8 @@ int proc_scan(const char *root, struct proc_scan *scan, struct error *err)
     scan->agent_running = false;
     scan->complete = false;
     int proc_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (proc_fd < 0) {
+    if (proc_fd < 0)
         return error_set(err, ERROR_SYSTEM, "open %s: %s", root, strerror(errno));
-    }
     scan->complete = true;
     _Alignas(struct directory_entry) char buffer[DIRECTORY_BUFFER_SIZE];
     size_t seen = 0;
@@ -112,20 +105,17 @@ int proc_scan(const char *root, struct proc_scan *scan, struct error *err)
             break;
         }
     }
-    if (got < 0) {
+    if (got < 0)
         scan->complete = false;
-    }
     close(proc_fd);
     return 0;
 }
 
 bool proc_has_worker(const struct proc_scan *scan, const char *session_id)
 {
-    for (size_t i = 0; i < scan->worker_count; i++) {
-        if (strcmp(scan->workers[i].session_id, session_id) == 0) {
+    for (size_t i = 0; i < scan->worker_count; i++)
+        if (strcmp(scan->workers[i].session_id, session_id) == 0)
             return true;
-        }
-    }
     return false;
 }
 
@@ -139,9 +129,8 @@ static bool file_contains(int fd, const char *words)
     while ((got = read(fd, buffer + kept, sizeof buffer - kept)) > 0) {
         struct str text = {buffer, kept + (size_t) got};
         size_t at;
-        if (str_find(text, words, &at)) {
+        if (str_find(text, words, &at))
             return true;
-        }
         kept = text.len < words_len ? text.len : words_len - 1;
         memmove(buffer, buffer + text.len - kept, kept);
     }
@@ -151,13 +140,11 @@ static bool file_contains(int fd, const char *words)
 bool proc_exec_agent_mounted(const char *root)
 {
     char path[256];
-    if (format_text(path, sizeof path, "%s/self/mountinfo", root) >= sizeof path) {
+    if (format_text(path, sizeof path, "%s/self/mountinfo", root) >= sizeof path)
         return false;
-    }
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
+    if (fd < 0)
         return false;
-    }
     bool mounted = file_contains(fd, "/managed-agents/execute-command");
     close(fd);
     return mounted;

@@ -17,9 +17,8 @@ static void fill_from_kernel(uint8_t *out, size_t len)
     while (len > 0) {
         ssize_t got = getrandom(out, len, 0);
         if (got < 0) {
-            if (errno == EINTR) {
+            if (errno == EINTR)
                 continue;
-            }
             abort(); /* ids and keys without randomness would be worse than no process */
         }
         out += got;
@@ -52,9 +51,8 @@ uint64_t random_u64(void)
 
 uint64_t random_below(uint64_t bound)
 {
-    if (bound == 0) {
+    if (bound == 0)
         return 0;
-    }
     /* Values beyond the largest multiple of bound would favour small results; draw again. */
     uint64_t limit = UINT64_MAX - UINT64_MAX % bound;
     uint64_t value;

@@ -23,9 +23,8 @@ void signals_restore_defaults(void)
 {
     /* An ignored signal stays ignored across exec, and a parent may have left us with some. The two that can't be
      * changed, and those the C library keeps for itself, are refused; that is as it should be. */
-    for (int number = 1; number < NSIG; number++) {
+    for (int number = 1; number < NSIG; number++)
         signal(number, SIG_DFL);
-    }
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -37,9 +36,8 @@ static void read_signals(struct loop_watch *watch, uint32_t events)
     struct signals *signals = LOOP_OWNER(watch, struct signals, watch);
     struct signalfd_siginfo info;
     /* One a turn: `caught` may close us. The descriptor is level-triggered, the rest comes next turn. */
-    if (read(watch->fd, &info, sizeof info) == (ssize_t) sizeof info) {
+    if (read(watch->fd, &info, sizeof info) == (ssize_t) sizeof info)
         signals->caught(signals, (int) info.ssi_signo, (pid_t) info.ssi_pid);
-    }
 }
 
 int signals_open(struct signals *signals, struct loop *loop,
@@ -51,13 +49,11 @@ int signals_open(struct signals *signals, struct loop *loop,
     sigset_t all;
     sigfillset(&all);
     int fd = signalfd(-1, &all, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (fd < 0) {
+    if (fd < 0)
         return error_set(err, ERROR_SYSTEM, "signalfd: %s", strerror(errno));
-    }
     int result = loop_watch_add(loop, &signals->watch, fd, EPOLLIN, read_signals, err);
-    if (result != 0) {
+    if (result != 0)
         close(fd);
-    }
     return result;
 }
 
@@ -65,9 +61,8 @@ void signals_close(struct signals *signals)
 {
     int fd = signals->watch.fd;
     loop_watch_remove(signals->loop, &signals->watch);
-    if (fd >= 0) {
+    if (fd >= 0)
         close(fd);
-    }
 }
 
 bool signals_reap(pid_t *pid, int *wait_status)
@@ -93,9 +88,8 @@ const char *signals_name(int number)
         [SIGPWR] = "SIGPWR",   [SIGVTALRM] = "SIGVTALRM",
     };
     static char unnamed[16];
-    if (number > 0 && (size_t) number < sizeof names / sizeof names[0] && names[number] != NULL) {
+    if (number > 0 && (size_t) number < sizeof names / sizeof names[0] && names[number] != NULL)
         return names[number];
-    }
     format_text(unnamed, sizeof unnamed, "signal %d", number);
     return unnamed;
 }

@@ -13,9 +13,8 @@ void tail_open(struct tail *tail, const char *path)
 
 static void drop_file(struct tail *tail)
 {
-    if (tail->fd >= 0) {
+    if (tail->fd >= 0)
         close(tail->fd);
-    }
     tail->fd = -1;
 }
 
@@ -46,9 +45,8 @@ static enum tail_event open_path(struct tail *tail)
 {
     /* Non-blocking, because a log's path may turn out to be a FIFO. */
     int fd = open(tail->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0) {
+    if (fd < 0)
         return have_trouble(tail, "open", errno);
-    }
     struct stat status;
     if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
         close(fd);
@@ -66,12 +64,10 @@ static enum tail_event open_path(struct tail *tail)
 static enum tail_event read_bytes(struct tail *tail, void *buffer, size_t capacity, size_t *len)
 {
     ssize_t got = pread(tail->fd, buffer, capacity, tail->position);
-    if (got < 0) {
+    if (got < 0)
         return errno == EINTR ? TAIL_IDLE : have_trouble(tail, "read", errno);
-    }
-    if (got == 0) {
+    if (got == 0)
         return TAIL_IDLE;
-    }
     tail->position += got;
     tail->started = true;
     *len = (size_t) got;
@@ -82,9 +78,8 @@ static enum tail_event read_bytes(struct tail *tail, void *buffer, size_t capaci
 static enum tail_event look_for_change(struct tail *tail, void *buffer, size_t capacity, size_t *len)
 {
     struct stat named;
-    if (stat(tail->path, &named) != 0) {
+    if (stat(tail->path, &named) != 0)
         return have_trouble(tail, "stat", errno);
-    }
     if (named.st_dev != tail->device || named.st_ino != tail->inode) {
         /* Its last bytes may have come between our read and the rename. */
         enum tail_event event = read_bytes(tail, buffer, capacity, len);
@@ -101,12 +96,10 @@ enum tail_event tail_poll(struct tail *tail, void *buffer, size_t capacity, size
 {
     *len = 0;
     enum tail_event event = tail->fd >= 0 ? read_bytes(tail, buffer, capacity, len) : TAIL_IDLE;
-    if (event != TAIL_IDLE) {
+    if (event != TAIL_IDLE)
         return event;
-    }
     event = tail->fd >= 0 ? look_for_change(tail, buffer, capacity, len) : open_path(tail);
-    if (event != TAIL_RESTART || tail->started) {
+    if (event != TAIL_RESTART || tail->started)
         return event;
-    }
     return read_bytes(tail, buffer, capacity, len); /* nothing came before: to the owner this is a start */
 }

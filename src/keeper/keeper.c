@@ -340,12 +340,11 @@ static void reap(struct keeper *k)
 {
     pid_t pid;
     int wait_status;
-    while (signals_reap(&pid, &wait_status)) {
+    while (signals_reap(&pid, &wait_status))
         if (pid == k->command.pid)
             command_ended(k, wait_status);
         else if (!k->relays || !relay_process_ended(&k->relay, pid, wait_status))
             log_event(LOG_DEBUG, "reaped an orphan", LOG_I64("pid", pid));
-    }
 }
 
 static void caught(struct signals *signals, int number, pid_t sender)

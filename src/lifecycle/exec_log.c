@@ -15,9 +15,8 @@ static struct exec_log_session *find_session(struct exec_log *log, struct str id
 {
     for (uint32_t i = 0; i < log->session_count; i++) {
         struct exec_log_session *s = &log->sessions[i];
-        if (str_equal((struct str){s->id, s->id_len}, id)) {
+        if (str_equal((struct str){s->id, s->id_len}, id))
             return s;
-        }
     }
     return NULL;
 }
@@ -33,9 +32,8 @@ static struct exec_log_session *evictable_session(struct exec_log *log)
     struct exec_log_session *oldest = NULL;
     for (uint32_t i = 0; i < log->session_count; i++) {
         struct exec_log_session *s = &log->sessions[i];
-        if (has_ended(s) && !s->process_now && (oldest == NULL || s->last_ms < oldest->last_ms)) {
+        if (has_ended(s) && !s->process_now && (oldest == NULL || s->last_ms < oldest->last_ms))
             oldest = s;
-        }
     }
     return oldest;
 }
@@ -43,14 +41,12 @@ static struct exec_log_session *evictable_session(struct exec_log *log)
 static struct exec_log_session *add_session(struct exec_log *log, struct str id, int64_t now_ms)
 {
     struct exec_log_session *s = NULL;
-    if (log->session_count < EXEC_LOG_SESSIONS_MAX) {
+    if (log->session_count < EXEC_LOG_SESSIONS_MAX)
         s = &log->sessions[log->session_count++];
-    } else {
+    else
         s = evictable_session(log);
-    }
-    if (s == NULL) {
+    if (s == NULL)
         return NULL;
-    }
     memset(s, 0, sizeof *s);
     memcpy(s->id, id.ptr, id.len);
     s->id_len = (uint8_t) id.len;
@@ -100,9 +96,8 @@ static bool take_field(struct str *rest, struct str *field)
             *rest = str_slice(*rest, i + 1, rest->len);
             return i > 0;
         }
-        if (c == '\t' || c == '\n' || c == '\f' || c == '\r') {
+        if (c == '\t' || c == '\n' || c == '\f' || c == '\r')
             return false;
-        }
     }
     return false;
 }
@@ -110,28 +105,23 @@ static bool take_field(struct str *rest, struct str *field)
 /* "[a] [b] message": the brackets do not belong to the message, nor does anything before the last of them. */
 static struct str skip_brackets(struct str rest)
 {
-    if (!str_starts_with(rest, "[")) {
+    if (!str_starts_with(rest, "["))
         return rest;
-    }
-    for (size_t i = rest.len; i >= 2; i--) {
-        if (rest.ptr[i - 2] == ']' && rest.ptr[i - 1] == ' ') {
+    for (size_t i = rest.len; i >= 2; i--)
+        if (rest.ptr[i - 2] == ']' && rest.ptr[i - 1] == ' ')
             return str_slice(rest, i, rest.len);
-        }
-    }
     return rest;
 }
 
 static bool read_line(struct str line, struct str *id, bool *closes)
 {
     struct str date, time, level, worker;
-    if (str_ends_with(line, "\r")) {
+    if (str_ends_with(line, "\r"))
         line = str_slice(line, 0, line.len - 1);
-    }
     if (!take_field(&line, &date) || !take_field(&line, &time) || !take_field(&line, &level) ||
         !take_field(&line, &worker) || !str_equal_text(worker, "[ssm-session-worker]") ||
-        !take_field(&line, id) || !str_starts_with(*id, "[") || !str_ends_with(*id, "]") || id->len < 3) {
+        !take_field(&line, id) || !str_starts_with(*id, "[") || !str_ends_with(*id, "]") || id->len < 3)
         return false;
-    }
     size_t at = 0;
     *id = str_slice(*id, 1, id->len - 1);
     *closes =
@@ -141,9 +131,8 @@ static bool read_line(struct str line, struct str *id, bool *closes)
 
 static void judge_inherited(struct exec_log *log, struct exec_log_session *s, bool closes, int64_t now_ms)
 {
-    if (closes && !has_ended(s)) {
+    if (closes && !has_ended(s))
         end_session(log, s, EXEC_LOG_BY_LOG, now_ms);
-    }
 }
 
 static void judge_new(struct exec_log *log, struct exec_log_session *s, bool closes, int64_t now_ms)
@@ -151,18 +140,16 @@ static void judge_new(struct exec_log *log, struct exec_log_session *s, bool clo
     if (s->state == EXEC_LOG_INHERITED) {
         open_session(log, s, now_ms);
     } else if (s->state == EXEC_LOG_FORGOTTEN) {
-        if (closes || s->ending == EXEC_LOG_BY_LOG) {
+        if (closes || s->ending == EXEC_LOG_BY_LOG)
             return; /* an end we never counted the beginning of */
-        }
         open_session(log, s, now_ms);
     } else if (s->ending == EXEC_LOG_BY_PROCESS && !s->process_seen && !closes) {
         open_session(log, s, now_ms); /* slow, not gone: something still writes for it */
     }
     s->last_ms = now_ms;
     log->last_activity_ms = now_ms;
-    if (closes && s->state == EXEC_LOG_OPEN) {
+    if (closes && s->state == EXEC_LOG_OPEN)
         end_session(log, s, EXEC_LOG_BY_LOG, now_ms);
-    }
 }
 
 static void judge_line(struct exec_log *log, int64_t now_ms)
@@ -170,20 +157,17 @@ static void judge_line(struct exec_log *log, int64_t now_ms)
     struct str line = {log->line, log->line_len};
     struct str id;
     bool closes = false;
-    if (log->line_judged || !read_line(line, &id, &closes)) {
+    if (log->line_judged || !read_line(line, &id, &closes))
         return;
-    }
     struct exec_log_session *s = find_session(log, id);
-    if (s == NULL) {
+    if (s == NULL)
         s = add_session(log, id, now_ms);
-    }
-    if (s == NULL) {
+    if (s == NULL)
         log->last_activity_ms = log->line_inherited ? log->last_activity_ms : now_ms;
-    } else if (log->line_inherited) {
+    else if (log->line_inherited)
         judge_inherited(log, s, closes, now_ms);
-    } else {
+    else
         judge_new(log, s, closes, now_ms);
-    }
 }
 
 static void begin_line(struct exec_log *log)
@@ -204,9 +188,8 @@ void exec_log_feed(struct exec_log *log, struct str bytes, bool inherited, int64
         log->line_judged = log->line_judged && kept == 0;
         log->line_inherited = inherited; /* what ends now was written now */
         log->line_ms = now_ms;
-        if (newline == NULL) {
+        if (newline == NULL)
             return;
-        }
         judge_line(log, now_ms);
         begin_line(log);
         bytes = str_slice(bytes, piece + 1, bytes.len);
@@ -228,9 +211,8 @@ void exec_log_tick(struct exec_log *log, int64_t now_ms)
     for (uint32_t i = 0; i < log->session_count; i++) {
         struct exec_log_session *s = &log->sessions[i];
         bool nobody_can_tell = !log->absence_counts && now_ms - s->first_ms >= EXEC_LOG_PROCESS_GRACE_MS;
-        if (s->state == EXEC_LOG_INHERITED && nobody_can_tell) {
+        if (s->state == EXEC_LOG_INHERITED && nobody_can_tell)
             open_session(log, s, now_ms);
-        }
     }
 }
 
@@ -239,47 +221,40 @@ void exec_log_tick(struct exec_log *log, int64_t now_ms)
 static void judge_present(struct exec_log *log, struct exec_log_session *s, int64_t now_ms)
 {
     bool over_for_good = has_ended(s) && s->ending == EXEC_LOG_BY_LOG;
-    if (s->state != EXEC_LOG_OPEN && !over_for_good) {
+    if (s->state != EXEC_LOG_OPEN && !over_for_good)
         open_session(log, s, now_ms);
-    }
-    if (!over_for_good) {
+    if (!over_for_good)
         s->last_ms = now_ms;
-    }
     s->process_seen = true;
 }
 
 static void judge_absent(struct exec_log *log, struct exec_log_session *s, int64_t now_ms)
 {
     bool grace_over = now_ms - s->last_ms >= EXEC_LOG_PROCESS_GRACE_MS;
-    if (!has_ended(s) && log->absence_counts && (s->process_seen || grace_over)) {
+    if (!has_ended(s) && log->absence_counts && (s->process_seen || grace_over))
         end_session(log, s, EXEC_LOG_BY_PROCESS, now_ms);
-    }
 }
 
 void exec_log_processes(struct exec_log *log, const struct str *ids, size_t count, bool trusted,
                         int64_t now_ms)
 {
-    for (uint32_t i = 0; i < log->session_count; i++) {
+    for (uint32_t i = 0; i < log->session_count; i++)
         log->sessions[i].process_now = false;
-    }
     for (size_t i = 0; i < count; i++) {
         struct exec_log_session *s = is_id(ids[i]) ? find_session(log, ids[i]) : NULL;
-        if (s == NULL && is_id(ids[i])) {
+        if (s == NULL && is_id(ids[i]))
             s = add_session(log, ids[i], now_ms);
-        }
-        if (s != NULL) {
+        if (s != NULL)
             s->process_now = true;
-        }
     }
     log->processes_seen = log->processes_seen || count > 0;
     log->absence_counts = trusted || log->processes_seen;
     for (uint32_t i = 0; i < log->session_count; i++) {
         struct exec_log_session *s = &log->sessions[i];
-        if (s->process_now) {
+        if (s->process_now)
             judge_present(log, s, now_ms);
-        } else {
+        else
             judge_absent(log, s, now_ms);
-        }
     }
 }
 
@@ -289,9 +264,8 @@ struct exec_log_activity exec_log_activity(const struct exec_log *log)
 {
     struct exec_log_activity activity = {.total_sessions = log->total_sessions,
                                          .last_activity_ms = log->last_activity_ms};
-    for (uint32_t i = 0; i < log->session_count; i++) {
+    for (uint32_t i = 0; i < log->session_count; i++)
         activity.open_sessions += log->sessions[i].state == EXEC_LOG_OPEN;
-    }
     return activity;
 }
 
@@ -299,9 +273,8 @@ bool exec_log_next(struct exec_log *log, struct exec_log_event *event)
 {
     for (uint32_t i = 0; i < log->session_count; i++) {
         struct exec_log_session *s = &log->sessions[i];
-        if (!s->tell_opened && !s->tell_closed) {
+        if (!s->tell_opened && !s->tell_closed)
             continue;
-        }
         *event = (struct exec_log_event){.opened = s->tell_opened, .session_id = {s->id, s->id_len}};
         if (s->tell_opened) {
             s->tell_opened = false;

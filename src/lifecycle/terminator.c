@@ -125,13 +125,11 @@ static void set_cause(struct terminator *t, enum terminator_cause cause)
 static void go(struct terminator *t)
 {
     bool given_up = false;
-    for (unsigned step = 0; step < TERMINATOR_STEP_COUNT; step++) {
+    for (unsigned step = 0; step < TERMINATOR_STEP_COUNT; step++)
         given_up = given_up || t->outcomes[step] == TERMINATOR_GIVEN_UP;
-    }
     t->status = t->command_status_counts ? t->command_status : 0;
-    if (t->status == 0 && given_up) {
+    if (t->status == 0 && given_up)
         t->status = TERMINATOR_EXIT_UNFINISHED;
-    }
     t->state = TERMINATOR_GONE;
     t->pending = 0;
     want(t, TERMINATOR_EXIT);
@@ -146,9 +144,8 @@ static bool sessions_gone(const struct terminator *t)
 
 static void go_on_with_sessions(struct terminator *t)
 {
-    if (sessions_gone(t) || (t->activity.open_sessions > 0 && t->now_ms < t->sessions_until_ms)) {
+    if (sessions_gone(t) || (t->activity.open_sessions > 0 && t->now_ms < t->sessions_until_ms))
         return;
-    }
     if (t->sessions_told) {
         t->sessions_over = t->now_ms >= after(t->sessions_until_ms, TERMINATOR_LINGER_MS);
         return;
@@ -161,9 +158,8 @@ static void go_on_with_sessions(struct terminator *t)
 
 static void go_on_with_command(struct terminator *t)
 {
-    if (!t->command_alive || t->now_ms < t->command_until_ms) {
+    if (!t->command_alive || t->now_ms < t->command_until_ms)
         return;
-    }
     if (t->command_killed) {
         t->command_alive = t->now_ms < after(t->command_until_ms, TERMINATOR_LINGER_MS);
         return;
@@ -178,12 +174,10 @@ static void go_on_leaving(struct terminator *t)
 {
     go_on_with_sessions(t);
     go_on_with_command(t);
-    if (t->now_ms >= t->attempt_until_ms) {
+    if (t->now_ms >= t->attempt_until_ms)
         t->ticket = 0;
-    }
-    if (sessions_gone(t) && !t->command_alive && t->ticket == 0) {
+    if (sessions_gone(t) && !t->command_alive && t->ticket == 0)
         go(t);
-    }
 }
 
 static int64_t leaving_deadline(const struct terminator *t)
@@ -210,9 +204,8 @@ static void leave(struct terminator *t, bool stopped)
     want_no_more(t, TERMINATOR_LAST_LOOK);
     t->sessions_until_ms = drain ? after(t->now_ms, t->options.drain_ms) : t->now_ms;
     t->command_until_ms = after(t->now_ms, t->options.stop_grace_ms);
-    if (stopped) {
+    if (stopped)
         t->command_until_ms = earlier_of(t->command_until_ms, after(t->now_ms, t->options.drain_ms));
-    }
     if (t->command_alive) {
         t->command_status_counts = t->cause == TERMINATOR_CAUSE_SIGTERM;
         want(t, TERMINATOR_STOP_COMMAND);
@@ -238,9 +231,8 @@ static void look(struct terminator *t)
 /* The next step that was asked for; when none is left, out. */
 static void act(struct terminator *t)
 {
-    while (t->step < TERMINATOR_STEP_COUNT && t->outcomes[t->step] == TERMINATOR_NOT_ASKED) {
+    while (t->step < TERMINATOR_STEP_COUNT && t->outcomes[t->step] == TERMINATOR_NOT_ASKED)
         t->step++;
-    }
     if (t->step == TERMINATOR_STEP_COUNT) {
         t->ticket = 0;
         leave(t, false);
@@ -255,11 +247,10 @@ static void act(struct terminator *t)
 
 static void look_or_act(struct terminator *t)
 {
-    if (t->door_closed) {
+    if (t->door_closed)
         act(t);
-    } else {
+    else
         look(t);
-    }
 }
 
 static void next_step(struct terminator *t, enum terminator_outcome outcome)
@@ -280,9 +271,8 @@ static void pause_for(struct terminator *t, int64_t pause_ms)
 static void pause_before_retry(struct terminator *t)
 {
     int64_t pause_ms = TERMINATOR_BACKOFF_MIN_MS;
-    for (uint32_t i = 1; i < t->failures && pause_ms < TERMINATOR_BACKOFF_MAX_MS; i++) {
+    for (uint32_t i = 1; i < t->failures && pause_ms < TERMINATOR_BACKOFF_MAX_MS; i++)
         pause_ms *= 2;
-    }
     pause_ms = earlier_of(pause_ms, TERMINATOR_BACKOFF_MAX_MS);
     pause_for(t, pause_ms - (int64_t) random_below(t, (uint64_t) pause_ms / 2));
 }
@@ -300,22 +290,19 @@ static void call_off(struct terminator *t, enum terminator_state state)
 /* An attempt is over and the door opens, if it may: false when somebody has come meanwhile. */
 static bool nobody_came_meanwhile(struct terminator *t)
 {
-    if (!may_be_called_off(t)) {
+    if (!may_be_called_off(t))
         return true;
-    }
     t->door_closed = false;
-    if (!t->activity.busy && !was_recently_there(t)) {
+    if (!t->activity.busy && !was_recently_there(t))
         return true;
-    }
     call_off(t, t->activity.busy ? TERMINATOR_ACTIVE : TERMINATOR_IDLE);
     return false;
 }
 
 static void attempt_is_over(struct terminator *t, bool give_up)
 {
-    if (!nobody_came_meanwhile(t)) {
+    if (!nobody_came_meanwhile(t))
         return;
-    }
     if (give_up || t->now_ms >= t->end_by_ms) {
         next_step(t, TERMINATOR_GIVEN_UP);
         look_or_act(t);
@@ -342,9 +329,8 @@ static void begin_end(struct terminator *t, enum terminator_cause cause, bool fo
 /* An end that is on its way already can no longer be called off. */
 static void force(struct terminator *t, enum terminator_cause cause)
 {
-    if (may_be_called_off(t)) {
+    if (may_be_called_off(t))
         set_cause(t, cause);
-    }
     t->forced = true;
 }
 
@@ -390,9 +376,8 @@ static void somebody_was_there(struct terminator *t)
 
 static void nobody_is_there(struct terminator *t)
 {
-    if (t->activity.total_sessions > 0) {
+    if (t->activity.total_sessions > 0)
         t->state = TERMINATOR_IDLE;
-    }
 }
 
 static void everybody_left(struct terminator *t)
@@ -442,9 +427,8 @@ static void interrupted_too(struct terminator *t)
 
 static void stopped(struct terminator *t)
 {
-    if (!t->committed) {
+    if (!t->committed)
         set_cause(t, TERMINATOR_CAUSE_SIGTERM);
-    }
     t->ticket = 0;
     leave(t, true);
 }
@@ -464,16 +448,14 @@ static void stopped_while_acting(struct terminator *t)
 
 static void called_off(struct terminator *t)
 {
-    if (may_be_called_off(t)) {
+    if (may_be_called_off(t))
         call_off(t, TERMINATOR_ACTIVE);
-    }
 }
 
 static void called_off_to_idle(struct terminator *t)
 {
-    if (may_be_called_off(t)) {
+    if (may_be_called_off(t))
         call_off(t, TERMINATOR_IDLE);
-    }
 }
 
 static void looked_nobody(struct terminator *t)
@@ -497,11 +479,10 @@ static void looked_somebody(struct terminator *t)
 static void look_failed(struct terminator *t)
 {
     t->failures++;
-    if (t->forced || t->now_ms >= t->end_by_ms) {
+    if (t->forced || t->now_ms >= t->end_by_ms)
         looked_nobody(t);
-    } else {
+    else
         pause_before_retry(t);
-    }
 }
 
 static void attempt_succeeded(struct terminator *t)
@@ -550,9 +531,8 @@ static void attempt_is_crowded(struct terminator *t)
         return;
     }
     t->stepped_aside = true;
-    if (nobody_came_meanwhile(t)) {
+    if (nobody_came_meanwhile(t))
         pause_for(t, (int64_t) random_below(t, TERMINATOR_ASIDE_MS));
-    }
 }
 
 static void report_after_leaving(struct terminator *t, enum terminator_outcome outcome)
@@ -657,24 +637,20 @@ int64_t terminator_deadline(const struct terminator *t)
 
 static void set_now(struct terminator *t, int64_t now_ms)
 {
-    if (now_ms <= t->now_ms) {
+    if (now_ms <= t->now_ms)
         return;
-    }
     int64_t expected_ms = later_of(t->now_ms, terminator_deadline(t));
-    if (is_ending(t) && now_ms > after(expected_ms, SLEPT_MS)) {
+    if (is_ending(t) && now_ms > after(expected_ms, SLEPT_MS))
         t->end_by_ms = after(t->end_by_ms, now_ms - expected_ms);
-    }
     t->now_ms = now_ms;
 }
 
 static void look_at_timers(struct terminator *t)
 {
-    if (t->state < TERMINATOR_LEAVING && !t->forced && t->now_ms >= max_life_deadline(t)) {
+    if (t->state < TERMINATOR_LEAVING && !t->forced && t->now_ms >= max_life_deadline(t))
         handle(t, EVENT_MAX_LIFE);
-    }
-    if (t->now_ms >= state_deadline(t)) {
+    if (t->now_ms >= state_deadline(t))
         handle(t, EVENT_TIMER);
-    }
 }
 
 /* ---- the outside --------------------------------------------------------------------------------------- */
@@ -714,9 +690,8 @@ void terminator_activity(struct terminator *t, const struct terminator_activity 
 void terminator_command_ended(struct terminator *t, int status, int64_t now_ms)
 {
     set_now(t, now_ms);
-    if (!t->command_alive) {
+    if (!t->command_alive)
         return;
-    }
     t->command_alive = false;
     t->command_status = status;
     if (t->state >= TERMINATOR_LEAVING || !t->options.keep_alive_task) {
@@ -774,9 +749,8 @@ static int64_t asked_within_ms(const struct terminator *t)
 bool terminator_next(struct terminator *t, struct terminator_action *action)
 {
     for (unsigned kind = 0; kind < TERMINATOR_ACTION_COUNT; kind++) {
-        if ((t->pending & (1U << kind)) == 0) {
+        if ((t->pending & (1U << kind)) == 0)
             continue;
-        }
         want_no_more(t, (enum terminator_action_kind) kind);
         bool is_attempt = kind <= TERMINATOR_STOP_TASK;
         t->look_forced = kind == TERMINATOR_LAST_LOOK ? t->forced : t->look_forced;
@@ -787,11 +761,10 @@ bool terminator_next(struct terminator *t, struct terminator_action *action)
                                              .deadline_ms = is_attempt ? t->timer_ms : INT64_MAX,
                                              .status = t->status,
                                              .text = t->reason};
-        if (is_attempt) {
+        if (is_attempt)
             action->ticket = t->ticket;
-        } else if (kind == TERMINATOR_END_SESSIONS) {
+        else if (kind == TERMINATOR_END_SESSIONS)
             action->ticket = t->sessions_ticket;
-        }
         return true;
     }
     return false;

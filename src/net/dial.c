@@ -47,9 +47,8 @@ struct dial {
 static void close_attempt(struct attempt *attempt)
 {
     int fd = attempt->watch.fd;
-    if (fd < 0) {
+    if (fd < 0)
         return;
-    }
     loop_watch_remove(attempt->dial->loop, &attempt->watch);
     close(fd);
     attempt->dial->pending--;
@@ -60,9 +59,8 @@ static void stop_everything(struct dial *dial)
     loop_timer_remove(dial->loop, &dial->deadline);
     loop_timer_remove(dial->loop, &dial->next_address);
     resolver_cancel(dial->resolver, &dial->resolving);
-    for (size_t i = 0; i < RESOLVER_ADDRESSES_MAX; i++) {
+    for (size_t i = 0; i < RESOLVER_ADDRESSES_MAX; i++)
         close_attempt(&dial->attempts[i]);
-    }
 }
 
 static void name_target(const char *host, uint16_t port, struct error *err)
@@ -75,9 +73,8 @@ static void name_target(const char *host, uint16_t port, struct error *err)
 static void finish(struct dial *dial)
 {
     stop_everything(dial);
-    if (dial->fd < 0) {
+    if (dial->fd < 0)
         name_target(dial->host, dial->request.port, &dial->err);
-    }
     dial->done(dial, dial->owner);
 }
 
@@ -92,9 +89,8 @@ static void note_reason(struct dial *dial, size_t index, const char *reason)
         writer_text(&dial->reasons, ": ");
     }
     writer_text(&dial->reasons, reason);
-    if (dial->reasons.failed || dial->reasons.len == dial->reasons.capacity) {
+    if (dial->reasons.failed || dial->reasons.len == dial->reasons.capacity)
         dial->reasons = before; /* one of many that did not fit; the first ones tell enough */
-    }
 }
 
 static void fail_with_reasons(struct dial *dial, enum error_code code)
@@ -116,11 +112,9 @@ static void deadline_passed(struct loop_timer *timer)
         finish(dial);
         return;
     }
-    for (size_t i = 0; i < dial->next; i++) {
-        if (dial->attempts[i].watch.fd >= 0) {
+    for (size_t i = 0; i < dial->next; i++)
+        if (dial->attempts[i].watch.fd >= 0)
             note_reason(dial, i, text);
-        }
-    }
     fail_with_reasons(dial, ERROR_TIMEOUT);
 }
 
@@ -160,9 +154,8 @@ static int start_connect(struct ip ip, uint16_t port)
         memcpy(&address.v6.sin6_addr, ip.bytes, 16);
     }
     int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
+    if (fd < 0)
         return -errno;
-    }
     dial_set_socket_options(fd);
     socklen_t len = is_v4 ? sizeof address.v4 : sizeof address.v6;
     if (connect(fd, &address.any, len) != 0 && errno != EINPROGRESS) {
@@ -215,9 +208,8 @@ static void try_next(struct dial *dial)
         }
     }
     loop_timer_remove(dial->loop, &dial->next_address);
-    if (dial->pending == 0) {
+    if (dial->pending == 0)
         fail_with_reasons(dial, dial->denied == count ? ERROR_DENIED : ERROR_UNAVAILABLE);
-    }
 }
 
 static void next_address_is_due(struct loop_timer *timer)
@@ -233,9 +225,8 @@ static void attempt_ready(struct loop_watch *watch, uint32_t events)
     size_t index = (size_t) (attempt - dial->attempts);
     int reason = 0;
     socklen_t len = sizeof reason;
-    if (getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &reason, &len) != 0) {
+    if (getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &reason, &len) != 0)
         reason = errno;
-    }
     if (reason != 0) {
         note_reason(dial, index, strerror(reason));
         close_attempt(attempt);
@@ -262,9 +253,8 @@ static void alternate_families(struct resolver_answer *answer)
     }
     size_t taken[2] = {0};
     for (size_t i = 0, turn = 0; i < answer->count; i++, turn = !turn) {
-        if (taken[turn] == by_family[turn].count) {
+        if (taken[turn] == by_family[turn].count)
             turn = !turn;
-        }
         answer->addresses[i] = by_family[turn].addresses[taken[turn]++];
     }
 }
@@ -300,9 +290,8 @@ int dial_start(struct dial **dial, const struct network *network, const struct d
     made->owner = owner;
     made->fd = -1;
     made->reasons = writer_of(made->reasons_text, sizeof made->reasons_text);
-    for (size_t i = 0; i < RESOLVER_ADDRESSES_MAX; i++) {
+    for (size_t i = 0; i < RESOLVER_ADDRESSES_MAX; i++)
         made->attempts[i] = (struct attempt){.watch = LOOP_WATCH_INIT, .dial = made};
-    }
     loop_timer_init(&made->deadline, deadline_passed);
     loop_timer_init(&made->next_address, next_address_is_due);
     int result = resolver_start(network->resolver, &made->resolving, request->host, resolved, err);
@@ -320,9 +309,8 @@ int dial_start(struct dial **dial, const struct network *network, const struct d
 int dial_take(struct dial *dial, struct ip *address, struct error *err)
 {
     if (dial->fd < 0) {
-        if (err != NULL) {
+        if (err != NULL)
             *err = dial->err;
-        }
         return dial->err.code;
     }
     int fd = dial->fd;
@@ -333,12 +321,10 @@ int dial_take(struct dial *dial, struct ip *address, struct error *err)
 
 void dial_close(struct dial *dial)
 {
-    if (dial == NULL) {
+    if (dial == NULL)
         return;
-    }
     stop_everything(dial);
-    if (dial->fd >= 0) {
+    if (dial->fd >= 0)
         close(dial->fd);
-    }
     free(dial);
 }

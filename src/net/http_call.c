@@ -70,20 +70,16 @@ static void deadline_passed(struct loop_timer *timer)
 static int make_room(struct http_call *call, size_t more)
 {
     size_t wanted = call->body_len + more;
-    if (wanted <= call->body_capacity) {
+    if (wanted <= call->body_capacity)
         return 0;
-    }
     size_t capacity = call->body_capacity > 0 ? call->body_capacity : BODY_START_BYTES;
-    while (capacity < wanted) {
+    while (capacity < wanted)
         capacity *= 2;
-    }
     char *body = malloc(capacity);
-    if (body == NULL) {
+    if (body == NULL)
         return error_set(&call->err, ERROR_SYSTEM, "out of memory");
-    }
-    if (call->body_len > 0) {
+    if (call->body_len > 0)
         memcpy(body, call->body, call->body_len);
-    }
     wipe_and_free(&call->body, call->body_capacity);
     call->body = body;
     call->body_capacity = capacity;
@@ -92,12 +88,10 @@ static int make_room(struct http_call *call, size_t more)
 
 static int take_event(struct http_call *call, const struct http_event *event)
 {
-    if (event->type == HTTP_EVENT_HEAD) {
+    if (event->type == HTTP_EVENT_HEAD)
         call->has_head = true;
-    }
-    if (event->type != HTTP_EVENT_BODY) {
+    if (event->type != HTTP_EVENT_BODY)
         return 0;
-    }
     int result = make_room(call, event->body.len); /* http_response has checked it against body_max */
     if (result == 0) {
         memcpy(call->body + call->body_len, event->body.ptr, event->body.len);
@@ -114,9 +108,8 @@ static bool parse(struct http_call *call, const uint8_t *bytes, size_t len)
     while (event.type != HTTP_EVENT_NONE && event.type != HTTP_EVENT_END) {
         size_t used = 0;
         int result = http_response_feed(&call->answer, bytes + at, len - at, &used, &event, &call->err);
-        if (result == 0) {
+        if (result == 0)
             result = take_event(call, &event);
-        }
         if (result != 0) {
             error_prefix(&call->err, "answer of %s:%u: ", call->host, call->port);
             return true;
@@ -131,9 +124,8 @@ static bool read_answer(struct http_call *call)
     const uint8_t *bytes;
     size_t len;
     while ((bytes = stream_recv_buf(call->stream, &len)) != NULL) {
-        if (parse(call, bytes, len)) {
+        if (parse(call, bytes, len))
             return true;
-        }
         stream_recv_ack(call->stream, len);
     }
     return false;
@@ -145,9 +137,8 @@ static void answer_was_closed(struct http_call *call)
     int result = stream_ended_cleanly(call->stream)
                      ? http_response_close(&call->answer, &call->err)
                      : error_set(&call->err, ERROR_CLOSED, "the connection ended in the middle of it");
-    if (result != 0) {
+    if (result != 0)
         error_prefix(&call->err, "answer of %s:%u: ", call->host, call->port);
-    }
 }
 
 /* --- the call ----------------------------------------------------------------------------------------------------- */
@@ -188,9 +179,8 @@ static int check(const struct http_call_request *request, struct error *err)
 static int start(struct http_call *call, const struct http_call_request *request, struct error *err)
 {
     call->request = malloc(request->bytes.len);
-    if (call->request == NULL) {
+    if (call->request == NULL)
         return error_set(err, ERROR_SYSTEM, "%s:%u: out of memory", request->host, request->port);
-    }
     memcpy(call->request, request->bytes.ptr, request->bytes.len);
     call->request_len = request->bytes.len;
     struct stream_options options = {
@@ -213,13 +203,11 @@ int http_call_start(struct http_call **call, const struct network *network,
 {
     *call = NULL;
     int result = check(request, err);
-    if (result != 0) {
+    if (result != 0)
         return result;
-    }
     struct http_call *made = calloc(1, sizeof *made);
-    if (made == NULL) {
+    if (made == NULL)
         return error_set(err, ERROR_SYSTEM, "%s:%u: out of memory", request->host, request->port);
-    }
     made->network = network;
     made->done = done;
     made->owner = owner;
@@ -241,9 +229,8 @@ int http_call_start(struct http_call **call, const struct network *network,
 
 int http_call_result(const struct http_call *call, struct error *err)
 {
-    if (err != NULL) {
+    if (err != NULL)
         *err = call->err;
-    }
     return call->err.code;
 }
 
@@ -264,9 +251,8 @@ struct str http_call_body(const struct http_call *call)
 
 void http_call_close(struct http_call *call)
 {
-    if (call == NULL) {
+    if (call == NULL)
         return;
-    }
     loop_timer_remove(call->network->loop, &call->deadline);
     stream_close(call->stream);
     wipe_and_free(&call->request, call->request_len);

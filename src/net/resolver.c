@@ -36,11 +36,10 @@ static void queue_append(struct resolver_queue *queue, struct resolver_request *
     request->queue = queue;
     request->next = NULL;
     request->previous = queue->last;
-    if (queue->last != NULL) {
+    if (queue->last != NULL)
         queue->last->next = request;
-    } else {
+    else
         queue->first = request;
-    }
     queue->last = request;
     queue->count++;
 }
@@ -48,19 +47,16 @@ static void queue_append(struct resolver_queue *queue, struct resolver_request *
 static void queue_remove(struct resolver_request *request)
 {
     struct resolver_queue *queue = request->queue;
-    if (queue == NULL) {
+    if (queue == NULL)
         return;
-    }
-    if (request->previous != NULL) {
+    if (request->previous != NULL)
         request->previous->next = request->next;
-    } else {
+    else
         queue->first = request->next;
-    }
-    if (request->next != NULL) {
+    if (request->next != NULL)
         request->next->previous = request->previous;
-    } else {
+    else
         queue->last = request->previous;
-    }
     queue->count--;
     request->queue = NULL;
 }
@@ -79,14 +75,11 @@ static void add_address(struct resolver_answer *answer, const struct sockaddr *a
     } else {
         return;
     }
-    for (size_t i = 0; i < answer->count; i++) {
-        if (ip_equal(answer->addresses[i], ip)) {
+    for (size_t i = 0; i < answer->count; i++)
+        if (ip_equal(answer->addresses[i], ip))
             return;
-        }
-    }
-    if (answer->count < RESOLVER_ADDRESSES_MAX) {
+    if (answer->count < RESOLVER_ADDRESSES_MAX)
         answer->addresses[answer->count++] = ip;
-    }
 }
 
 static void ask_c_library(const char *name, struct resolver_answer *answer)
@@ -100,12 +93,10 @@ static void ask_c_library(const char *name, struct resolver_answer *answer)
         answer->failure = getaddrinfo(name, NULL, &hints, &list);
     }
     answer->system_error = answer->failure == EAI_SYSTEM ? errno : 0;
-    if (answer->failure != 0) {
+    if (answer->failure != 0)
         return;
-    }
-    for (const struct addrinfo *entry = list; entry != NULL; entry = entry->ai_next) {
+    for (const struct addrinfo *entry = list; entry != NULL; entry = entry->ai_next)
         add_address(answer, entry->ai_addr);
-    }
     freeaddrinfo(list);
 }
 
@@ -114,7 +105,6 @@ static void *run_job(void *argument)
     struct resolver_job *job = argument;
     struct resolver *resolver = job->resolver;
     job->look_up(job->name, &job->answer);
-
     pthread_mutex_lock(&resolver->lock);
     job->next = resolver->finished;
     resolver->finished = job;
@@ -178,9 +168,8 @@ static void start_job(struct resolver *resolver, struct resolver_request *reques
 static struct resolver_job *job_of(const struct resolver *resolver, const char *name)
 {
     struct resolver_job *job = resolver->jobs;
-    while (job != NULL && strcmp(job->name, name) != 0) {
+    while (job != NULL && strcmp(job->name, name) != 0)
         job = job->next_running;
-    }
     return job;
 }
 
@@ -189,24 +178,21 @@ static void start_waiting_jobs(struct resolver *resolver)
     while (resolver->waiting.first != NULL) {
         struct resolver_request *request = resolver->waiting.first;
         struct resolver_job *job = job_of(resolver, request->name);
-        if (job == NULL && resolver->running == RESOLVER_THREADS_MAX) {
+        if (job == NULL && resolver->running == RESOLVER_THREADS_MAX)
             return;
-        }
         queue_remove(request);
-        if (job != NULL) {
+        if (job != NULL)
             queue_append(&job->asking, request);
-        } else {
+        else
             start_job(resolver, request);
-        }
     }
 }
 
 static void end_job(struct resolver *resolver, struct resolver_job *job)
 {
     struct resolver_job **link = &resolver->jobs;
-    while (*link != job) {
+    while (*link != job)
         link = &(*link)->next_running;
-    }
     *link = job->next_running;
     resolver->running--;
     while (job->asking.first != NULL) {
@@ -246,9 +232,8 @@ static void tell_answers(struct loop_hook *hook)
         queue_remove(request);
         request->done(request);
     }
-    if (resolver->answered.first != NULL) {
+    if (resolver->answered.first != NULL)
         loop_hook_queue(resolver->loop, &resolver->hook);
-    }
 }
 
 int resolver_open(struct resolver *resolver, struct loop *loop, struct error *err)
@@ -260,14 +245,12 @@ int resolver_open(struct resolver *resolver, struct loop *loop, struct error *er
     pthread_mutex_init(&resolver->lock, NULL);
     loop_hook_init(&resolver->hook, LOOP_GATHER, tell_answers);
     resolver->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (resolver->event_fd < 0) {
+    if (resolver->event_fd < 0)
         return error_set(err, ERROR_SYSTEM, "eventfd: %s", strerror(errno));
-    }
     int result =
         loop_watch_add(loop, &resolver->watch, resolver->event_fd, EPOLLIN, collect_finished_jobs, err);
-    if (result != 0) {
+    if (result != 0)
         close(resolver->event_fd);
-    }
     return result;
 }
 
@@ -301,9 +284,8 @@ int resolver_start(struct resolver *resolver, struct resolver_request *request, 
 {
     memset(request, 0, sizeof *request);
     request->done = done;
-    if (name[0] == '\0' || !str_copy(str_from(name), request->name, sizeof request->name)) {
+    if (name[0] == '\0' || !str_copy(str_from(name), request->name, sizeof request->name))
         return error_set(err, ERROR_INVALID, "a host name has 1 to %d characters", RESOLVER_NAME_SIZE - 1);
-    }
     if (ip_parse(str_from(name), &request->answer.addresses[0])) {
         request->answer.count = 1;
         deliver_later(resolver, request);

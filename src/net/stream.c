@@ -131,11 +131,10 @@ static void fail(struct stream *stream)
         [PHASE_HANDSHAKE] = "TLS with ",
         [PHASE_OPEN] = "connection with ",
     };
-    if (stream->phase != PHASE_DIALLING) { /* dialling names itself */
+    if (stream->phase != PHASE_DIALLING) /* dialling names itself */
         error_prefix(&stream->err, "%s%s:%u: ", doing[stream->phase], stream->host, stream->port);
-    } else if (stream->uses_proxy) {
+    else if (stream->uses_proxy)
         error_prefix(&stream->err, "proxy for %s:%u: ", stream->host, stream->port);
-    }
     stream->state = STREAM_FAILED;
     loop_timer_remove(stream->network->loop, &stream->step_timer);
     tcp_close(&stream->tcp);
@@ -173,9 +172,8 @@ static bool is_alive(const struct stream *stream)
 static void push_plain(struct stream *stream)
 {
     size_t len = buffer_len(&stream->send);
-    if (len > 0) {
+    if (len > 0)
         buffer_take(&stream->send, tcp_write(&stream->tcp, stream->send.memory + stream->send.start, len));
-    }
     if (stream->finishing && !stream->end_sent && buffer_len(&stream->send) == 0) {
         tcp_end_write(&stream->tcp);
         stream->end_sent = true;
@@ -184,9 +182,8 @@ static void push_plain(struct stream *stream)
 
 static void pull_plain(struct stream *stream)
 {
-    if (stream->state == STREAM_OPEN && !buffer_fill(&stream->recv, &stream->tcp)) {
+    if (stream->state == STREAM_OPEN && !buffer_fill(&stream->recv, &stream->tcp))
         look_for_end(stream);
-    }
 }
 
 /* --- moving bytes: with TLS --------------------------------------------------------------------------------------- */
@@ -196,9 +193,8 @@ static bool write_record(struct stream *stream, br_ssl_engine_context *engine)
     size_t len;
     const unsigned char *record = br_ssl_engine_sendrec_buf(engine, &len);
     size_t written = record != NULL ? tcp_write(&stream->tcp, record, len) : 0;
-    if (written > 0) {
+    if (written > 0)
         br_ssl_engine_sendrec_ack(engine, written);
-    }
     return written > 0;
 }
 
@@ -242,9 +238,8 @@ static void pump_tls(struct stream *stream)
         }
         bool moved = (engine_state & BR_SSL_SENDREC) != 0 && write_record(stream, engine);
         moved = moved || ((engine_state & BR_SSL_RECVREC) != 0 && read_record(stream, engine));
-        if (!moved) {
+        if (!moved)
             return;
-        }
     }
 }
 
@@ -266,11 +261,10 @@ static void push_tls(struct stream *stream)
 
 static void push(struct stream *stream)
 {
-    if (stream->tls != NULL) {
+    if (stream->tls != NULL)
         push_tls(stream);
-    } else {
+    else
         push_plain(stream);
-    }
 }
 
 static bool has_room(struct stream *stream)
@@ -302,33 +296,28 @@ static void tell_about_sending(struct stream *stream)
 
 static void run_open(struct stream *stream)
 {
-    if (stream->tls != NULL) {
+    if (stream->tls != NULL)
         pump_tls(stream); /* without a flush: what the owner has begun leaves at the end of the turn */
-    } else {
+    else
         pull_plain(stream);
-    }
-    if (stream->finishing || stream->tls == NULL) {
+    if (stream->finishing || stream->tls == NULL)
         push(stream);
-    }
     tell_about_sending(stream);
-    if (has_bytes(stream)) {
+    if (has_bytes(stream))
         tell_owner(stream);
-    }
 }
 
 static void flush_at_end_of_turn(struct loop_hook *hook)
 {
     struct stream *stream = LOOP_OWNER(hook, struct stream, flush);
-    if (stream->state != STREAM_OPEN) {
+    if (stream->state != STREAM_OPEN)
         return;
-    }
     push(stream);
     tell_about_sending(stream);
     /* Sending reads, too: what it took in is to be told, and a connection that broke in it has no further event to say
      * that its last bytes and its end are still unread. */
-    if (stream->state == STREAM_OPEN && (has_bytes(stream) || stream->tcp.hung_up)) {
+    if (stream->state == STREAM_OPEN && (has_bytes(stream) || stream->tcp.hung_up))
         tell_owner(stream);
-    }
 }
 
 static void notify_owner(struct loop_hook *hook)
@@ -371,9 +360,8 @@ static void have_opened(struct stream *stream)
 static void run_handshake(struct stream *stream)
 {
     pump_tls(stream);
-    if (is_alive(stream) && (br_ssl_engine_current_state(tls_engine(stream->tls)) & BR_SSL_SENDAPP) != 0) {
+    if (is_alive(stream) && (br_ssl_engine_current_state(tls_engine(stream->tls)) & BR_SSL_SENDAPP) != 0)
         have_opened(stream);
-    }
 }
 
 /* The connection reaches the host itself now. */
@@ -505,9 +493,8 @@ static void socket_changed(struct tcp *tcp)
         run_handshake(stream);
         break;
     case PHASE_OPEN:
-        if (stream->state == STREAM_OPEN) {
+        if (stream->state == STREAM_OPEN)
             run_open(stream);
-        }
         break;
     }
 }
@@ -532,9 +519,8 @@ int stream_open(struct stream **stream, const struct network *network, const str
                 void (*changed)(struct stream *stream, void *owner), void *owner, struct error *err)
 {
     *stream = NULL;
-    if (options->tls && network->trust == NULL) {
+    if (options->tls && network->trust == NULL)
         return error_set(err, ERROR_UNSUPPORTED, "TLS with %s: no roots to trust", options->host);
-    }
     struct stream *made = calloc(1, sizeof *made);
     size_t recv_bytes = options->plain_recv_bytes != 0 ? options->plain_recv_bytes : PLAIN_BUFFER_DEFAULT;
     size_t send_bytes = options->plain_send_bytes != 0 ? options->plain_send_bytes : PLAIN_BUFFER_DEFAULT;
@@ -566,9 +552,8 @@ int stream_open(struct stream **stream, const struct network *network, const str
 
 void stream_close(struct stream *stream)
 {
-    if (stream == NULL) {
+    if (stream == NULL)
         return;
-    }
     if (stream->network != NULL) {
         loop_timer_remove(stream->network->loop, &stream->step_timer);
         loop_hook_remove(stream->network->loop, &stream->notify);
@@ -603,33 +588,28 @@ bool stream_ended_cleanly(const struct stream *stream)
 const uint8_t *stream_recv_buf(struct stream *stream, size_t *len)
 {
     *len = 0;
-    if (stream->phase != PHASE_OPEN || stream->state == STREAM_FAILED) {
+    if (stream->phase != PHASE_OPEN || stream->state == STREAM_FAILED)
         return NULL;
-    }
     if (!has_bytes(stream)) {
-        if (stream->tls != NULL) {
+        if (stream->tls != NULL)
             pump_tls(stream);
-        } else {
+        else
             pull_plain(stream);
-        }
     }
-    if (stream->tls != NULL) {
+    if (stream->tls != NULL)
         return br_ssl_engine_recvapp_buf(tls_engine(stream->tls), len);
-    }
     *len = buffer_len(&stream->recv);
     return *len > 0 ? stream->recv.memory + stream->recv.start : NULL;
 }
 
 void stream_recv_ack(struct stream *stream, size_t len)
 {
-    if (len == 0) {
+    if (len == 0)
         return;
-    }
-    if (stream->tls != NULL) {
+    if (stream->tls != NULL)
         br_ssl_engine_recvapp_ack(tls_engine(stream->tls), len);
-    } else {
+    else
         buffer_take(&stream->recv, len);
-    }
 }
 
 static uint8_t *lend_room(struct stream *stream, size_t *len)
@@ -641,9 +621,8 @@ static uint8_t *lend_room(struct stream *stream, size_t *len)
 uint8_t *stream_send_buf(struct stream *stream, size_t *len)
 {
     *len = 0;
-    if (stream->state != STREAM_OPEN || stream->finishing) {
+    if (stream->state != STREAM_OPEN || stream->finishing)
         return NULL;
-    }
     uint8_t *room = lend_room(stream, len);
     if (room == NULL) {
         push(stream);
@@ -655,14 +634,12 @@ uint8_t *stream_send_buf(struct stream *stream, size_t *len)
 
 void stream_send_ack(struct stream *stream, size_t len)
 {
-    if (len == 0) {
+    if (len == 0)
         return;
-    }
-    if (stream->tls != NULL) {
+    if (stream->tls != NULL)
         br_ssl_engine_sendapp_ack(tls_engine(stream->tls), len);
-    } else {
+    else
         stream->send.end += len;
-    }
     loop_hook_queue(stream->network->loop, &stream->flush);
 }
 
@@ -673,9 +650,8 @@ size_t stream_send(struct stream *stream, const void *data, size_t len)
     while (sent < len) {
         size_t room;
         uint8_t *at = stream_send_buf(stream, &room);
-        if (at == NULL) {
+        if (at == NULL)
             break;
-        }
         size_t piece = room < len - sent ? room : len - sent;
         memcpy(at, from + sent, piece);
         stream_send_ack(stream, piece);

@@ -27,23 +27,20 @@ static void fail(struct tcp *tcp, int reason)
 
 static void end_if_both_ended(struct tcp *tcp)
 {
-    if (!tcp->read_ended || !tcp->write_ended || tcp->state != TCP_STATE_OPEN) {
+    if (!tcp->read_ended || !tcp->write_ended || tcp->state != TCP_STATE_OPEN)
         return;
-    }
-    if (tcp->failure != 0) {
+    if (tcp->failure != 0)
         fail(tcp, tcp->failure); /* writing broke; the kernel says so only once, to whoever asks first */
-    } else {
+    else
         tcp->state = TCP_STATE_ENDED;
-    }
 }
 
 static void ready(struct loop_watch *watch, uint32_t events)
 {
     struct tcp *tcp = LOOP_OWNER(watch, struct tcp, watch);
     bool news = false;
-    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
         tcp->hung_up = true;
-    }
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 && !tcp->readable && !tcp->read_ended) {
         tcp->readable = true;
         news = true;
@@ -52,9 +49,8 @@ static void ready(struct loop_watch *watch, uint32_t events)
         tcp->writable = true;
         news = true;
     }
-    if (news) {
+    if (news)
         tcp->changed(tcp);
-    }
 }
 
 int tcp_adopt(struct tcp *tcp, struct loop *loop, int fd, void (*changed)(struct tcp *tcp), struct error *err)
@@ -80,9 +76,8 @@ static void dialled(struct dial *dial, void *owner)
         tcp->state = TCP_STATE_FAILED; /* the dial is kept: it knows why */
     } else {
         uint16_t port = tcp->port;
-        if (tcp_adopt(tcp, tcp->loop, fd, tcp->changed, NULL) != 0) {
+        if (tcp_adopt(tcp, tcp->loop, fd, tcp->changed, NULL) != 0)
             fail(tcp, ENOMEM);
-        }
         tcp->peer = peer;
         tcp->port = port;
         dial_close(dial);
@@ -96,9 +91,8 @@ int tcp_dial(struct tcp *tcp, const struct network *network, const struct dial_r
     *tcp = (struct tcp){.loop = network->loop, .changed = changed, .watch = LOOP_WATCH_INIT};
     tcp->port = request->port;
     int result = dial_start(&tcp->dial, network, request, dialled, tcp, err);
-    if (result == 0) {
+    if (result == 0)
         tcp->state = TCP_STATE_DIALLING;
-    }
     return result;
 }
 
@@ -112,9 +106,8 @@ size_t tcp_read(struct tcp *tcp, void *out, size_t capacity)
             tcp->readable = (size_t) got == capacity || tcp->hung_up;
             return (size_t) got;
         }
-        if (got < 0 && errno == EINTR) {
+        if (got < 0 && errno == EINTR)
             continue;
-        }
         tcp->readable = false;
         if (got == 0) {
             tcp->read_ended = true;
@@ -134,9 +127,8 @@ size_t tcp_write(struct tcp *tcp, const void *data, size_t len)
             tcp->writable = (size_t) written == len;
             return (size_t) written;
         }
-        if (errno == EINTR) {
+        if (errno == EINTR)
             continue;
-        }
         tcp->writable = false;
         if (errno != EAGAIN) {
             /* The peer takes nothing more, but what it said before may still be unread: often the reason. */
@@ -172,20 +164,17 @@ bool tcp_is_delivering(const struct tcp *tcp, uint64_t *acknowledged)
 int tcp_error(const struct tcp *tcp, struct error *err)
 {
     struct ip peer;
-    if (tcp->state != TCP_STATE_FAILED) {
+    if (tcp->state != TCP_STATE_FAILED)
         return 0;
-    }
-    if (tcp->failure == 0) {
+    if (tcp->failure == 0)
         return dial_take(tcp->dial, &peer, err);
-    }
     return error_set(err, ERROR_UNAVAILABLE, "%s", strerror(tcp->failure));
 }
 
 void tcp_close(struct tcp *tcp)
 {
-    if (tcp->state == TCP_STATE_NONE) {
+    if (tcp->state == TCP_STATE_NONE)
         return;
-    }
     close_descriptor(tcp);
     dial_close(tcp->dial);
     *tcp = (struct tcp){.watch = LOOP_WATCH_INIT};

@@ -82,9 +82,8 @@ int tls_open(struct tls **tls, const struct trust *trust, const char *host, stru
     struct tls *made =
         malloc(sizeof *made); /* not calloc: the record buffers' pages come when they are needed */
     *tls = made;
-    if (made == NULL) {
+    if (made == NULL)
         return error_set(err, ERROR_SYSTEM, "out of memory");
-    }
     br_ssl_engine_context *engine = &made->client.eng;
     br_ssl_client_zero(&made->client);
     br_ssl_engine_set_versions(engine, BR_TLS12, BR_TLS12);
@@ -182,9 +181,8 @@ static const char *alert_name(int alert)
 int tls_explain(const struct tls *tls, struct error *err)
 {
     int number = br_ssl_engine_last_error(&tls->client.eng);
-    if (number == BR_ERR_OK) {
+    if (number == BR_ERR_OK)
         return 0;
-    }
     if (number >= BR_ERR_SEND_FATAL_ALERT) {
         return error_set(err, ERROR_INVALID, "the peer broke the protocol, and was told so (alert %d)",
                          number - BR_ERR_SEND_FATAL_ALERT);
@@ -193,11 +191,9 @@ int tls_explain(const struct tls *tls, struct error *err)
         int alert = number - BR_ERR_RECV_FATAL_ALERT;
         return error_set(err, ERROR_UNAVAILABLE, "the peer gave up: alert %d, %s", alert, alert_name(alert));
     }
-    if (number > BR_ERR_X509_OK) {
+    if (number > BR_ERR_X509_OK)
         return explain_certificate(number, tls->client.eng.server_name, err);
-    }
-    if (number == BR_ERR_UNSUPPORTED_VERSION || number == BR_ERR_BAD_VERSION) {
+    if (number == BR_ERR_UNSUPPORTED_VERSION || number == BR_ERR_BAD_VERSION)
         return error_set(err, ERROR_UNSUPPORTED, "the peer does not speak TLS 1.2");
-    }
     return error_set(err, ERROR_INVALID, "the peer broke the protocol (BearSSL error %d)", number);
 }

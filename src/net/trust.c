@@ -17,14 +17,12 @@ enum { DN_MAX = 1024 /* a distinguished name; the longest in Mozilla's list has 
 
 static bool make_room(struct trust *trust)
 {
-    if (trust->count < trust->capacity) {
+    if (trust->count < trust->capacity)
         return true;
-    }
     size_t capacity = trust->capacity == 0 ? 8 : 2 * trust->capacity;
     br_x509_trust_anchor *anchors = realloc(trust->anchors, capacity * sizeof *anchors);
-    if (anchors == NULL) {
+    if (anchors == NULL)
         return false;
-    }
     trust->anchors = anchors;
     trust->capacity = capacity;
     return true;
@@ -38,9 +36,8 @@ struct key_parts {
 
 static struct key_parts parts_of(const br_x509_pkey *key)
 {
-    if (key->key_type == BR_KEYTYPE_RSA) {
+    if (key->key_type == BR_KEYTYPE_RSA)
         return (struct key_parts){{key->key.rsa.n, key->key.rsa.e}, {key->key.rsa.nlen, key->key.rsa.elen}};
-    }
     return (struct key_parts){{key->key.ec.q, NULL}, {key->key.ec.qlen, 0}};
 }
 
@@ -52,9 +49,8 @@ static bool same_bytes(const void *a, size_t a_len, const void *b, size_t b_len)
 static bool same_anchor(const br_x509_trust_anchor *a, const br_x509_trust_anchor *b)
 {
     if (a->pkey.key_type != b->pkey.key_type || a->flags != b->flags ||
-        !same_bytes(a->dn.data, a->dn.len, b->dn.data, b->dn.len)) {
+        !same_bytes(a->dn.data, a->dn.len, b->dn.data, b->dn.len))
         return false;
-    }
     struct key_parts a_key = parts_of(&a->pkey);
     struct key_parts b_key = parts_of(&b->pkey);
     return same_bytes(a_key.data[0], a_key.len[0], b_key.data[0], b_key.len[0]) &&
@@ -63,20 +59,17 @@ static bool same_anchor(const br_x509_trust_anchor *a, const br_x509_trust_ancho
 
 static bool is_known(const struct trust *trust, const br_x509_trust_anchor *anchor)
 {
-    for (size_t i = 0; i < trust->count; i++) {
-        if (same_anchor(&trust->anchors[i], anchor)) {
+    for (size_t i = 0; i < trust->count; i++)
+        if (same_anchor(&trust->anchors[i], anchor))
             return true;
-        }
-    }
     return false;
 }
 
 static unsigned char *append_copy(unsigned char **end, const unsigned char *data, size_t len)
 {
     unsigned char *copy = *end;
-    if (len > 0) {
+    if (len > 0)
         memcpy(copy, data, len);
-    }
     *end += len;
     return copy;
 }
@@ -84,12 +77,10 @@ static unsigned char *append_copy(unsigned char **end, const unsigned char *data
 /* Copies name and key into one block, which dn.data points to the start of. */
 static int add_anchor(struct trust *trust, const br_x509_trust_anchor *anchor, struct error *err)
 {
-    if (is_known(trust, anchor)) {
+    if (is_known(trust, anchor))
         return 0;
-    }
-    if (trust->count == TRUST_ANCHORS_MAX) {
+    if (trust->count == TRUST_ANCHORS_MAX)
         return error_set(err, ERROR_TOO_LARGE, "more than %d roots", TRUST_ANCHORS_MAX);
-    }
     struct key_parts key = parts_of(&anchor->pkey);
     unsigned char *end = malloc(anchor->dn.len + key.len[0] + key.len[1]);
     if (end == NULL || !make_room(trust)) {
@@ -123,9 +114,8 @@ int trust_open(struct trust *trust, struct error *err)
 
 void trust_close(struct trust *trust)
 {
-    for (size_t i = 0; i < trust->count; i++) {
+    for (size_t i = 0; i < trust->count; i++)
         free(trust->anchors[i].dn.data);
-    }
     free(trust->anchors);
     *trust = (struct trust){0};
 }
@@ -160,9 +150,8 @@ int trust_add_certificate(struct trust *trust, const void *der, size_t len, stru
         return error_set(err, ERROR_INVALID, "a certificate can't be decoded (BearSSL error %d)",
                          br_x509_decoder_last_error(&decoder));
     }
-    if (name.failed) {
+    if (name.failed)
         return error_set(err, ERROR_TOO_LARGE, "a certificate's subject has more than %d bytes", DN_MAX);
-    }
     br_x509_trust_anchor anchor = {
         .dn = {.data = name.data, .len = name.len},
         .flags = br_x509_decoder_isCA(&decoder) ? BR_X509_TA_CA : 0,
@@ -208,9 +197,8 @@ static void begin_object(struct bundle *bundle)
 
 static void end_object(struct bundle *bundle)
 {
-    if (!bundle->is_certificate) {
+    if (!bundle->is_certificate)
         return;
-    }
     int result = bundle->overflowed
                      ? error_set(&bundle->err, ERROR_TOO_LARGE, "a certificate has more than %d bytes",
                                  TRUST_CERTIFICATE_MAX)
@@ -247,9 +235,8 @@ static int read_bundle(struct bundle *bundle, const char *path)
     char buffer[2048];
     size_t total = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0) {
+    if (fd < 0)
         return errno;
-    }
     ssize_t got;
     while ((got = read(fd, buffer, sizeof buffer)) > 0 && total <= TRUST_FILE_MAX) {
         total += (size_t) got;
@@ -269,9 +256,8 @@ static void warn(const char *path, const char *reason, size_t refused)
 
 size_t trust_add_file(struct trust *trust, const char *path)
 {
-    if (path == NULL || path[0] == '\0') {
+    if (path == NULL || path[0] == '\0')
         return 0;
-    }
     size_t before = trust->count;
     struct bundle *bundle = calloc(1, sizeof *bundle);
     if (bundle == NULL) {
@@ -281,13 +267,12 @@ size_t trust_add_file(struct trust *trust, const char *path)
     bundle->trust = trust;
     br_pem_decoder_init(&bundle->pem);
     int reason = read_bundle(bundle, path);
-    if (reason != 0) {
+    if (reason != 0)
         warn(path, strerror(reason), bundle->refused);
-    } else if (bundle->refused > 0) {
+    else if (bundle->refused > 0)
         warn(path, bundle->err.text, bundle->refused);
-    } else if (trust->count == before) {
+    else if (trust->count == before)
         log_event(LOG_DEBUG, "a CA bundle adds no roots", LOG_TEXT("file", path));
-    }
     free(bundle);
     return trust->count - before;
 }

@@ -534,12 +534,11 @@ static void gather_targets(struct relay_session *s)
 {
     struct session_gather gather;
     for (session_gather(&s->session, now_of(s), &gather); gather.type != SESSION_GATHER_NOTHING;
-         session_gather(&s->session, now_of(s), &gather)) {
+         session_gather(&s->session, now_of(s), &gather))
         if (gather.type == SESSION_GATHER_PORT)
             act(s, &gather.port);
         else
             read_target(s, &gather);
-    }
 }
 
 /* Frames into the stream. True when some were moved. */

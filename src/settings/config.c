@@ -272,13 +272,11 @@ static int assign_duration(struct config *config, const struct given *g, struct 
 {
     const int64_t ms = 1000000;
     int64_t duration_ns = 0;
-    if (!duration_parse(g->value, &duration_ns) || duration_ns < 0) {
+    if (!duration_parse(g->value, &duration_ns) || duration_ns < 0)
         return refuse_duration(g, err);
-    }
     int64_t duration_ms = duration_ns / ms + (duration_ns % ms > 0 ? 1 : 0);
-    if (duration_ms < g->setting->minimum || duration_ms > g->setting->maximum) {
+    if (duration_ms < g->setting->minimum || duration_ms > g->setting->maximum)
         return refuse_duration(g, err);
-    }
     store(config, g->setting, &duration_ms, sizeof duration_ms);
     return 0;
 }
@@ -332,15 +330,12 @@ static bool parse_level(struct str value, int *level)
 {
     const uint32_t offset_max = 1000000; /* slog has no bound; nobody needs one this far out */
     size_t sign = 0;
-    while (sign < value.len && value.ptr[sign] != '+' && value.ptr[sign] != '-') {
+    while (sign < value.len && value.ptr[sign] != '+' && value.ptr[sign] != '-')
         sign++;
-    }
     uint32_t offset = 0;
     bool has_offset = sign < value.len;
-    if (has_offset &&
-        (!str_parse_u32(str_slice(value, sign + 1, value.len), &offset) || offset > offset_max)) {
+    if (has_offset && (!str_parse_u32(str_slice(value, sign + 1, value.len), &offset) || offset > offset_max))
         return false;
-    }
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
         if (str_equal_nocase(str_slice(value, 0, sign), levels[i].name)) {
             bool down = has_offset && value.ptr[sign] == '-';
@@ -367,14 +362,12 @@ static int assign_level(struct config *config, const struct given *g, struct err
 
 static int assign_text(struct config *config, const struct given *g, struct error *err)
 {
-    if (g->setting->kind == KIND_PATH && g->value.len == 0) {
+    if (g->setting->kind == KIND_PATH && g->value.len == 0)
         return error_set(err, ERROR_INVALID, VALUE_FORMAT "is not a path", VALUE_ARG(g));
-    }
     if (g->setting->validate != NULL) {
         struct error reason = ERROR_INIT;
-        if (g->setting->validate(g->value, &reason) != 0) {
+        if (g->setting->validate(g->value, &reason) != 0)
             return error_set(err, ERROR_INVALID, VALUE_FORMAT "%s", VALUE_ARG(g), reason.text);
-        }
     }
     store(config, g->setting, &g->value.ptr,
           sizeof g->value.ptr); /* terminated: it is from argv or environ */
@@ -444,9 +437,8 @@ static const struct setting *find_flag(struct str name)
 {
     for (size_t i = 0; i < CONFIG_SETTING_COUNT; i++) {
         bool alias = settings[i].alias != NULL && str_equal_text(name, settings[i].alias);
-        if (alias || str_equal_text(name, settings[i].flag)) {
+        if (alias || str_equal_text(name, settings[i].flag))
             return &settings[i];
-        }
     }
     return NULL;
 }
@@ -485,21 +477,18 @@ static int take_flag(struct config *config, char **argv, int *at, struct error *
         equals != NULL ? (struct str){argument, (size_t) (equals - argument)} : str_from(argument);
     struct str value = equals != NULL ? str_from(equals + 1) : (struct str){NULL, 0};
     const struct setting *s = strcmp(argument, "-h") == 0 ? &settings[CONFIG_HELP] : NULL;
-    if (str_starts_with(name, "--")) {
+    if (str_starts_with(name, "--"))
         s = find_flag(str_slice(name, 2, name.len));
-    }
-    if (s == NULL || !belongs_to(s, config->command)) {
+    if (s == NULL || !belongs_to(s, config->command))
         return unknown_flag(config->command, argument, err);
-    }
     char given_as[64];
     str_copy(name, given_as, sizeof given_as);
     if (equals == NULL && s->kind == KIND_SWITCH) {
         value = STR_LITERAL("true");
     } else if (equals == NULL) {
         const char *next = argv[*at + 1];
-        if (next == NULL || is_flag(next)) {
+        if (next == NULL || is_flag(next))
             return error_set(err, ERROR_INVALID, "%s: needs a value, as in %s=VALUE", given_as, given_as);
-        }
         value = str_from(next);
         *at += 1;
     }
@@ -511,16 +500,13 @@ static int take_arguments(struct config *config, int argc, char **argv, int from
 {
     int words = 0;
     int at = from;
-    for (; at < argc && strcmp(argv[at], "--") != 0; at++) {
-        if (!is_flag(argv[at])) {
+    for (; at < argc && strcmp(argv[at], "--") != 0; at++)
+        if (!is_flag(argv[at]))
             argv[1 + words++] = argv[at];
-        } else if (take_flag(config, argv, &at, err) != 0) {
+        else if (take_flag(config, argv, &at, err) != 0)
             return ERROR_INVALID;
-        }
-    }
-    for (at++; at < argc; at++) {
+    for (at++; at < argc; at++)
         argv[1 + words++] = argv[at];
-    }
     if (argc > 0) {
         argv[1 + words < argc ? 1 + words : argc] = NULL;
         config->words = argv + 1;
@@ -549,11 +535,9 @@ static bool take_help_or_version(struct config *config, int argc, char **argv, i
 static struct str find_variable(char *const *environment, const char *name)
 {
     size_t len = strlen(name);
-    for (; *environment != NULL; environment++) {
-        if (strncmp(*environment, name, len) == 0 && (*environment)[len] == '=') {
+    for (; *environment != NULL; environment++)
+        if (strncmp(*environment, name, len) == 0 && (*environment)[len] == '=')
             return str_from(*environment + len + 1);
-        }
-    }
     return (struct str){NULL, 0};
 }
 
@@ -562,17 +546,14 @@ static int take_environment(struct config *config, char *const *environment, str
     for (size_t i = 0; i < CONFIG_SETTING_COUNT; i++) {
         const struct setting *s = &settings[i];
         if (s->variable == NULL || config->sources[i] != CONFIG_FROM_DEFAULT ||
-            !belongs_to(s, config->command)) {
+            !belongs_to(s, config->command))
             continue;
-        }
         struct str value = find_variable(environment, s->variable);
-        if (value.len == 0) {
+        if (value.len == 0)
             continue;
-        }
         config->sources[i] = CONFIG_FROM_ENVIRONMENT;
-        if (assign(config, &(struct given){s, s->variable, value}, err) != 0) {
+        if (assign(config, &(struct given){s, s->variable, value}, err) != 0)
             return ERROR_INVALID;
-        }
     }
     return 0;
 }
@@ -583,9 +564,8 @@ static void take_defaults(struct config *config)
     for (size_t i = 0; i < CONFIG_SETTING_COUNT; i++) {
         const struct setting *s = &settings[i];
         bool is_text = s->kind == KIND_TEXT || s->kind == KIND_PATH;
-        if (is_text || s->fallback[0] != '\0') {
+        if (is_text || s->fallback[0] != '\0')
             assign(config, &(struct given){s, s->flag, str_from(s->fallback)}, NULL);
-        }
     }
 }
 
@@ -597,15 +577,12 @@ int64_t config_reserve_stop(int64_t stop_timeout_ms)
 
 static void fill_what_follows(struct config *config)
 {
-    if (config->initial_wait_ms == 0) {
+    if (config->initial_wait_ms == 0)
         config->initial_wait_ms = config->idle_timeout_ms;
-    }
-    if (config->metrics_check_interval_ms == 0) {
+    if (config->metrics_check_interval_ms == 0)
         config->metrics_check_interval_ms = 1000;
-    }
-    if (config->sources[CONFIG_STOP_GRACE] == CONFIG_FROM_DEFAULT) {
+    if (config->sources[CONFIG_STOP_GRACE] == CONFIG_FROM_DEFAULT)
         config->stop_grace_ms = config_reserve_stop(config->stop_timeout_ms);
-    }
 }
 
 int config_parse(struct config *config, int argc, char **argv, char *const *environment, struct error *err)
@@ -629,9 +606,8 @@ int config_parse(struct config *config, int argc, char **argv, char *const *envi
     int failed = 0;
     if (!take_help_or_version(config, argc, argv, from)) {
         failed = take_arguments(config, argc, argv, from, err);
-        if (failed == 0) {
+        if (failed == 0)
             failed = take_environment(config, environment, err);
-        }
     }
     fill_what_follows(config);
     return failed;
@@ -646,9 +622,8 @@ static void write_level(struct writer *out, int level)
                   : level < CONFIG_LEVEL_ERROR ? 2
                                                : 3;
     writer_text(out, levels[nearest].name);
-    if (level != levels[nearest].level) {
+    if (level != levels[nearest].level)
         writer_format(out, "%+d", level - levels[nearest].level);
-    }
 }
 
 void config_write_value(struct writer *out, const struct config *config, enum config_setting setting)
@@ -712,9 +687,8 @@ const char *config_source_name(const struct config *config, enum config_setting 
 void config_write_settings(struct writer *out, const struct config *config)
 {
     for (unsigned i = 0; i < CONFIG_SETTING_COUNT; i++) {
-        if (settings[i].group == GROUP_PROGRAM) {
+        if (settings[i].group == GROUP_PROGRAM)
             continue;
-        }
         writer_format(out, "%s=", settings[i].flag);
         config_write_value(out, config, (enum config_setting) i);
         writer_format(out, " (%s)\n", config_source_name(config, (enum config_setting) i));
@@ -728,31 +702,26 @@ static void write_form(struct writer *out, const struct setting *s)
         [KIND_SWITCH] = "",      [KIND_DURATION] = "=DURATION", [KIND_COUNT] = "=NUMBER", [KIND_CHOICE] = "=",
         [KIND_LEVEL] = "=LEVEL", [KIND_TEXT] = "=TEXT",         [KIND_PATH] = "=PATH"};
     writer_text(out, names[s->kind]);
-    if (s->kind == KIND_CHOICE) {
+    if (s->kind == KIND_CHOICE)
         write_choices(out, s, "|", "|");
-    }
 }
 
 /* Help is plain text: the backquotes of the README go. */
 static void write_without_backquotes(struct writer *out, const char *text)
 {
-    for (; *text != '\0'; text++) {
-        if (*text != '`') {
+    for (; *text != '\0'; text++)
+        if (*text != '`')
             writer_char(out, *text);
-        }
-    }
 }
 
 static void write_flag_help(struct writer *out, const struct setting *s)
 {
     writer_format(out, "  --%s", s->flag);
     write_form(out, s);
-    if (s->variable != NULL) {
+    if (s->variable != NULL)
         writer_format(out, "  [%s]", s->variable);
-    }
-    if (s->kind != KIND_SWITCH && s->fallback[0] != '\0') {
+    if (s->kind != KIND_SWITCH && s->fallback[0] != '\0')
         writer_format(out, "  (default %s)", s->fallback);
-    }
     writer_text(out, "\n        ");
     write_without_backquotes(out, s->help);
     writer_char(out, '\n');
@@ -764,12 +733,10 @@ void config_write_help(struct writer *out, enum config_command command)
     for (unsigned group = 0; group < GROUP_COUNT; group++) {
         bool begun = false;
         for (unsigned i = 0; i < CONFIG_SETTING_COUNT; i++) {
-            if (settings[i].group != group || !belongs_to(&settings[i], command)) {
+            if (settings[i].group != group || !belongs_to(&settings[i], command))
                 continue;
-            }
-            if (!begun) {
+            if (!begun)
                 writer_format(out, "\n%s\n", group_titles[group]);
-            }
             begun = true;
             write_flag_help(out, &settings[i]);
         }
@@ -778,11 +745,9 @@ void config_write_help(struct writer *out, enum config_command command)
         writer_text(
             out,
             "\nOther commands, as the very first argument (fumidai -- NAME wraps a command of that name)\n");
-        for (unsigned i = 0; i < CONFIG_COMMAND_COUNT; i++) {
-            if (commands[i].name != NULL && commands[i].usage != NULL) {
+        for (unsigned i = 0; i < CONFIG_COMMAND_COUNT; i++)
+            if (commands[i].name != NULL && commands[i].usage != NULL)
                 writer_format(out, "  %s\n        %s\n", commands[i].usage, commands[i].purpose);
-            }
-        }
     }
 }
 
@@ -790,9 +755,8 @@ void config_write_help(struct writer *out, enum config_command command)
 static void write_cell(struct writer *out, const char *text)
 {
     for (; *text != '\0'; text++) {
-        if (*text == '|') {
+        if (*text == '|')
             writer_char(out, '\\');
-        }
         writer_char(out, *text);
     }
 }
@@ -800,17 +764,14 @@ static void write_cell(struct writer *out, const char *text)
 static void write_row(struct writer *out, const struct setting *s)
 {
     writer_format(out, "| `--%s`", s->flag);
-    if (s->alias != NULL) {
+    if (s->alias != NULL)
         writer_format(out, ", `--%s`", s->alias);
-    }
     writer_text(out, " | ");
-    if (s->variable != NULL) {
+    if (s->variable != NULL)
         writer_format(out, "`%s`", s->variable);
-    }
     writer_text(out, " | ");
-    if (s->fallback[0] != '\0') {
+    if (s->fallback[0] != '\0')
         writer_format(out, "`%s`", s->fallback);
-    }
     writer_text(out, " | ");
     if (s->kind == KIND_CHOICE) {
         writer_char(out, '`');
@@ -826,10 +787,8 @@ void config_write_markdown(struct writer *out)
     for (unsigned group = 0; group < GROUP_COUNT; group++) {
         writer_format(out, "%s**%s**\n\n| flag | variable | default | meaning |\n| --- | --- | --- | --- |\n",
                       group == 0 ? "" : "\n", group_titles[group]);
-        for (unsigned i = 0; i < CONFIG_SETTING_COUNT; i++) {
-            if (settings[i].group == group) {
+        for (unsigned i = 0; i < CONFIG_SETTING_COUNT; i++)
+            if (settings[i].group == group)
                 write_row(out, &settings[i]);
-            }
-        }
     }
 }

@@ -32,10 +32,9 @@ const char *agent_message_type_name(enum agent_message_type type)
 
 static enum agent_message_type type_of(struct str text)
 {
-    for (int i = AGENT_MESSAGE_UNKNOWN + 1; i < AGENT_MESSAGE_TYPE_COUNT; i++) {
+    for (int i = AGENT_MESSAGE_UNKNOWN + 1; i < AGENT_MESSAGE_TYPE_COUNT; i++)
         if (str_equal_text(text, type_names[i]))
             return (enum agent_message_type) i;
-    }
     return AGENT_MESSAGE_UNKNOWN;
 }
 
@@ -66,7 +65,6 @@ static int check_stream_data(const struct agent_message *message, uint32_t paylo
                              struct error *err)
 {
     uint8_t actual[SHA256_SIZE];
-
     if (message->sequence < 0)
         return error_set(err, ERROR_INVALID, "%s: negative sequence number", type_names[message->type]);
     if (payload_len != message->payload_len)
@@ -83,7 +81,6 @@ int agent_message_parse(struct agent_message *message, const void *frame, size_t
 {
     struct reader r = reader_of(frame, len);
     uint8_t swapped_id[UUID_SIZE];
-
     memset(message, 0, sizeof *message);
     uint32_t header_len = reader_u32be(&r);
     message->type_text.ptr = (const char *) reader_bytes(&r, AGENT_MESSAGE_TYPE_SIZE);
@@ -121,7 +118,6 @@ void agent_message_write_header(uint8_t header[AGENT_MESSAGE_HEADER_SIZE],
     struct writer w = writer_of(header, AGENT_MESSAGE_HEADER_SIZE);
     const char *name = agent_message_type_name(message->type);
     uint8_t swapped_id[UUID_SIZE], digest[SHA256_SIZE];
-
     swap_halves(swapped_id, message->id);
     sha256(message->payload, message->payload_len, digest);
     writer_u32be(&w, AGENT_MESSAGE_HEADER_LENGTH);
@@ -154,7 +150,6 @@ static bool take_literal(struct str *rest, const char *literal, size_t len)
 static bool take_until(struct str *rest, char stop, struct str *taken)
 {
     const char *end = rest->len > 0 ? memchr(rest->ptr, stop, rest->len) : NULL;
-
     if (end == NULL)
         return false;
     *taken = str_slice(*rest, 0, (size_t) (end - rest->ptr));
@@ -166,7 +161,6 @@ static bool parse_usual_form(struct acknowledge *ack, struct str rest)
 {
     struct str type, id, number;
     uint64_t sequence;
-
     if (!take_literal(&rest, part_type, sizeof part_type - 1) || !take_until(&rest, '"', &type) ||
         !take_literal(&rest, part_id, sizeof part_id - 1) || !take_until(&rest, '"', &id) ||
         !take_literal(&rest, part_sequence, sizeof part_sequence - 1) || !take_until(&rest, ',', &number) ||
@@ -185,7 +179,6 @@ int acknowledge_parse(struct acknowledge *ack, struct str payload, struct error 
     struct json doc;
     char text[UUID_TEXT_SIZE];
     struct str view;
-
     memset(ack, 0, sizeof *ack);
     if (parse_usual_form(ack, payload))
         return 0;
@@ -210,7 +203,6 @@ int acknowledge_parse(struct acknowledge *ack, struct str payload, struct error 
 void acknowledge_write(struct writer *out, const struct acknowledge *ack)
 {
     char id[UUID_TEXT_SIZE];
-
     uuid_format(ack->id, id);
     writer_text(out, part_type);
     writer_text(out, agent_message_type_name(ack->type));

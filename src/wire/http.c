@@ -12,11 +12,9 @@ static bool is_token_char(char c)
 
 static bool is_token(struct str text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        if (!is_token_char(text.ptr[i])) {
+    for (size_t i = 0; i < text.len; i++)
+        if (!is_token_char(text.ptr[i]))
             return false;
-        }
-    }
     return text.len > 0;
 }
 
@@ -27,21 +25,17 @@ static bool is_control(uint8_t byte)
 
 static bool is_field_value(struct str text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        if (is_control((uint8_t) text.ptr[i])) {
+    for (size_t i = 0; i < text.len; i++)
+        if (is_control((uint8_t) text.ptr[i]))
             return false;
-        }
-    }
     return true;
 }
 
 static bool is_request_target(struct str text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] < '!' || text.ptr[i] > '~') {
+    for (size_t i = 0; i < text.len; i++)
+        if (text.ptr[i] < '!' || text.ptr[i] > '~')
             return false;
-        }
-    }
     return text.len > 0;
 }
 
@@ -70,9 +64,8 @@ struct http_request http_request_begin(struct writer *out, const char *method, s
 
 void http_request_header(struct http_request *request, const char *name, struct str value)
 {
-    if (request->problem.code != ERROR_NONE) {
+    if (request->problem.code != ERROR_NONE)
         return;
-    }
     if (!is_token(str_from(name))) {
         error_set(&request->problem, ERROR_INVALID, "HTTP request: a header's name is no token");
         return;
@@ -103,9 +96,8 @@ int http_request_end(struct http_request *request, struct str body, struct error
     }
     writer_text(request->out, "\r\n");
     writer_str(request->out, body);
-    if (request->problem.code != ERROR_NONE) {
+    if (request->problem.code != ERROR_NONE)
         return error_set(err, request->problem.code, "%s", request->problem.text);
-    }
     if (request->out->failed) {
         return error_set(err, ERROR_TOO_LARGE, "HTTP request: longer than the %zu bytes there are for it",
                          request->out->capacity);
@@ -213,9 +205,8 @@ static int take_content_length(struct http_response *r, struct str value, struct
             return error_set(err, ERROR_INVALID, "HTTP answer: Content-Length \"%.*s\" is no number",
                              STR_ARG(str_slice(value, 0, 64)));
         }
-        if (r->has_length && r->left != length) {
+        if (r->has_length && r->left != length)
             return error_set(err, ERROR_INVALID, "HTTP answer: two Content-Lengths that differ");
-        }
         r->has_length = true;
         r->left = length;
     }
@@ -239,9 +230,8 @@ static bool list_has(struct str list, const char *word)
     bool more = true;
     while (more) {
         more = str_cut(list, ',', &item, &list);
-        if (str_equal_nocase(str_trim(item), word)) {
+        if (str_equal_nocase(str_trim(item), word))
             return true;
-        }
     }
     return false;
 }
@@ -250,9 +240,8 @@ static int take_header_line(struct http_response *r, struct str line, struct err
 {
     struct str name;
     struct str value;
-    if (line.ptr[0] == ' ' || line.ptr[0] == '\t') {
+    if (line.ptr[0] == ' ' || line.ptr[0] == '\t')
         return error_set(err, ERROR_INVALID, "HTTP answer: a header is folded over two lines");
-    }
     if (!str_cut(line, ':', &name, &value) || !is_token(name)) {
         return error_set(err, ERROR_INVALID, "HTTP answer: \"%.*s\" is no header",
                          STR_ARG(str_slice(line, 0, 64)));
@@ -261,16 +250,13 @@ static int take_header_line(struct http_response *r, struct str line, struct err
         return error_set(err, ERROR_INVALID, "HTTP answer: the value of %.*s holds a control character",
                          STR_ARG(str_slice(name, 0, 64)));
     }
-    if (++r->header_count > HTTP_HEADERS_MAX) {
+    if (++r->header_count > HTTP_HEADERS_MAX)
         return error_set(err, ERROR_TOO_LARGE, "HTTP answer: more than %d headers", HTTP_HEADERS_MAX);
-    }
     value = str_trim(value);
-    if (str_equal_nocase(name, "content-length")) {
+    if (str_equal_nocase(name, "content-length"))
         return take_content_length(r, value, err);
-    }
-    if (str_equal_nocase(name, "transfer-encoding")) {
+    if (str_equal_nocase(name, "transfer-encoding"))
         return take_transfer_encoding(r, value, err);
-    }
     if (str_equal_nocase(name, "connection")) {
         r->says_close = r->says_close || list_has(value, "close");
         r->says_keep_alive = r->says_keep_alive || list_has(value, "keep-alive");
@@ -299,9 +285,8 @@ static int choose_body(struct http_response *r, struct error *err)
     } else if (r->is_chunked) {
         r->state = STATE_CHUNK_SIZE;
     } else if (r->has_length) {
-        if (r->left > r->body_max) {
+        if (r->left > r->body_max)
             return refuse_large_body(r, err);
-        }
         r->state = r->left == 0 ? STATE_END : STATE_BODY_LENGTH;
     } else {
         r->keep_alive = false;
@@ -322,9 +307,8 @@ static int finish_head(struct http_response *r, struct http_event *event, struct
         return 0;
     }
     int rc = choose_body(r, err);
-    if (rc == 0) {
+    if (rc == 0)
         event->type = HTTP_EVENT_HEAD;
-    }
     return rc;
 }
 
@@ -342,13 +326,11 @@ static int take_head_bytes(struct http_response *r, struct input *in, struct htt
     memcpy(r->head + r->head_len, start, len);
     r->head_len += len;
     in->at += len;
-    if (lf == NULL) {
+    if (lf == NULL)
         return 0;
-    }
     struct str line = {r->head + r->line_start, r->head_len - r->line_start};
-    if (!str_ends_with(line, "\r\n")) {
+    if (!str_ends_with(line, "\r\n"))
         return error_set(err, ERROR_INVALID, "HTTP answer: a line of the head does not end in CR LF");
-    }
     line = str_slice(line, 0, line.len - 2);
     int rc = r->state == STATE_STATUS_LINE ? take_status_line(r, line, err)
              : line.len > 0                ? take_header_line(r, line, err)
@@ -363,9 +345,8 @@ static int take_head_bytes(struct http_response *r, struct input *in, struct htt
 static void take_body_bytes(struct http_response *r, struct input *in, struct http_event *event)
 {
     size_t len = in->len - in->at;
-    if (len > r->left) {
+    if (len > r->left)
         len = (size_t) r->left;
-    }
     event->type = HTTP_EVENT_BODY;
     event->body = (struct str){in->data + in->at, len};
     in->at += len;
@@ -378,9 +359,8 @@ static int take_body_until_close(struct http_response *r, struct input *in, stru
 {
     /* One byte more than the maximum is enough to know; that byte is not handed out. */
     r->left = r->body_max - r->body_len;
-    if (r->left == 0) {
+    if (r->left == 0)
         return refuse_large_body(r, err);
-    }
     take_body_bytes(r, in, event);
     return 0;
 }
@@ -390,22 +370,20 @@ static int take_size_byte(struct http_response *r, char c, struct error *err)
 {
     uint64_t digit;
     if (str_parse_hex_u64((struct str){&c, 1}, &digit)) {
-        if (r->left > UINT64_MAX >> 4 || (r->left << 4 | digit) > r->body_max - r->body_len) {
+        if (r->left > UINT64_MAX >> 4 || (r->left << 4 | digit) > r->body_max - r->body_len)
             return refuse_large_body(r, err);
-        }
         r->left = r->left << 4 | digit;
         r->has_digits = true;
         return 0;
     }
-    if (r->has_digits && c == '\r') {
+    if (r->has_digits && c == '\r')
         r->state = STATE_CHUNK_SIZE_LF;
-    } else if (r->has_digits && c == ';') {
+    else if (r->has_digits && c == ';')
         r->state = STATE_CHUNK_EXTENSION;
-    } else if (r->has_digits && (c == ' ' || c == '\t')) {
+    else if (r->has_digits && (c == ' ' || c == '\t'))
         r->state = STATE_CHUNK_BLANK;
-    } else {
+    else
         return error_set(err, ERROR_INVALID, "HTTP answer: a chunk's size is no hexadecimal number");
-    }
     return 0;
 }
 
@@ -422,12 +400,10 @@ static int take_chunk_byte(struct http_response *r, char c, struct error *err)
         return error_set(err, ERROR_TOO_LARGE, "HTTP answer: a chunk's first line is longer than %d bytes",
                          HTTP_CHUNK_LINE_MAX);
     }
-    if (r->state == STATE_CHUNK_SIZE) {
+    if (r->state == STATE_CHUNK_SIZE)
         return take_size_byte(r, c, err);
-    }
-    if (r->state == STATE_CHUNK_BLANK && (c == ' ' || c == '\t')) {
+    if (r->state == STATE_CHUNK_BLANK && (c == ' ' || c == '\t'))
         return 0;
-    }
     if (r->state == STATE_CHUNK_BLANK && c == ';') {
         r->state = STATE_CHUNK_EXTENSION;
     } else if (r->state == STATE_CHUNK_EXTENSION && c == '\r') {
@@ -455,19 +431,18 @@ static int take_trailer_byte(struct http_response *r, char c, struct error *err)
         return error_set(err, ERROR_TOO_LARGE, "HTTP answer: the trailers are larger than %d bytes",
                          HTTP_TRAILER_MAX);
     }
-    if (r->state == STATE_TRAILER_START && c == '\r') {
+    if (r->state == STATE_TRAILER_START && c == '\r')
         r->state = STATE_LAST_LF;
-    } else if (r->state == STATE_TRAILER_LINE && c == '\r') {
+    else if (r->state == STATE_TRAILER_LINE && c == '\r')
         r->state = STATE_TRAILER_LF;
-    } else if (r->state == STATE_TRAILER_LF && c == '\n') {
+    else if (r->state == STATE_TRAILER_LF && c == '\n')
         r->state = STATE_TRAILER_START;
-    } else if (r->state == STATE_LAST_LF && c == '\n') {
+    else if (r->state == STATE_LAST_LF && c == '\n')
         r->state = STATE_END;
-    } else if (r->state != STATE_LAST_LF && r->state != STATE_TRAILER_LF && !is_control((uint8_t) c)) {
+    else if (r->state != STATE_LAST_LF && r->state != STATE_TRAILER_LF && !is_control((uint8_t) c))
         r->state = STATE_TRAILER_LINE;
-    } else {
+    else
         return error_set(err, ERROR_INVALID, "HTTP answer: a trailer does not end in CR LF");
-    }
     return 0;
 }
 
@@ -520,13 +495,11 @@ int http_response_feed(struct http_response *r, const void *data, size_t len, si
     struct input in = {.data = data, .len = len, .at = 0};
     *event = (struct http_event){.type = HTTP_EVENT_NONE};
     *used = 0;
-    if (r->failed != 0) {
+    if (r->failed != 0)
         return already_failed(r, err);
-    }
     int rc = 0;
-    while (rc == 0 && event->type == HTTP_EVENT_NONE && in.at < in.len && r->state < STATE_END) {
+    while (rc == 0 && event->type == HTTP_EVENT_NONE && in.at < in.len && r->state < STATE_END)
         rc = step(r, &in, event, err);
-    }
     if (rc == 0 && event->type == HTTP_EVENT_NONE && r->state == STATE_END) {
         r->state = STATE_DONE;
         event->type = HTTP_EVENT_END;
@@ -538,9 +511,8 @@ int http_response_feed(struct http_response *r, const void *data, size_t len, si
 
 int http_response_close(struct http_response *r, struct error *err)
 {
-    if (r->failed != 0) {
+    if (r->failed != 0)
         return already_failed(r, err);
-    }
     if (r->state == STATE_BODY_UNTIL_CLOSE || r->state >= STATE_END) {
         r->state = STATE_DONE;
         return 0;
@@ -570,9 +542,8 @@ bool http_response_next_header(const struct http_response *r, size_t *position, 
     struct str rest = str_slice((struct str){r->head, r->head_len}, *position, r->head_len);
     size_t end;
     /* Only lines that were judged stand before line_start; the last of them is the empty one. */
-    if (*position >= r->line_start || !str_find(rest, "\r\n", &end) || end == 0) {
+    if (*position >= r->line_start || !str_find(rest, "\r\n", &end) || end == 0)
         return false;
-    }
     (void) str_cut(str_slice(rest, 0, end), ':', name, value);
     *value = str_trim(*value);
     *position += end + 2;
@@ -584,11 +555,9 @@ struct str http_response_header(const struct http_response *r, const char *name)
     size_t position = 0;
     struct str candidate;
     struct str value;
-    while (http_response_next_header(r, &position, &candidate, &value)) {
-        if (str_equal_nocase(candidate, name)) {
+    while (http_response_next_header(r, &position, &candidate, &value))
+        if (str_equal_nocase(candidate, name))
             return value;
-        }
-    }
     return (struct str){NULL, 0};
 }
 
@@ -597,10 +566,8 @@ bool http_response_lists(const struct http_response *r, const char *name, const 
     size_t position = 0;
     struct str candidate;
     struct str value;
-    while (http_response_next_header(r, &position, &candidate, &value)) {
-        if (str_equal_nocase(candidate, name) && list_has(value, word)) {
+    while (http_response_next_header(r, &position, &candidate, &value))
+        if (str_equal_nocase(candidate, name) && list_has(value, word))
             return true;
-        }
-    }
     return false;
 }

@@ -10,21 +10,18 @@ int proxy_parse(struct proxy *proxy, struct str https_proxy, struct str no_proxy
 {
     memset(proxy, 0, sizeof *proxy);
     https_proxy = str_trim(https_proxy);
-    if (https_proxy.len == 0) {
+    if (https_proxy.len == 0)
         return 0;
-    }
     struct url url;
-    if (url_split_proxy(&url, https_proxy, err) != 0) {
+    if (url_split_proxy(&url, https_proxy, err) != 0)
         return error_prefix(err, "HTTPS_PROXY: ");
-    }
     if (url.tls) {
         return error_set(
             err, ERROR_UNSUPPORTED,
             "HTTPS_PROXY: a proxy that is spoken to over TLS (https://) is not supported; use http://");
     }
-    if (!str_copy(no_proxy, proxy->exceptions, sizeof proxy->exceptions)) {
+    if (!str_copy(no_proxy, proxy->exceptions, sizeof proxy->exceptions))
         return error_set(err, ERROR_TOO_LARGE, "NO_PROXY: longer than %d bytes", PROXY_EXCEPTIONS_SIZE - 1);
-    }
     if (url.has_userinfo) {
         struct writer w = writer_of(proxy->authorization, sizeof proxy->authorization);
         url_write_basic_authorization(&w, &url);
@@ -42,9 +39,8 @@ int proxy_parse(struct proxy *proxy, struct str https_proxy, struct str no_proxy
 static bool is_loopback(struct str host)
 {
     struct ip address;
-    if (!ip_parse(host, &address)) {
+    if (!ip_parse(host, &address))
         return str_equal_nocase(host, "localhost");
-    }
     static const uint8_t v6_loopback[16] = {[15] = 1};
     return address.version == IP_V4 ? address.bytes[0] == 127 : memcmp(address.bytes, v6_loopback, 16) == 0;
 }
@@ -61,13 +57,11 @@ static bool split_port(struct str *pattern, uint16_t *port)
     bool bracketed = str_starts_with(*pattern, "[");
     if (has_colon && (bracketed ? str_ends_with(head, "]") : !str_cut(head, ':', &before, &after))) {
         *pattern = head;
-        if (!str_parse_port(tail, port)) {
+        if (!str_parse_port(tail, port))
             return false;
-        }
     }
-    if (bracketed && str_ends_with(*pattern, "]")) {
+    if (bracketed && str_ends_with(*pattern, "]"))
         *pattern = str_slice(*pattern, 1, pattern->len - 1);
-    }
     return true;
 }
 
@@ -79,9 +73,8 @@ static bool ends_with_nocase(struct str host, struct str ending)
         char b = ending.ptr[i];
         a = a >= 'A' && a <= 'Z' ? (char) (a - 'A' + 'a') : a;
         b = b >= 'A' && b <= 'Z' ? (char) (b - 'A' + 'a') : b;
-        if (a != b) {
+        if (a != b)
             return false;
-        }
     }
     return true;
 }
@@ -89,16 +82,13 @@ static bool ends_with_nocase(struct str host, struct str ending)
 /* "example.com" is it and everything below; ".example.com" and "*.example.com" only what is below. */
 static bool name_matches(struct str pattern, struct str host)
 {
-    if (str_starts_with(pattern, "*.")) {
+    if (str_starts_with(pattern, "*."))
         pattern = str_slice(pattern, 1, pattern.len);
-    }
-    if (pattern.len == 0 || pattern.len > host.len || !ends_with_nocase(host, pattern)) {
+    if (pattern.len == 0 || pattern.len > host.len || !ends_with_nocase(host, pattern))
         return false;
-    }
     size_t before = host.len - pattern.len;
-    if (pattern.ptr[0] == '.') {
+    if (pattern.ptr[0] == '.')
         return before > 0;
-    }
     return before == 0 || host.ptr[before - 1] == '.';
 }
 
@@ -107,32 +97,27 @@ static bool exception_matches(struct str pattern, struct str host, uint16_t port
     struct ip_block block;
     struct ip address;
     uint16_t only_port = 0;
-    if (str_equal_text(pattern, "*")) {
+    if (str_equal_text(pattern, "*"))
         return true;
-    }
     /* An IPv6 address without brackets must not lose its last group to the port. */
     if (!ip_block_parse(pattern, &block) &&
-        (!split_port(&pattern, &only_port) || (only_port != 0 && only_port != port))) {
+        (!split_port(&pattern, &only_port) || (only_port != 0 && only_port != port)))
         return false;
-    }
-    if (ip_parse(host, &address)) {
+    if (ip_parse(host, &address))
         return ip_block_parse(pattern, &block) && ip_block_contains(block, address);
-    }
     return name_matches(pattern, host);
 }
 
 bool proxy_applies(const struct proxy *proxy, struct str host, uint16_t port)
 {
-    if (proxy->host[0] == '\0' || is_loopback(host)) {
+    if (proxy->host[0] == '\0' || is_loopback(host))
         return false;
-    }
     struct str rest = str_from(proxy->exceptions);
     while (rest.len > 0) {
         struct str pattern;
         str_cut(rest, ',', &pattern, &rest);
-        if (exception_matches(str_trim(pattern), host, port)) {
+        if (exception_matches(str_trim(pattern), host, port))
             return false;
-        }
     }
     return true;
 }
@@ -147,8 +132,7 @@ int proxy_write_connect(const struct proxy *proxy, struct str host, uint16_t por
     writer_format(&authority, is_v6 ? "[%.*s]:%u" : "%.*s:%u", STR_ARG(host), port);
     struct http_request request =
         http_request_begin(w, "CONNECT", writer_view(&authority), writer_view(&authority));
-    if (proxy->authorization[0] != '\0') {
+    if (proxy->authorization[0] != '\0')
         http_request_header_text(&request, "Proxy-Authorization", proxy->authorization);
-    }
     return http_request_end(&request, STR_LITERAL(""), err);
 }

@@ -18,7 +18,6 @@ static int parse_header(struct smux_decoder *decoder, struct smux_event *event, 
     unsigned command = reader_u8(&r);
     unsigned length = reader_u16le(&r);
     uint32_t stream = reader_u32le(&r);
-
     decoder->header_len = 0;
     if (version != SMUX_VERSION)
         return decoder->failed = error_set(err, ERROR_INVALID, "smux: version %u, want 1", version);
@@ -67,7 +66,6 @@ void smux_write_header(uint8_t header[SMUX_HEADER_SIZE], enum smux_command comma
                        uint16_t data_len)
 {
     struct writer w = writer_of(header, SMUX_HEADER_SIZE);
-
     writer_u8(&w, SMUX_VERSION);
     writer_u8(&w, (uint8_t) command);
     writer_u16le(&w, data_len);

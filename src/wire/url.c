@@ -31,9 +31,8 @@ static bool is_unreserved(char c)
 static bool take_escaped_byte(struct str rest, uint8_t *byte)
 {
     uint64_t value;
-    if (rest.len < 3 || rest.ptr[0] != '%' || !str_parse_hex_u64(str_slice(rest, 1, 3), &value)) {
+    if (rest.len < 3 || rest.ptr[0] != '%' || !str_parse_hex_u64(str_slice(rest, 1, 3), &value))
         return false;
-    }
     *byte = (uint8_t) value;
     return true;
 }
@@ -45,21 +44,18 @@ static bool take_escaped_byte(struct str rest, uint8_t *byte)
 static int check_bytes(struct str text, struct error *err)
 {
     uint8_t byte;
-    if (text.len > URL_MAX) {
+    if (text.len > URL_MAX)
         return error_set(err, ERROR_TOO_LARGE, "the URL is longer than %d bytes", URL_MAX);
-    }
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
-        if (c == '#') {
+        if (c == '#')
             return error_set(err, ERROR_INVALID, "the URL has a fragment ('#' at byte %zu)", i + 1);
-        }
         if (c == '%' && !take_escaped_byte(str_slice(text, i, text.len), &byte)) {
             return error_set(err, ERROR_INVALID,
                              "byte %zu of the URL is a '%%' without two hexadecimal digits", i + 1);
         }
-        if (c != '%' && !is_unreserved(c) && !is_one_of(c, ":/?[]@!$&'()*+,;=")) {
+        if (c != '%' && !is_unreserved(c) && !is_one_of(c, ":/?[]@!$&'()*+,;="))
             return error_set(err, ERROR_INVALID, "byte %zu may not stand in a URL", i + 1);
-        }
     }
     return 0;
 }
@@ -68,24 +64,20 @@ static int check_bytes(struct str text, struct error *err)
 static int check_host(const struct url *url, struct error *err)
 {
     size_t colons = 0;
-    if (url->host.len == 0) {
+    if (url->host.len == 0)
         return error_set(err, ERROR_INVALID, "the URL has no host");
-    }
-    if (url->host.len > URL_HOST_MAX) {
+    if (url->host.len > URL_HOST_MAX)
         return error_set(err, ERROR_TOO_LARGE, "the URL's host is longer than %d bytes", URL_HOST_MAX);
-    }
     for (size_t i = 0; i < url->host.len; i++) {
         char c = url->host.ptr[i];
         bool allowed = url->host_is_ipv6 ? is_one_of(c, "0123456789abcdefABCDEF:.")
                                          : is_alphanumeric(c) || is_one_of(c, "-._");
-        if (!allowed) {
+        if (!allowed)
             return error_set(err, ERROR_INVALID, "the URL's host holds a '%c'", c);
-        }
         colons += c == ':';
     }
-    if (url->host_is_ipv6 && colons < 2) {
+    if (url->host_is_ipv6 && colons < 2)
         return error_set(err, ERROR_INVALID, "what stands in brackets in the URL is no IPv6 address");
-    }
     return 0;
 }
 
@@ -94,9 +86,8 @@ static int split_port(struct url *url, struct str port, struct error *err)
     uint16_t standard = schemes[url->scheme].port;
     url->port = standard;
     /* "host:" means the same as "host" (RFC 3986, 3.2.3). */
-    if (port.len > 0 && !str_parse_port(port, &url->port)) {
+    if (port.len > 0 && !str_parse_port(port, &url->port))
         return error_set(err, ERROR_INVALID, "the URL's port is not a number from 1 to 65535");
-    }
     url->port_is_default = url->port == standard;
     return 0;
 }
@@ -107,12 +98,10 @@ static int split_host_port(struct url *url, struct str text, struct error *err)
     url->host_is_ipv6 = str_starts_with(text, "[");
     if (url->host_is_ipv6) {
         struct str behind;
-        if (!str_cut(str_slice(text, 1, text.len), ']', &url->host, &behind)) {
+        if (!str_cut(str_slice(text, 1, text.len), ']', &url->host, &behind))
             return error_set(err, ERROR_INVALID, "a bracket is not closed in the URL's host");
-        }
-        if (behind.len > 0 && behind.ptr[0] != ':') {
+        if (behind.len > 0 && behind.ptr[0] != ':')
             return error_set(err, ERROR_INVALID, "the URL has something behind its host's bracket");
-        }
         port = str_slice(behind, 1, behind.len);
     } else {
         (void) str_cut(text, ':', &url->host, &port);
@@ -129,9 +118,8 @@ static int split_authority(struct url *url, struct str authority, struct error *
     if (str_cut(authority, '@', &head, &tail)) {
         /* Programs differ in which of two '@' counts, so that one could be shown a host and another dialled.
          */
-        if (memchr(tail.ptr, '@', tail.len) != NULL) {
+        if (memchr(tail.ptr, '@', tail.len) != NULL)
             return error_set(err, ERROR_INVALID, "the URL has two '@' before its path");
-        }
         url->has_userinfo = true;
         url->userinfo = head;
         host_port = tail;
@@ -142,17 +130,14 @@ static int split_authority(struct url *url, struct str authority, struct error *
 static int split_after_scheme(struct url *url, struct str rest, struct error *err)
 {
     size_t end = 0;
-    while (end < rest.len && rest.ptr[end] != '/' && rest.ptr[end] != '?') {
+    while (end < rest.len && rest.ptr[end] != '/' && rest.ptr[end] != '?')
         end++;
-    }
     url->tls = schemes[url->scheme].tls;
     url->target = str_slice(rest, end, rest.len);
     (void) str_cut(url->target, '?', &url->path, &url->query);
-    for (size_t i = 0; i < url->target.len; i++) {
-        if (is_one_of(url->target.ptr[i], "[]")) {
+    for (size_t i = 0; i < url->target.len; i++)
+        if (is_one_of(url->target.ptr[i], "[]"))
             return error_set(err, ERROR_INVALID, "the URL has a bracket outside its host");
-        }
-    }
     return split_authority(url, str_slice(rest, 0, end), err);
 }
 
@@ -160,13 +145,11 @@ int url_split(struct url *url, struct str text, struct error *err)
 {
     *url = (struct url){.scheme = URL_HTTP};
     int rc = check_bytes(text, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     size_t at;
-    if (!str_find(text, "://", &at)) {
+    if (!str_find(text, "://", &at))
         return error_set(err, ERROR_INVALID, "the URL does not begin with a scheme and \"://\"");
-    }
     for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
         if (str_equal_nocase(str_slice(text, 0, at), schemes[i].name)) {
             url->scheme = (enum url_scheme) i;
@@ -187,9 +170,8 @@ int url_split_proxy(struct url *url, struct str text, struct error *err)
         rc = check_bytes(text, err);
         rc = rc != 0 ? rc : split_after_scheme(url, text, err);
     }
-    if (rc == ERROR_UNSUPPORTED || (rc == 0 && url->scheme != URL_HTTP && url->scheme != URL_HTTPS)) {
+    if (rc == ERROR_UNSUPPORTED || (rc == 0 && url->scheme != URL_HTTP && url->scheme != URL_HTTPS))
         return error_set(err, ERROR_UNSUPPORTED, "the proxy's scheme is neither http nor https");
-    }
     if (rc == 0 && url->target.len > 0 && !str_equal_text(url->target, "/")) {
         return error_set(err, ERROR_INVALID,
                          "the proxy's URL has a path or query; it is to end behind the port");
@@ -201,13 +183,11 @@ int url_split_proxy(struct url *url, struct str text, struct error *err)
 
 void url_write_authority(struct writer *w, const struct url *url)
 {
-    if (url->host_is_ipv6) {
+    if (url->host_is_ipv6)
         writer_char(w, '[');
-    }
     writer_str(w, url->host);
-    if (url->host_is_ipv6) {
+    if (url->host_is_ipv6)
         writer_char(w, ']');
-    }
     if (!url->port_is_default) {
         writer_char(w, ':');
         writer_u64_decimal(w, url->port);
@@ -216,9 +196,8 @@ void url_write_authority(struct writer *w, const struct url *url)
 
 void url_write_target(struct writer *w, const struct url *url)
 {
-    if (url->path.len == 0) {
+    if (url->path.len == 0)
         writer_char(w, '/');
-    }
     writer_str(w, url->target);
 }
 
@@ -230,16 +209,13 @@ static bool decode_userinfo(struct writer *w, struct str userinfo)
     (void) str_cut(userinfo, ':', &user, &password);
     writer_percent_decode(w, user);
     struct str decoded = writer_view(w);
-    if (decoded.len > 0 && memchr(decoded.ptr, ':', decoded.len) != NULL) {
+    if (decoded.len > 0 && memchr(decoded.ptr, ':', decoded.len) != NULL)
         return false;
-    }
     writer_char(w, ':');
     writer_percent_decode(w, password);
-    for (size_t i = 0; i < w->len; i++) {
-        if (w->start[i] < 0x20 || w->start[i] == 0x7F) {
+    for (size_t i = 0; i < w->len; i++)
+        if (w->start[i] < 0x20 || w->start[i] == 0x7F)
             return false;
-        }
-    }
     return !w->failed;
 }
 

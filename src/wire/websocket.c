@@ -21,7 +21,6 @@ enum {
 void websocket_key(const uint8_t random[WEBSOCKET_KEY_RANDOM_SIZE], char key[WEBSOCKET_KEY_SIZE])
 {
     struct writer w = writer_of(key, WEBSOCKET_KEY_SIZE);
-
     writer_base64(&w, random, WEBSOCKET_KEY_RANDOM_SIZE);
     writer_u8(&w, 0);
 }
@@ -32,7 +31,6 @@ void websocket_accept(const char *key, char accept[WEBSOCKET_ACCEPT_SIZE])
     struct writer w = writer_of(accept, WEBSOCKET_ACCEPT_SIZE);
     br_sha1_context context;
     uint8_t digest[br_sha1_SIZE];
-
     br_sha1_init(&context);
     br_sha1_update(&context, key, strlen(key));
     br_sha1_update(&context, guid, sizeof guid - 1);
@@ -44,7 +42,6 @@ void websocket_accept(const char *key, char accept[WEBSOCKET_ACCEPT_SIZE])
 bool websocket_accept_matches(const char *key, struct str accept)
 {
     char expected[WEBSOCKET_ACCEPT_SIZE];
-
     websocket_accept(key, expected);
     return str_equal_text(str_trim(accept), expected);
 }
@@ -56,7 +53,6 @@ void websocket_mask(uint8_t *data, size_t len, const uint8_t mask[WEBSOCKET_MASK
     uint8_t eight[8];
     uint64_t key, word;
     size_t i = 0;
-
     for (size_t k = 0; k < sizeof eight; k++)
         eight[k] = mask[(offset + k) % WEBSOCKET_MASK_SIZE];
     memcpy(&key, eight, sizeof key);
@@ -72,7 +68,6 @@ void websocket_mask(uint8_t *data, size_t len, const uint8_t mask[WEBSOCKET_MASK
 size_t websocket_header_size(size_t payload_len, bool masked)
 {
     size_t size = payload_len < LENGTH_16 ? 2 : payload_len <= UINT16_MAX ? 4 : 10;
-
     return masked ? size + WEBSOCKET_MASK_SIZE : size;
 }
 
@@ -82,7 +77,6 @@ size_t websocket_seal(uint8_t *payload, size_t len, enum websocket_opcode opcode
     size_t size = websocket_header_size(len, mask != NULL);
     struct writer w = writer_of(payload - size, size);
     unsigned masked = mask != NULL ? BIT_MASKED : 0;
-
     writer_u8(&w, (uint8_t) (BIT_FIN | (unsigned) opcode));
     if (len < LENGTH_16) {
         writer_u8(&w, (uint8_t) (masked | len));
@@ -104,7 +98,6 @@ size_t websocket_close_payload(uint8_t out[WEBSOCKET_CONTROL_MAX], unsigned code
 {
     struct writer w = writer_of(out, WEBSOCKET_CONTROL_MAX);
     size_t room = WEBSOCKET_CONTROL_MAX - CODE_SIZE;
-
     if (reason.len > room) {
         reason.len = room;
         /* Not in the middle of a UTF-8 sequence: the peer may insist. */
@@ -131,7 +124,6 @@ void websocket_decoder_init(struct websocket_decoder *decoder, enum websocket_ro
 uint8_t *websocket_in_buf(struct websocket_decoder *decoder, size_t *room)
 {
     size_t kept = decoder->in_message ? decoder->message_start + decoder->message_len : 0;
-
     if (decoder->closed || (decoder->start == decoder->end && !decoder->in_message)) {
         decoder->start = decoder->end = 0;
     } else if (decoder->start > kept && decoder->capacity - decoder->end < decoder->capacity / 2) {
@@ -172,7 +164,6 @@ struct frame {
 static const char *fault_of(const struct websocket_decoder *decoder, const uint8_t *at, unsigned opcode)
 {
     bool control = (opcode & 8) != 0;
-
     if ((at[0] & BITS_RESERVED) != 0)
         return "reserved bits";
     if (opcode > WEBSOCKET_PONG || (opcode > WEBSOCKET_BINARY && opcode < WEBSOCKET_CLOSE))
@@ -195,7 +186,6 @@ static int parse_frame(struct websocket_decoder *decoder, struct frame *frame, s
 {
     const uint8_t *at = decoder->buffer + decoder->start;
     struct reader r = reader_of(at, decoder->end - decoder->start);
-
     if (r.left < 2)
         return 0;
     frame->opcode = at[0] & BITS_OPCODE;
@@ -226,7 +216,6 @@ static int check_size(struct websocket_decoder *decoder, const struct frame *fra
 {
     size_t gathered = decoder->in_message ? decoder->message_len : 0;
     size_t room = decoder->capacity - WEBSOCKET_DECODER_OVERHEAD;
-
     /* Control frames may come between fragments, so the buffer keeps room for one. */
     if ((frame->opcode & 8) == 0 && (frame->len > room || gathered > room - (size_t) frame->len)) {
         decoder->close_code = WEBSOCKET_CLOSE_TOO_BIG;
@@ -284,7 +273,6 @@ static void take_data(struct websocket_decoder *decoder, struct websocket_event 
         decoder->message_len = (size_t) frame->len;
     } else {
         uint8_t *gathered_end = decoder->buffer + decoder->message_start + decoder->message_len;
-
         memmove(gathered_end, payload, (size_t) frame->len);
         decoder->message_len += (size_t) frame->len;
     }
@@ -302,7 +290,6 @@ static int take_frame(struct websocket_decoder *decoder, struct websocket_event 
                       struct error *err)
 {
     struct frame frame = {0};
-
     *progress = false;
     int complete = parse_frame(decoder, &frame, err);
     if (complete <= 0)
@@ -325,7 +312,6 @@ int websocket_next(struct websocket_decoder *decoder, struct websocket_event *ev
 {
     bool progress = true;
     int code = 0;
-
     memset(event, 0, sizeof *event);
     if (decoder->failed != 0)
         return error_set(err, decoder->failed, "websocket: the connection had failed before");

@@ -12,7 +12,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct error err = ERROR_INIT;
     char text[ACKNOWLEDGE_PAYLOAD_MAX];
     struct writer w = writer_of(text, sizeof text);
-
     if (acknowledge_parse(&ack, (struct str){(const char *) data, size}, &err) != 0) {
         if (err.text[0] == '\0')
             abort();

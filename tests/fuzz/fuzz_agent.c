@@ -36,7 +36,6 @@ static void check(bool holds)
 static void act(const struct port_action *action)
 {
     uint16_t stream = action->stream;
-
     switch (action->todo) {
     case PORT_TODO_DIAL:
         check(connections[stream] == CONNECTION_NONE);
@@ -64,7 +63,6 @@ static void pull(void)
 {
     struct session_event event;
     struct error err = ERROR_INIT;
-
     for (int i = 0;; i++) {
         check(i < EVENTS_MAX);
         session_next(&session, now_ms, &event, &err);
@@ -80,7 +78,6 @@ static void pull(void)
 static void connect(void)
 {
     struct error err = ERROR_INIT;
-
     if (!session_wants_connection(&session))
         return;
     websocket_decoder_init(&ear, WEBSOCKET_SERVER, ear_memory, sizeof ear_memory);
@@ -90,10 +87,8 @@ static void connect(void)
 static void feed(const uint8_t *bytes, size_t len)
 {
     size_t room;
-
     while (len > 0 && data_channel_wants_input(&session.channel)) {
         uint8_t *in = data_channel_in_buf(&session.channel, &room);
-
         check(room > 0);
         size_t n = len < room ? len : room;
         memcpy(in, bytes, n);
@@ -107,7 +102,6 @@ static void feed(const uint8_t *bytes, size_t len)
 static void feed_frame(enum websocket_opcode opcode, const uint8_t *content, size_t len)
 {
     static uint8_t frame[WEBSOCKET_HEADROOM + AGENT_MESSAGE_HEADER_SIZE + 8192];
-
     if (len > 0)
         memcpy(frame + WEBSOCKET_HEADROOM, content, len);
     size_t header = websocket_seal(frame + WEBSOCKET_HEADROOM, len, opcode, NULL);
@@ -120,7 +114,6 @@ static void feed_message(enum agent_message_type type, int64_t number, uint32_t 
     static uint8_t message[AGENT_MESSAGE_HEADER_SIZE + 4096];
     struct agent_message fields = {
         .type = type, .sequence = number, .payload_type = payload_type, .payload_len = len};
-
     fields.payload = message + AGENT_MESSAGE_HEADER_SIZE;
     if (len > 0)
         memcpy(message + AGENT_MESSAGE_HEADER_SIZE, payload, len);
@@ -136,7 +129,6 @@ static void feed_stream_data(uint32_t payload_type, const void *payload, size_t 
 static void feed_smux(enum smux_command command, uint32_t id, size_t len)
 {
     static uint8_t frame[SMUX_HEADER_SIZE + 1016];
-
     smux_write_header(frame, command, id, (uint16_t) len);
     feed_stream_data(PAYLOAD_OUTPUT, frame, SMUX_HEADER_SIZE + len);
 }
@@ -152,7 +144,6 @@ static void respond(uint8_t how)
         "\"ActionStatus\":1}]}",
     };
     const char *response = responses[how % 3];
-
     feed_stream_data(PAYLOAD_HANDSHAKE_RESPONSE, response, strlen(response));
 }
 
@@ -162,10 +153,8 @@ static void transmit(bool acknowledge)
     struct websocket_event event;
     struct agent_message message;
     size_t len, room;
-
     for (int i = 0; i < EVENTS_MAX; i++) {
         const uint8_t *out = data_channel_out_buf(&session.channel, now_ms, &len);
-
         if (len == 0)
             return;
         memcpy(websocket_in_buf(&ear, &room), out, len);
@@ -175,7 +164,6 @@ static void transmit(bool acknowledge)
         while (check(websocket_next(&ear, &event, NULL) == 0), event.type != WEBSOCKET_EVENT_NONE) {
             char payload[ACKNOWLEDGE_PAYLOAD_MAX];
             struct writer w = writer_of(payload, sizeof payload);
-
             if (event.type == WEBSOCKET_EVENT_CLOSE)
                 break;
             if (event.type != WEBSOCKET_EVENT_MESSAGE || !event.binary)
@@ -198,7 +186,6 @@ static void gather(uint8_t how)
     static uint8_t staging[SMUX_HEADER_SIZE + PORT_TURN_MAX];
     struct session_gather g;
     struct port_action action;
-
     for (int i = 0;; i++) {
         check(i < EVENTS_MAX);
         session_gather(&session, now_ms, &g);
@@ -229,7 +216,6 @@ static void target(uint16_t stream, uint8_t how)
 {
     struct port_action action;
     size_t len;
-
     if (connections[stream] == CONNECTION_DIALLING && how % 4 == 0) {
         connections[stream] = CONNECTION_NONE;
         session_dial_failed(&session, now_ms, stream, "refused");
@@ -252,7 +238,6 @@ static void operate(struct reader *r)
     uint8_t operation = reader_u8(r);
     uint8_t operand = reader_u8(r);
     size_t len = operand < r->left ? operand : r->left;
-
     switch (operation % 16) {
     case 0:
         connect();
@@ -319,7 +304,6 @@ static void run_out(void)
     session_end(&session, now_ms, true, STR_LITERAL("enough"));
     for (int i = 0; i < 100 && overs == 0; i++) {
         int64_t deadline_ms = session_deadline(&session, now_ms);
-
         check(deadline_ms != INT64_MAX);
         now_ms = deadline_ms > now_ms ? deadline_ms : now_ms + 1;
         session_tick(&session, now_ms);
@@ -340,7 +324,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                 .messages_per_second = kind & 2 ? 100 : 0,
                                                 .burst_messages = 20,
                                                 .ping_interval_ms = 54000}};
-
     if (memory == NULL)
         memory = mmap(NULL, SESSION_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     check(memory != MAP_FAILED);

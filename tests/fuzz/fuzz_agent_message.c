@@ -16,7 +16,6 @@ static void write_and_read(const struct agent_message *first)
 {
     uint8_t *frame = malloc(AGENT_MESSAGE_HEADER_SIZE + first->payload_len);
     struct agent_message again;
-
     check(frame != NULL);
     agent_message_write_header(frame, first);
     if (first->payload_len > 0)
@@ -32,7 +31,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct agent_message message;
     struct error err = ERROR_INIT;
-
     if (agent_message_parse(&message, data, size, &err) != 0) {
         check(err.code == ERROR_INVALID && err.text[0] != '\0');
         /* The digest is out of a fuzzer's reach: the same bytes as what they would be with the right one. */

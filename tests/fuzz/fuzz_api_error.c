@@ -11,19 +11,16 @@ static struct json_token tokens[512];
 
 static void check_line(const char *text)
 {
-    for (; *text != '\0'; text++) {
-        if ((unsigned char) *text < 0x20 || *text == 0x7F) {
+    for (; *text != '\0'; text++)
+        if ((unsigned char) *text < 0x20 || *text == 0x7F)
             abort();
-        }
-    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const int STATUSES[] = {200, 400, 403, 404, 429, 500, 503, 301};
-    if (size < 2 || (size_t) data[1] + 2 > size) {
+    if (size < 2 || (size_t) data[1] + 2 > size)
         return 0;
-    }
     const char *text = (const char *) data + 2;
     struct api_answer answer = {.status = STATUSES[data[0] % 8],
                                 .error_type = {text, data[1]},
@@ -33,15 +30,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct api_failure failure;
     struct error err = ERROR_INIT;
     enum api_outcome outcome = api_judge(&call, &answer, &failure, &err);
-    if ((outcome == API_OK) != (answer.status == 200) || (outcome == API_OK) != (err.code == ERROR_NONE)) {
+    if ((outcome == API_OK) != (answer.status == 200) || (outcome == API_OK) != (err.code == ERROR_NONE))
         abort();
-    }
     if (outcome != API_OK) {
         check_line(failure.type);
         check_line(failure.message);
-        if (outcome == API_CLOCK && failure.server_unix_ms < 0) {
+        if (outcome == API_CLOCK && failure.server_unix_ms < 0)
             abort();
-        }
     }
 
     struct ecs_task task;

@@ -25,7 +25,6 @@ static void check(bool holds)
 static void pull(void)
 {
     struct control_channel_event event;
-
     do {
         control_channel_next(&channel, now_ms, &event);
         if (event.type == CONTROL_CHANNEL_DROP)
@@ -42,10 +41,8 @@ static void pull(void)
 static void feed(const uint8_t *bytes, size_t len)
 {
     size_t room;
-
     while (len > 0 && channel.state == CONTROL_CHANNEL_OPEN) {
         uint8_t *in = control_channel_in_buf(&channel, &room);
-
         check(room > 0);
         size_t n = len < room ? len : room;
         memcpy(in, bytes, n);
@@ -59,7 +56,6 @@ static void feed(const uint8_t *bytes, size_t len)
 static void feed_frame(enum websocket_opcode opcode, const uint8_t *content, size_t len)
 {
     static uint8_t frame[WEBSOCKET_HEADROOM + AGENT_MESSAGE_HEADER_SIZE + 4096];
-
     if (len > 0)
         memcpy(frame + WEBSOCKET_HEADROOM, content, len);
     size_t header = websocket_seal(frame + WEBSOCKET_HEADROOM, len, opcode, NULL);
@@ -71,7 +67,6 @@ static void feed_message(struct reader *r, uint8_t type)
     uint8_t message[AGENT_MESSAGE_HEADER_SIZE + 1024];
     size_t len = reader_u8(r) * 4u;
     struct agent_message fields = {.type = (enum agent_message_type)(type % AGENT_MESSAGE_TYPE_COUNT)};
-
     len = len < r->left ? len : r->left;
     reader_copy(r, message + AGENT_MESSAGE_HEADER_SIZE, len);
     fields.payload = message + AGENT_MESSAGE_HEADER_SIZE;
@@ -87,11 +82,9 @@ static void hear(size_t most)
     struct websocket_event event;
     struct agent_message message;
     size_t len, room;
-
     while (most > 0 && channel.state == CONTROL_CHANNEL_OPEN) {
         const uint8_t *out = control_channel_out_buf(&channel, now_ms, &len);
         uint8_t *in = websocket_in_buf(&ear, &room);
-
         len = len < most ? len : most;
         len = len < room ? len : room;
         if (len == 0)
@@ -112,7 +105,6 @@ static void hear(size_t most)
 static void pass_time(uint8_t how_much)
 {
     int64_t deadline_ms = control_channel_deadline(&channel);
-
     now_ms += how_much * 50;
     if (how_much == 255 && deadline_ms > now_ms && deadline_ms != INT64_MAX)
         now_ms = deadline_ms;
@@ -125,7 +117,6 @@ static void operate(struct reader *r)
     uint8_t operation = reader_u8(r);
     uint8_t operand = reader_u8(r);
     size_t len = operand < r->left ? operand : r->left;
-
     switch (operation % 8) {
     case 0:
         feed(reader_bytes(r, len), len);
@@ -161,7 +152,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const uint8_t seed[PRNG_SEED_SIZE] = {7};
     struct reader r = reader_of(data, size < 4096 ? size : 4096);
-
     now_ms = 1000;
     control_channel_init(&channel, STR_LITERAL("ecs:c_t_r"), seed, 0, now_ms);
     pass_time(0);

@@ -35,7 +35,6 @@ static void check(bool holds)
 static uint32_t take(struct script *s, size_t bytes)
 {
     uint32_t value = 0;
-
     for (; bytes > 0 && s->left > 0; bytes--, s->left--)
         value = value << 8 | *s->at++;
     return value;
@@ -47,7 +46,6 @@ static void give(struct world *w, const uint8_t *bytes, size_t len)
         size_t room;
         uint8_t *in = data_channel_in_buf(&w->channel, &room);
         size_t n = len < room ? len : room;
-
         if (n == 0)
             return;
         memcpy(in, bytes, n);
@@ -63,7 +61,6 @@ static void give_message(struct world *w, enum agent_message_type type, int64_t 
     static uint8_t frame[WEBSOCKET_HEADROOM + AGENT_MESSAGE_HEADER_SIZE + 8192];
     uint8_t *content = frame + WEBSOCKET_HEADROOM;
     struct agent_message m = {.type = type, .created_unix_ms = 1, .sequence = sequence, .payload = payload};
-
     m.payload_len = len;
     m.payload_type = PAYLOAD_OUTPUT;
     agent_message_write_header(content, &m);
@@ -77,7 +74,6 @@ static void give_message(struct world *w, enum agent_message_type type, int64_t 
 static void give_stream_data(struct world *w, uint32_t number, size_t len)
 {
     static uint8_t payload[8192];
-
     memset(payload, 0, sizeof payload);
     len = len < 4 ? 4 : len;
     for (size_t i = 0; i < 4; i++)
@@ -90,7 +86,6 @@ static void give_acknowledge(struct world *w, int64_t sequence)
     struct acknowledge ack = {.type = AGENT_MESSAGE_OUTPUT_STREAM_DATA, .sequence = sequence};
     char payload[ACKNOWLEDGE_PAYLOAD_MAX];
     struct writer out = writer_of(payload, sizeof payload);
-
     acknowledge_write(&out, &ack);
     give_message(w, AGENT_MESSAGE_ACKNOWLEDGE, 0, payload, out.len);
 }
@@ -98,7 +93,6 @@ static void give_acknowledge(struct world *w, int64_t sequence)
 static void pull(struct world *w, size_t most)
 {
     struct data_channel_event event;
-
     for (int i = 0; i < 64; i++) {
         data_channel_next(&w->channel, w->now_ms, &event);
         if (event.type == DATA_CHANNEL_EVENT_NONE)
@@ -126,12 +120,10 @@ static void write_out(struct world *w, size_t most)
 {
     struct websocket_event event;
     size_t len;
-
     while (most > 0) {
         const uint8_t *out = data_channel_out_buf(&w->channel, w->now_ms, &len);
         size_t room;
         uint8_t *in = websocket_in_buf(&w->ear, &room);
-
         len = len < most ? len : most;
         len = len < room ? len : room;
         if (len == 0)
@@ -157,7 +149,6 @@ static void send(struct world *w, size_t len, enum pacer_class class)
     static const uint8_t zeroes[65536];
     size_t room = data_channel_send_room(&w->channel, w->now_ms, class);
     size_t taken = data_channel_send(&w->channel, w->now_ms, class, zeroes, len);
-
     check(taken <= room && taken == (len < room ? len : room));
 }
 
@@ -165,7 +156,6 @@ static void peer_step(struct world *w, struct script *s, uint32_t what, uint32_t
 {
     uint32_t near = (uint32_t) w->channel.inbox.expected;
     size_t len = arg % 256 < s->left ? arg % 256 : s->left;
-
     switch (what) {
     case 0:
         give(w, s->at, len);
@@ -234,7 +224,6 @@ static void step(struct world *w, struct script *s)
 {
     uint32_t what = take(s, 1);
     uint32_t arg = take(s, 2);
-
     if (what % 16 < 8)
         peer_step(w, s, what % 16, arg);
     else if (what % 16 == 15 && arg % 16 != 0)
@@ -248,7 +237,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct world w;
     static void *memory;
     struct script s = {data, size};
-
     if (memory == NULL)
         memory =
             mmap(NULL, DATA_CHANNEL_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -14,24 +14,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct str body = {(const char *) data, size};
     struct error err = ERROR_INIT;
     char target[METADATA_TARGET_SIZE];
-
     memset(&metadata, 0, sizeof metadata);
     int container = metadata_read_container(&metadata, body, tokens, sizeof tokens / sizeof tokens[0], &err);
     int task = metadata_read_task(&metadata, body, tokens, sizeof tokens / sizeof tokens[0], &err);
     if ((container == 0 && metadata.runtime_id[0] == '\0') ||
-        (task == 0 && (metadata.cluster[0] == '\0' || metadata.task_arn[0] == '\0'))) {
+        (task == 0 && (metadata.cluster[0] == '\0' || metadata.task_arn[0] == '\0')))
         abort();
-    }
-    if ((container != 0 || task != 0) && err.text[0] == '\0') {
+    if ((container != 0 || task != 0) && err.text[0] == '\0')
         abort();
-    }
-    if (metadata.ipv4.count > METADATA_ADDRESSES_MAX || metadata.container_count > METADATA_CONTAINERS_MAX) {
+    if (metadata.ipv4.count > METADATA_ADDRESSES_MAX || metadata.container_count > METADATA_CONTAINERS_MAX)
         abort();
-    }
     if (metadata_format_target(&metadata, target, &err) == 0) {
-        if (strncmp(target, "ecs:", 4) != 0 || strlen(target) >= sizeof target) {
+        if (strncmp(target, "ecs:", 4) != 0 || strlen(target) >= sizeof target)
             abort();
-        }
     } else if (target[0] != '\0') {
         abort();
     }

@@ -16,11 +16,10 @@ static void take_words(char *text, size_t size, char **argv, int *argc, char **e
     argv[0] = "fumidai";
     *argc = 1;
     while (text < end && *argc < WORDS_MAX && variables < WORDS_MAX) {
-        if (*text >= 'A' && *text <= 'Z') {
+        if (*text >= 'A' && *text <= 'Z')
             environment[variables++] = text;
-        } else {
+        else
             argv[(*argc)++] = text;
-        }
         text += strlen(text) + 1;
     }
     argv[*argc] = NULL;
@@ -35,9 +34,8 @@ static void write_page(char page[PAGE_SIZE], const struct config *config)
         config_write_value(&out, config, (enum config_setting) i);
         writer_u8(&out, 0);
     }
-    if (out.failed) {
+    if (out.failed)
         page[0] = '\0';
-    }
 }
 
 /* Every value given back as a flag. */
@@ -51,21 +49,18 @@ static void check_again(const struct config *config)
     memset(page, 0, sizeof page);
     memset(again, 0, sizeof again);
     write_page(page, config);
-    if (page[0] == '\0') {
+    if (page[0] == '\0')
         return; /* longer than anybody's */
-    }
     char *text = page;
     for (int i = 1; i <= CONFIG_HELP; i++) {
         argv[i] = text;
         text += strlen(text) + 1;
     }
-    if (config_parse(&second, CONFIG_HELP + 1, argv, environment, &err) != 0) {
+    if (config_parse(&second, CONFIG_HELP + 1, argv, environment, &err) != 0)
         abort();
-    }
     write_page(again, &second);
-    if (memcmp(page, again, sizeof page) != 0) {
+    if (memcmp(page, again, sizeof page) != 0)
         abort();
-    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -76,25 +71,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int argc;
     struct config config;
     struct error err = ERROR_INIT;
-    if (size >= sizeof text) {
+    if (size >= sizeof text)
         return 0;
-    }
     memcpy(text, data, size);
     text[size] = '\0';
     take_words(text, size, argv, &argc, environment);
     if (config_parse(&config, argc, argv, environment, &err) != 0) {
-        if (err.text[0] == '\0' || strpbrk(err.text, "\r\n") != NULL) {
+        if (err.text[0] == '\0' || strpbrk(err.text, "\r\n") != NULL)
             abort();
-        }
         return 0;
     }
-    if (config.help || config.version) {
+    if (config.help || config.version)
         return 0;
-    }
     if (config.word_count >= argc || config.words[config.word_count] != NULL || config.max_sessions < 1 ||
-        config.idle_timeout_ms < 0 || config.metrics_check_interval_ms < 1) {
+        config.idle_timeout_ms < 0 || config.metrics_check_interval_ms < 1)
         abort();
-    }
     check_again(&config);
     return 0;
 }

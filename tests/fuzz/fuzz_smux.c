@@ -22,13 +22,11 @@ static struct summary decode(const uint8_t *data, size_t size, size_t piece)
     struct smux_decoder decoder;
     struct summary s = {0, 0};
     size_t at = 0, announced = 0;
-
     smux_decoder_init(&decoder);
     while (at < size && s.code == 0) {
         struct smux_event event;
         size_t n = size - at < piece ? size - at : piece;
         size_t used;
-
         s.code = smux_decoder_next(&decoder, data + at, n, &used, &event, NULL);
         if (used == 0 || used > n)
             abort();

@@ -35,7 +35,6 @@ static void check(bool holds)
 static void act(struct rig *rig, const struct port_action *action, uint8_t taken)
 {
     uint16_t stream = action->stream;
-
     switch (action->todo) {
     case PORT_TODO_NOTHING:
         return;
@@ -70,7 +69,6 @@ static void receive(struct rig *rig, uint8_t taken)
     struct port_action action;
     struct error err = ERROR_INIT;
     size_t used;
-
     do {
         if (port_session_receive(&rig->ps, rig->now_ms, rig->pending, rig->pending_len, &used, &action,
                                  &err) < 0) {
@@ -98,7 +96,6 @@ static void feed_frame(struct rig *rig, enum smux_command command, uint32_t id, 
 {
     static uint8_t frame[SMUX_HEADER_SIZE + 65535];
     size_t header = rig->ps.mode == PORT_MULTIPLEXED ? SMUX_HEADER_SIZE : 0;
-
     if (header > 0)
         smux_write_header(frame, command, id, len);
     feed(rig, frame, header + len);
@@ -108,7 +105,6 @@ static void write_held(struct rig *rig, uint16_t stream, uint8_t taken)
 {
     struct port_action action;
     size_t len;
-
     if (rig->connections[stream] != CONNECTION_OPEN || port_session_held(&rig->ps, stream, &len) == NULL)
         return;
     check(len > 0 && len <= PORT_CHUNK_SIZE && !rig->write_ended[stream]);
@@ -121,7 +117,6 @@ static void take_turn(struct rig *rig, enum pacer_class class, uint8_t how)
 {
     struct port_action action = {.todo = PORT_TODO_NOTHING};
     uint16_t stream;
-
     if (!port_session_pick(&rig->ps, class, &stream))
         return;
     if (port_session_wants_flag(&rig->ps, stream)) {
@@ -150,7 +145,6 @@ static void lose(struct rig *rig, uint16_t stream)
 static void open_connection(struct rig *rig, uint16_t stream)
 {
     struct port_action action;
-
     if (rig->connections[stream] != CONNECTION_DIALLING)
         return;
     rig->connections[stream] = CONNECTION_OPEN;
@@ -162,7 +156,6 @@ static void tick(struct rig *rig, bool others_wait)
 {
     struct port_action action;
     bool due = rig->now_ms >= port_session_deadline(&rig->ps);
-
     port_session_tick(&rig->ps, rig->now_ms, others_wait, &action);
     check(action.todo == (due && others_wait ? PORT_TODO_RESET : PORT_TODO_NOTHING));
     act(rig, &action, 255);
@@ -173,7 +166,6 @@ static void answer_refused(struct rig *rig)
 {
     uint32_t id;
     bool flag_sent;
-
     if (!port_session_refused(&rig->ps, &id, &flag_sent))
         return;
     if (flag_sent)
@@ -188,7 +180,6 @@ static void operate(struct rig *rig, struct reader *r)
     uint8_t operation = reader_u8(r);
     uint8_t operand = reader_u8(r);
     uint16_t stream = operand % TARGETS;
-
     switch (operation % 16) {
     case 0:
         feed_frame(rig, SMUX_SYN, stream, 0);
@@ -245,11 +236,9 @@ static void operate(struct rig *rig, struct reader *r)
 static void check_counts(const struct port_session *ps, const struct rig *rig)
 {
     size_t streams = 0, chunks = 0;
-
     for (uint16_t i = 0; i < PORT_STREAMS_MAX; i++) {
         const struct port_stream *s = &ps->streams[i];
         size_t held = 0;
-
         streams += s->state != PORT_STREAM_FREE;
         check((rig->connections[i] != CONNECTION_NONE) ==
               (s->state == PORT_STREAM_DIALLING || s->state == PORT_STREAM_OPEN));
@@ -270,7 +259,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static uint8_t *memory, *pending;
     struct reader r = reader_of(data, size < 512 ? size : 512);
     uint8_t kind = reader_u8(&r);
-
     if (memory == NULL) {
         memory = malloc(PORT_SESSION_MEMORY_SIZE);
         pending = malloc(PENDING_MAX);

@@ -36,7 +36,6 @@ static struct summary decode(const uint8_t *data, size_t size, size_t piece, enu
     struct websocket_event event;
     struct summary s = {0, 0, 0};
     uint8_t *buffer = malloc(CAPACITY); /* so that the sanitizer knows its ends */
-
     if (buffer == NULL)
         abort();
     websocket_decoder_init(&decoder, role, buffer, CAPACITY);
@@ -44,7 +43,6 @@ static struct summary decode(const uint8_t *data, size_t size, size_t piece, enu
         size_t room;
         uint8_t *in = websocket_in_buf(&decoder, &room);
         size_t n = size < piece ? size : piece;
-
         if (room == 0)
             abort();
         n = n < room ? n : room;

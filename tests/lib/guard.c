@@ -22,7 +22,6 @@ void *guard_alloc(size_t len)
 {
     size_t usable = usable_bytes(len);
     uint8_t *start = mmap(NULL, usable + page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
     if (start == MAP_FAILED || mprotect(start, usable, PROT_READ | PROT_WRITE) != 0) {
         perror("guard_alloc");
         abort();
@@ -33,7 +32,6 @@ void *guard_alloc(size_t len)
 void *guard_copy(const void *data, size_t len)
 {
     void *memory = guard_alloc(len);
-
     if (len > 0)
         memcpy(memory, data, len);
     return memory;
@@ -42,7 +40,6 @@ void *guard_copy(const void *data, size_t len)
 void guard_free(void *memory, size_t len)
 {
     size_t usable = usable_bytes(len);
-
     if (munmap((uint8_t *) memory + len - usable, usable + page_size()) != 0) {
         perror("guard_free");
         abort();

@@ -44,9 +44,8 @@ static void enter_next_stage(struct splits *s)
     s->stage++;
     s->first = s->stage == STAGE_WHOLE ? s->len : 0;
     s->second = 0;
-    if (s->stage == STAGE_THREE) {
+    if (s->stage == STAGE_THREE)
         s->first = s->len <= SPLITS_THREE_MAX ? 1 : s->len;
-    }
 }
 
 bool splits_next(struct splits *s)
@@ -68,7 +67,6 @@ bool splits_piece(struct splits *s, const uint8_t **piece, size_t *len)
 {
     size_t left = s->len - s->at;
     size_t wanted = left;
-
     if (left == 0)
         return false;
     if (s->stage == STAGE_EVEN || s->pieces == 0)

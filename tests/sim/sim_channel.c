@@ -73,7 +73,6 @@ static void set_up(struct world *w, const struct scenario *s, uint64_t seed)
         .unix_offset_ms = 1700000000000,
     };
     uint64_t totals[GATEWAY_SIDES];
-
     for (int i = 0; i < GATEWAY_SIDES; i++)
         totals[i] = s->max_bytes[i] == 0 ? 0 : dice_between(&dice, 0, s->max_bytes[i]);
     gateway_init(&w->gateway, &s->faults, dice_next(&dice));
@@ -98,14 +97,12 @@ static void set_up(struct world *w, const struct scenario *s, uint64_t seed)
 static bool arrived(const struct world *w, const struct scenario *s)
 {
     uint64_t down = s->aws ? w->aws.downloaded : w->client.received;
-
     return down == w->agent.send_total && w->agent.received == w->client.send_total;
 }
 
 static void step(struct world *w, const struct scenario *s)
 {
     int64_t due_ms;
-
     w->steps++;
     channel_end_step(&w->agent, &w->gateway, w->now_ms);
     if (s->aws) {
@@ -150,7 +147,6 @@ static const char *fault_of(const struct world *w, const struct scenario *s)
 static void describe(const struct world *w, const struct scenario *s, uint64_t seed, const char *outcome)
 {
     struct data_channel_stats a;
-
     data_channel_stats(&w->agent.channel, &a);
     print_error("%s: seed %llu, after %lld ms and %llu steps: %s\n", s->name, (unsigned long long) seed,
                 (long long) w->now_ms, (unsigned long long) w->steps, outcome);
@@ -168,7 +164,6 @@ static void run(const struct scenario *s, uint64_t seed)
 {
     static struct world w;
     const char *fault = NULL;
-
     set_up(&w, s, seed);
     while (!arrived(&w, s) && (fault = fault_of(&w, s)) == NULL)
         step(&w, s);
@@ -299,14 +294,12 @@ static void interactive_beside_bulk(void **state)
     int64_t asked_ms = 100, next_ms = 100;
     uint64_t waits_for = 0;
     unsigned trips = 0, slow = 0;
-
     (void) state;
     set_up(&w, &s, 1);
     w.agent.send_total = UINT64_MAX;
     w.agent.small_pieces = w.client.small_pieces = false;
     while (w.now_ms < 60000) {
         uint8_t byte = traffic_byte(w.agent.send_seed, w.agent.sent);
-
         if (waits_for != 0 && w.client.received >= waits_for) {
             trips++;
             slow += w.now_ms - asked_ms > 25;
@@ -333,7 +326,6 @@ static struct scenario scenario_of(uint64_t seed)
     struct dice d = {seed ^ 0x5eed};
     struct scenario s = {.name = "anything", .limit_ms = 600 * MINUTE_MS};
     uint32_t *faults[] = {&s.faults.lose, &s.faults.twice, &s.faults.late};
-
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
         *faults[i] = dice_hits(&d, 5000) ? dice_between(&d, 0, 300) : 0;
     s.faults.late_ms = dice_between(&d, 1, 2000);
@@ -356,7 +348,6 @@ static struct scenario scenario_of(uint64_t seed)
 static uint64_t from_environment(const char *name, uint64_t otherwise)
 {
     const char *text = getenv(name);
-
     return text != NULL ? strtoull(text, NULL, 10) : otherwise;
 }
 
@@ -365,7 +356,6 @@ static void play(void **state)
     const struct scenario *s = *state;
     uint64_t first = from_environment("SIM_SEED", 1);
     uint64_t runs = from_environment("SIM_RUNS", (s->runs + SLOWER - 1) / SLOWER);
-
     for (uint64_t seed = first; seed < first + runs; seed++)
         run(s, seed);
 }
@@ -374,11 +364,9 @@ static void anything(void **state)
 {
     uint64_t first = from_environment("SIM_SEED", 1);
     uint64_t runs = from_environment("SIM_RUNS", 3000 / SLOWER);
-
     (void) state;
     for (uint64_t seed = first; seed < first + runs; seed++) {
         struct scenario s = scenario_of(seed);
-
         run(&s, seed);
     }
 }

@@ -81,7 +81,6 @@ static struct play *add_play(struct world *w, struct dice *dice, enum play_kind 
 {
     static const uint32_t sizes[] = {0, 1, 1023, 1024, 1025, 32767, 32768, 32769};
     struct play *p = &w->plays[w->play_count];
-
     *p = (struct play){.kind = kind, .seed = dice_next(dice), .abort_at = UINT64_MAX};
     p->id = (uint32_t) (3 + 2 * w->play_count++);
     p->up_total = dice_between(dice, 0, bytes_max);
@@ -107,7 +106,6 @@ static enum play_kind pick_kind(struct dice *dice, unsigned kinds)
 {
     for (;;) {
         enum play_kind kind = (enum play_kind) dice_between(dice, 0, PLAY_KINDS - 1);
-
         if (kinds & KIND(kind))
             return kind;
     }
@@ -122,16 +120,14 @@ static void set_up(struct world *w, const struct scenario *s, uint64_t seed)
                                           .away_ms = s->faults.away_ms,
                                           .pauses = s->pauses,
                                           .basic = s->basic};
-
     if (client == CLIENT_ANY)
         client = (enum client_kind) dice_between(&dice, 0, 2);
     w->play_count = 0;
     for (uint32_t n = dice_between(&dice, 1, s->streams_max); n > 0; n--)
         add_play(w, &dice, pick_kind(&dice, s->kinds), s->bytes_max);
-    for (enum play_kind kind = 0; kind < PLAY_KINDS; kind++) {
+    for (enum play_kind kind = 0; kind < PLAY_KINDS; kind++)
         if (s->extra & KIND(kind))
             add_play(w, &dice, kind, s->bytes_max);
-    }
     gateway_init(&w->gateway, &s->faults, dice_next(&dice));
     options.small_pieces = dice_hits(&dice, 3000);
     tunnel_host_init(&w->host, &options, w->plays, w->play_count, fresh_memory(0, SESSION_MEMORY_SIZE),
@@ -167,7 +163,6 @@ static bool targets_are_done(const struct world *w)
 {
     const struct session *session = &w->host.session;
     bool may_hurry = w->ending == END_BY_FLAG && w->play_count == 1 && w->plays[0].kind != PLAY_SLOW;
-
     if (w->client.options.mode == TUNNEL_BASIC && may_hurry)
         return true;
     if (w->client.options.mode == TUNNEL_BASIC && w->host.basic_dials < w->play_count)
@@ -219,10 +214,9 @@ static const char *fault_of(const struct world *w, const struct scenario *s)
         return w->host.fault;
     if (w->client.fault != NULL)
         return w->client.fault;
-    for (size_t i = 0; i < w->play_count; i++) {
+    for (size_t i = 0; i < w->play_count; i++)
         if (w->plays[i].fault != NULL)
             return w->plays[i].fault;
-    }
     if (w->gateway.sides[GATEWAY_AGENT].over_limit ||
         (!w->client.options.is_aws && w->gateway.sides[GATEWAY_CLIENT].over_limit))
         return "more messages than the service tolerates";
@@ -250,7 +244,6 @@ static const char *reason_for(enum ending ending)
 static const char *verdict(const struct world *w)
 {
     const struct session *session = &w->host.session;
-
     for (size_t i = 0; i < w->play_count; i++) {
         const char *fault = play_verdict(&w->plays[i]);
         if (fault != NULL)
@@ -271,7 +264,6 @@ static const char *verdict(const struct world *w)
 static void explain(const struct world *w, const struct scenario *s, uint64_t seed, const char *fault)
 {
     struct data_channel_stats a;
-
     data_channel_stats(&w->host.session.channel, &a);
     print_error("%s: seed %llu, after %lld ms and %llu steps: %s\n", s->name, (unsigned long long) seed,
                 (long long) w->now_ms, (unsigned long long) w->steps, fault);
@@ -300,7 +292,6 @@ static void run(const struct scenario *s, uint64_t seed)
 {
     struct world *w = &world;
     const char *fault = NULL;
-
     set_up(w, s, seed);
     while (!w->host.over && fault == NULL) {
         step(w);
@@ -452,7 +443,6 @@ static void set_up_measure(struct world *w, const struct measure *m)
     const struct tunnel_host_options options = {.rate = 960, .burst = 512};
     const struct tunnel_client_options client_options = {.half_close = true};
     struct dice dice = {1};
-
     w->play_count = 0;
     gateway_init(&w->gateway, &faults, 1);
     struct play *source = add_play(w, &dice, PLAY_SOURCE, 0);
@@ -483,7 +473,6 @@ static void run_measure(const struct measure *m)
     static const struct scenario s = {.name = "measure", .limit_ms = 10 * MINUTE_MS};
     struct world *w = &world;
     const char *fault = NULL;
-
     set_up_measure(w, m);
     while (!w->host.over && fault == NULL) {
         step(w);
@@ -521,7 +510,6 @@ static int compare(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *) a;
     int64_t y = *(const int64_t *) b;
-
     return x < y ? -1 : x > y;
 }
 
@@ -549,7 +537,6 @@ static void play(void **state)
     const struct scenario *s = *state;
     uint64_t first = one_seed != 0 ? one_seed : 1;
     uint64_t runs = one_seed != 0 ? 1 : s->runs;
-
     for (uint64_t seed = first; seed < first + runs; seed++)
         run(s, seed);
 }
@@ -562,7 +549,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_download_at_97_percent_of_the_pace),
         cmocka_unit_test(a_keystroke_beside_a_download_within_25_ms),
     };
-
     sha256_choose(0);
     for (size_t i = 0; i < COUNT; i++)
         tests[MEASURES + i] =

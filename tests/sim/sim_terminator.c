@@ -110,9 +110,8 @@ static bool verbose;
 
 __attribute__((format(printf, 2, 3))) static void tell(const struct world *w, const char *format, ...)
 {
-    if (!verbose) {
+    if (!verbose)
         return;
-    }
     va_list arguments;
     va_start(arguments, format);
     printf("%12.3f  %-8s ", (double) (w->now_ms - w->start_ms) / 1000, terminator_state_name(w->t.state));
@@ -137,18 +136,16 @@ __attribute__((format(printf, 2, 3))) static _Noreturn void broken(const struct 
 static unsigned people_there(const struct world *w)
 {
     unsigned count = 0;
-    for (unsigned i = 0; i < w->people_count; i++) {
+    for (unsigned i = 0; i < w->people_count; i++)
         count += w->people[i].there;
-    }
     return count;
 }
 
 static unsigned people_ever(const struct world *w)
 {
     unsigned count = 0;
-    for (unsigned i = 0; i < w->people_count; i++) {
+    for (unsigned i = 0; i < w->people_count; i++)
         count += w->people[i].was_there;
-    }
     return count;
 }
 
@@ -209,9 +206,8 @@ static void make_people(struct world *w)
         w->people[i].comes_ms = comes_ms;
         w->people[i].stays_ms = chance(20) ? random_between(0, SECOND) : random_between(0, 3 * HOUR);
         w->people[i].leaves_ms = NEVER;
-        if (chance(50)) {
+        if (chance(50))
             comes_ms += w->people[i].stays_ms;
-        }
     }
 }
 
@@ -255,34 +251,26 @@ static void check_attempt(struct world *w, const struct terminator_action *actio
 {
     bool scale_in = action->kind == TERMINATOR_SCALE_IN;
     w->scale_in_over = w->scale_in_over || w->t.outcomes[0] == TERMINATOR_GIVEN_UP;
-    if (w->sigterm_sent) {
+    if (w->sigterm_sent)
         broken(w, "an API call after SIGTERM");
-    }
-    if (scale_in ? !w->options.scale_in : !w->options.stop_task) {
+    if (scale_in ? !w->options.scale_in : !w->options.stop_task)
         broken(w, "a call nobody asked for");
-    }
-    if (!scale_in && w->options.scale_in && !w->scale_in_over) {
+    if (!scale_in && w->options.scale_in && !w->scale_in_over)
         broken(w, "StopTask before the scale-in was over");
-    }
-    if (scale_in && w->scale_in_over) {
+    if (scale_in && w->scale_in_over)
         broken(w, "scaled in twice");
-    }
     /* Once the deadline is over, a look that nobody answers is done without. */
     bool may_be_blind = w->now_ms - w->end_began_ms >= w->options.end_deadline_ms;
-    if (!w->t.committed && !is_forced(w) && !w->looked && !may_be_blind) {
+    if (!w->t.committed && !is_forced(w) && !w->looked && !may_be_blind)
         broken(w, "an attempt without a last look");
-    }
-    if (!w->t.committed && !is_forced(w) && w->relay && people_there(w) > 0 && w->looked) {
+    if (!w->t.committed && !is_forced(w) && w->relay && people_there(w) > 0 && w->looked)
         broken(w, "an attempt with %u people there", people_there(w));
-    }
     bool left_recently =
         w->last_left_ms != NEVER && w->looked_ms - w->last_left_ms <= w->options.idle_timeout_ms;
-    if (!w->t.committed && !is_forced(w) && w->relay && w->looked && left_recently) {
+    if (!w->t.committed && !is_forced(w) && w->relay && w->looked && left_recently)
         broken(w, "an attempt too early after the last session");
-    }
-    if (action->text[0] == '\0') {
+    if (action->text[0] == '\0')
         broken(w, "no reason");
-    }
 }
 
 static void check_end_begins(struct world *w)
@@ -293,38 +281,32 @@ static void check_end_begins(struct world *w)
         w->scale_in_over = false;
         return;
     }
-    if (w->end_began_ms != NEVER) {
+    if (w->end_began_ms != NEVER)
         return;
-    }
     w->end_began_ms = w->now_ms;
     tell(w, "the end begins: %s", w->t.reason);
     int64_t since_start_ms = w->now_ms - w->start_ms;
     switch (w->t.cause) {
     case TERMINATOR_CAUSE_NOBODY_CAME:
-        if (since_start_ms <= w->options.initial_wait_ms) {
+        if (since_start_ms <= w->options.initial_wait_ms)
             broken(w, "did not wait for the first");
-        }
         break;
     case TERMINATOR_CAUSE_IDLE:
-        if (people_ever(w) == 0) {
+        if (people_ever(w) == 0)
             broken(w, "idle, but nobody ever came");
-        }
         break;
     case TERMINATOR_CAUSE_MAX_LIFE:
-        if (w->options.max_life_ms == 0 || since_start_ms <= w->options.max_life_ms) {
+        if (w->options.max_life_ms == 0 || since_start_ms <= w->options.max_life_ms)
             broken(w, "maximum life not reached");
-        }
         break;
     case TERMINATOR_CAUSE_COMMAND_ENDED:
-        if (!w->command_ended_itself || w->options.keep_alive_task) {
+        if (!w->command_ended_itself || w->options.keep_alive_task)
             broken(w, "the command did not end, or was not to count");
-        }
         break;
     case TERMINATOR_CAUSE_SIGINT:
     case TERMINATOR_CAUSE_SIGTERM:
-        if (!w->sigint_sent && !w->sigterm_sent) {
+        if (!w->sigint_sent && !w->sigterm_sent)
             broken(w, "no signal came");
-        }
         break;
     case TERMINATOR_CAUSE_NONE:
         broken(w, "ends without a cause");
@@ -335,20 +317,16 @@ static void check_end_begins(struct world *w)
 static void check_not_late(struct world *w)
 {
     int64_t slack_ms = 2 * w->poll_ms;
-    if (w->asked_for) {
+    if (w->asked_for)
         return; /* somebody asked for the service, which starts the wait anew */
-    }
-    if (w->t.state == TERMINATOR_WAITING && w->now_ms - w->start_ms > w->options.initial_wait_ms) {
+    if (w->t.state == TERMINATOR_WAITING && w->now_ms - w->start_ms > w->options.initial_wait_ms)
         broken(w, "waits for the first too long");
-    }
     if (w->t.state == TERMINATOR_IDLE && people_there(w) == 0 &&
-        w->now_ms - w->last_left_ms > w->options.idle_timeout_ms + slack_ms) {
+        w->now_ms - w->last_left_ms > w->options.idle_timeout_ms + slack_ms)
         broken(w, "stays idle too long");
-    }
     if (w->t.state <= TERMINATOR_IDLE && w->options.max_life_ms > 0 &&
-        w->now_ms - w->start_ms > w->options.max_life_ms) {
+        w->now_ms - w->start_ms > w->options.max_life_ms)
         broken(w, "lives longer than its maximum");
-    }
 }
 
 static int64_t longest_end_ms(const struct world *w)
@@ -360,28 +338,22 @@ static int64_t longest_end_ms(const struct world *w)
 static void check_always(struct world *w)
 {
     check_end_begins(w);
-    if (w->gone) {
+    if (w->gone)
         return;
-    }
     check_not_late(w);
-    if (terminator_deadline(&w->t) <= w->now_ms) {
+    if (terminator_deadline(&w->t) <= w->now_ms)
         broken(w, "wants to be called for a moment that is over");
-    }
     bool open_state = w->t.state <= TERMINATOR_IDLE ||
                       (w->t.state == TERMINATOR_PAUSING && !is_forced(w) && !w->t.committed);
-    if (open_state && !terminator_accepting(&w->t)) {
+    if (open_state && !terminator_accepting(&w->t))
         broken(w, "the door is closed");
-    }
-    if (w->t.state >= TERMINATOR_LEAVING && terminator_accepting(&w->t)) {
+    if (w->t.state >= TERMINATOR_LEAVING && terminator_accepting(&w->t))
         broken(w, "the door is open");
-    }
-    if (w->end_began_ms != NEVER && w->now_ms - w->end_began_ms - w->slept_ms > longest_end_ms(w)) {
+    if (w->end_began_ms != NEVER && w->now_ms - w->end_began_ms - w->slept_ms > longest_end_ms(w))
         broken(w, "the end takes too long");
-    }
     bool way_back = w->t.state == TERMINATOR_LOOKING || w->t.state == TERMINATOR_PAUSING;
-    if (way_back && w->told_busy && !is_forced(w) && !w->t.committed) {
+    if (way_back && w->told_busy && !is_forced(w) && !w->t.committed)
         broken(w, "is told that somebody is there and goes on ending");
-    }
 }
 
 static void check_exit(struct world *w, int status)
@@ -390,21 +362,16 @@ static void check_exit(struct world *w, int status)
     bool given_up = w->t.outcomes[0] == TERMINATOR_GIVEN_UP || w->t.outcomes[1] == TERMINATOR_GIVEN_UP;
     bool by_itself = w->command_ended_itself && !w->options.keep_alive_task;
     int expected = 0;
-    if (by_itself || (w->t.cause == TERMINATOR_CAUSE_SIGTERM && w->stop_command_ms != NEVER)) {
+    if (by_itself || (w->t.cause == TERMINATOR_CAUSE_SIGTERM && w->stop_command_ms != NEVER))
         expected = w->command_alive ? 137 : w->command_status;
-    }
-    if (expected == 0 && given_up) {
+    if (expected == 0 && given_up)
         expected = TERMINATOR_EXIT_UNFINISHED;
-    }
-    if (status != expected) {
+    if (status != expected)
         broken(w, "exits with %d instead of %d", status, expected);
-    }
-    if (is_ended_by_time(w) && w->relay && people_there(w) > 0 && w->relay_door_closed) {
+    if (is_ended_by_time(w) && w->relay && people_there(w) > 0 && w->relay_door_closed)
         broken(w, "leaves %u people behind", people_there(w));
-    }
-    if (w->options.scale_in && !w->sigterm_sent && !w->scale_in_over) {
+    if (w->options.scale_in && !w->sigterm_sent && !w->scale_in_over)
         broken(w, "exits without having tried to scale in");
-    }
 }
 
 /* ---- the keeper ---------------------------------------------------------------------------------------- */
@@ -415,9 +382,8 @@ static void snapshot(struct world *w)
                                            .total_sessions = people_ever(w),
                                            .busy = people_there(w) > 0,
                                            .last_activity_ms = INT64_MIN};
-    if (w->last_left_ms != NEVER) {
+    if (w->last_left_ms != NEVER)
         activity.last_activity_ms = w->last_left_ms;
-    }
     w->told_busy = activity.busy;
     terminator_activity(&w->t, &activity, w->now_ms);
 }
@@ -431,9 +397,8 @@ static bool api_is_down(const struct world *w)
 static void ecs_obeys(struct world *w)
 {
     int64_t at_ms = w->now_ms + random_between(1, 10 * SECOND);
-    if (at_ms < w->sigterm_at_ms) {
+    if (at_ms < w->sigterm_at_ms)
         w->sigterm_at_ms = at_ms;
-    }
 }
 
 static void start_attempt(struct world *w, const struct terminator_action *action)
@@ -447,20 +412,17 @@ static void start_attempt(struct world *w, const struct terminator_action *actio
                                                           : TERMINATOR_DONE;
     }
     if (action->kind == TERMINATOR_SCALE_IN && !action->stepped_aside && result == TERMINATOR_DONE &&
-        w->crowded) {
+        w->crowded)
         result = TERMINATOR_CROWDED;
-    }
     bool done = result == TERMINATOR_DONE || (result == TERMINATOR_FAILED && !api_is_down(w) && chance(10));
-    if (done) {
+    if (done)
         ecs_obeys(w);
-    }
     w->report = (struct pending_report){.at_ms = w->now_ms + random_between(0, w->slowest_ms),
                                         .ticket = action->ticket,
                                         .kind = action->kind,
                                         .result = result};
-    if (chance(2)) {
+    if (chance(2))
         w->report.at_ms = NEVER; /* never heard of again */
-    }
 }
 
 static void start_look(struct world *w, const struct terminator_action *action)
@@ -509,37 +471,32 @@ static void report(struct world *w)
     tell(w, "report %d: %d%s", (int) r.kind, (int) r.result, current ? "" : " (stale)");
     terminator_report(&w->t, r.ticket, r.result, w->now_ms);
     /* The door follows the terminator's word, at once here. */
-    if (terminator_accepting(&w->t)) {
+    if (terminator_accepting(&w->t))
         w->relay_door_closed = false;
-    }
 }
 
 static void stop_command(struct world *w)
 {
     w->stop_command_ms = w->now_ms;
-    if (w->command_stop_takes_ms != NEVER && w->now_ms + w->command_stop_takes_ms < w->command_ends_ms) {
+    if (w->command_stop_takes_ms != NEVER && w->now_ms + w->command_stop_takes_ms < w->command_ends_ms)
         w->command_ends_ms = w->now_ms + w->command_stop_takes_ms;
-    }
 }
 
 static void kill_command(struct world *w)
 {
     bool graceful = w->now_ms - w->stop_command_ms >= w->options.stop_grace_ms ||
                     w->now_ms - w->stop_command_ms >= w->options.drain_ms;
-    if (w->stop_command_ms == NEVER || !graceful) {
+    if (w->stop_command_ms == NEVER || !graceful)
         broken(w, "SIGKILL without its grace");
-    }
     w->command_status = 137;
     w->command_ends_ms = chance(95) ? w->now_ms + random_between(0, 100) : NEVER;
 }
 
 static void end_sessions(struct world *w, const struct terminator_action *action)
 {
-    for (unsigned i = 0; i < w->people_count; i++) {
-        if (w->people[i].there && w->relay) {
+    for (unsigned i = 0; i < w->people_count; i++)
+        if (w->people[i].there && w->relay)
             w->people[i].leaves_ms = w->now_ms + random_between(0, 3 * SECOND);
-        }
-    }
     w->sessions_report = (struct pending_report){
         .at_ms = chance(50) ? w->now_ms + random_between(0, 3 * SECOND) : NEVER, .ticket = action->ticket};
 }
@@ -548,9 +505,8 @@ static void act(struct world *w)
 {
     struct terminator_action action;
     while (terminator_next(&w->t, &action)) {
-        if (w->gone) {
+        if (w->gone)
             broken(w, "an action after the exit");
-        }
         tell(w, "action %d, ticket %" PRIu32, (int) action.kind, action.ticket);
         switch (action.kind) {
         case TERMINATOR_LAST_LOOK:
@@ -614,9 +570,8 @@ static int64_t next_moment(const struct world *w)
     at_ms = sooner(at_ms, sooner(w->report.at_ms, w->sessions_report.at_ms));
     at_ms = sooner(at_ms, sooner(w->sigterm_at_ms, w->sigint_at_ms));
     at_ms = sooner(at_ms, w->command_alive ? w->command_ends_ms : NEVER);
-    for (unsigned i = 0; i < w->people_count; i++) {
+    for (unsigned i = 0; i < w->people_count; i++)
         at_ms = sooner(at_ms, w->people[i].there ? w->people[i].leaves_ms : w->people[i].comes_ms);
-    }
     return at_ms;
 }
 
@@ -633,11 +588,10 @@ static void skip_quiet_polls(struct world *w)
     w->next_poll_ms = NEVER;
     int64_t next_ms = next_moment(w);
     w->next_poll_ms = saved_ms;
-    if (!watched && next_ms != NEVER && next_ms > saved_ms) {
+    if (!watched && next_ms != NEVER && next_ms > saved_ms)
         w->next_poll_ms = next_ms + random_between(0, w->poll_ms);
-    } else if (next_ms == NEVER) {
+    else if (next_ms == NEVER)
         w->next_poll_ms = w->now_ms + HOUR;
-    }
 }
 
 static void happen(struct world *w)
@@ -695,9 +649,8 @@ static void live(struct world *w)
             w->now_ms = next_ms;
             tell(w, "the clock jumps");
         }
-        if (next_ms > horizon_ms || step > 1000000) {
+        if (next_ms > horizon_ms || step > 1000000)
             broken(w, "never ends");
-        }
         w->now_ms = next_ms > w->now_ms ? next_ms : w->now_ms;
         happen(w);
         check_always(w);

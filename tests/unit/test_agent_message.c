@@ -22,7 +22,6 @@ static size_t write_frame(uint8_t *frame, enum agent_message_type type, int64_t 
                               .payload_type = PAYLOAD_OUTPUT,
                               .payload = frame + AGENT_MESSAGE_HEADER_SIZE,
                               .payload_len = strlen(payload)};
-
     memcpy(m.id, id, sizeof id);
     memcpy(frame + AGENT_MESSAGE_HEADER_SIZE, payload, m.payload_len);
     agent_message_write_header(frame, &m);
@@ -42,7 +41,6 @@ static void writes_the_header_of_section_5(void **state)
         0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad,
         0,    0,    0,    1,    0,    0,    0,    3,    'a',  'b',  'c'};
     uint8_t frame[FRAME_MAX];
-
     (void) state;
     assert_int_equal(write_frame(frame, AGENT_MESSAGE_OUTPUT_STREAM_DATA, 9, "abc"), sizeof expected);
     assert_memory_equal(frame, expected, sizeof expected);
@@ -54,7 +52,6 @@ static void reads_what_it_writes_up_to_the_edge_of_memory(void **state)
     size_t len = write_frame(frame, AGENT_MESSAGE_INPUT_STREAM_DATA, 77, "payload");
     uint8_t *at_edge = guard_copy(frame, len);
     struct agent_message m;
-
     (void) state;
     assert_int_equal(agent_message_parse(&m, at_edge, len, NULL), 0);
     assert_int_equal(m.type, AGENT_MESSAGE_INPUT_STREAM_DATA);
@@ -71,13 +68,11 @@ static void every_shortened_frame_is_refused(void **state)
 {
     uint8_t frame[FRAME_MAX];
     size_t len = write_frame(frame, AGENT_MESSAGE_INPUT_STREAM_DATA, 0, "payload");
-
     (void) state;
     for (size_t n = 0; n < len; n++) {
         uint8_t *cut = guard_copy(frame, n);
         struct agent_message m;
         struct error err = ERROR_INIT;
-
         assert_int_equal(agent_message_parse(&m, cut, n, &err), ERROR_INVALID);
         assert_non_null(
             strstr(err.text, n < AGENT_MESSAGE_HEADER_SIZE ? "less than a header" : "announces 7 bytes"));
@@ -111,7 +106,6 @@ static void a_damaged_frame_of_stream_data_is_refused(void **state)
         size_t len = write_frame(frame, AGENT_MESSAGE_OUTPUT_STREAM_DATA, 0, "payload");
         struct agent_message m;
         struct error err = ERROR_INIT;
-
         frame[damages[i].offset] = damages[i].value;
         int code = agent_message_parse(&m, frame, len, &err);
         if (damages[i].reason == NULL) {
@@ -129,7 +123,6 @@ static void digest_and_length_are_checked_in_stream_data_only(void **state)
     uint8_t frame[FRAME_MAX];
     size_t len = write_frame(frame, AGENT_MESSAGE_CHANNEL_CLOSED, 0, "{\"Output\":\"bye\"}");
     struct agent_message m;
-
     (void) state;
     frame[80] ^= 1;
     frame[119] = 200;
@@ -146,7 +139,6 @@ static void payload_starts_where_the_message_says(void **state)
     uint8_t frame[FRAME_MAX];
     size_t len = write_frame(frame, AGENT_MESSAGE_AGENT_JOB, 0, "????{}");
     struct agent_message m;
-
     (void) state;
     frame[3] = 120;
     assert_int_equal(agent_message_parse(&m, frame, len, NULL), 0);
@@ -168,13 +160,11 @@ static void types_are_trimmed_of_spaces_and_nuls(void **state)
         {"Acknowledge", 11, AGENT_MESSAGE_UNKNOWN},
         {"acknowledgement_of_thirty-2_byte", 32, AGENT_MESSAGE_UNKNOWN},
     };
-
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint8_t frame[FRAME_MAX];
         size_t len = write_frame(frame, AGENT_MESSAGE_ACKNOWLEDGE, 0, "{}");
         struct agent_message m;
-
         memset(frame + 4, i % 2 == 0 ? ' ' : 0, AGENT_MESSAGE_TYPE_SIZE);
         memcpy(frame + 4, cases[i].text, cases[i].len);
         assert_int_equal(agent_message_parse(&m, frame, len, NULL), 0);
@@ -196,7 +186,6 @@ static void every_type_has_a_name_that_is_read_back(void **state)
         uint8_t frame[FRAME_MAX];
         size_t len = write_frame(frame, (enum agent_message_type) i, 0, "");
         struct agent_message m;
-
         assert_int_equal(agent_message_parse(&m, frame, len, NULL), 0);
         assert_int_equal(m.type, i);
         assert_true(str_equal_text(m.type_text, agent_message_type_name(m.type)));
@@ -213,7 +202,6 @@ static void acknowledge_is_written_as_aws_writes_it(void **state)
     struct acknowledge ack = {.type = AGENT_MESSAGE_INPUT_STREAM_DATA, .sequence = 42};
     char text[ACKNOWLEDGE_PAYLOAD_MAX];
     struct writer w = writer_of(text, sizeof text);
-
     (void) state;
     memcpy(ack.id, id, sizeof id);
     acknowledge_write(&w, &ack);
@@ -248,7 +236,6 @@ static void acknowledge_is_read_in_any_form(void **state)
         {"", -1, AGENT_MESSAGE_UNKNOWN, false},
         {"[1]", -1, AGENT_MESSAGE_UNKNOWN, false},
     };
-
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         size_t len = strlen(cases[i].payload);
@@ -256,7 +243,6 @@ static void acknowledge_is_read_in_any_form(void **state)
         struct acknowledge ack;
         struct error err = ERROR_INIT;
         int code = acknowledge_parse(&ack, (struct str){payload, len}, &err);
-
         assert_int_equal(code, cases[i].sequence < 0 ? ERROR_INVALID : 0);
         if (code == 0) {
             assert_int_equal(ack.sequence, cases[i].sequence);
@@ -276,7 +262,6 @@ static void acknowledge_cut_short_is_refused(void **state)
     for (size_t n = 0; n < strlen(USUAL); n++) {
         char *cut = guard_copy(USUAL, n);
         struct acknowledge ack;
-
         assert_int_not_equal(acknowledge_parse(&ack, (struct str){cut, n}, NULL), 0);
         guard_free(cut, n);
     }
@@ -297,6 +282,5 @@ int main(void)
         cmocka_unit_test(acknowledge_is_read_in_any_form),
         cmocka_unit_test(acknowledge_cut_short_is_refused),
     };
-
     return cmocka_run_group_tests_name("agent_message", tests, NULL, NULL);
 }

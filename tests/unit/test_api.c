@@ -96,9 +96,8 @@ static void headers_are_checked_and_bounded(void **state)
     assert_int_equal(api_request_add(&request, "x", STR_LITERAL("a\r\nb: c"), &err), ERROR_INVALID);
     assert_string_equal(err.text, "header x: a control character in its value");
     assert_int_equal(request.header_count, 0);
-    for (size_t i = 0; i < API_HEADERS_MAX; i++) {
+    for (size_t i = 0; i < API_HEADERS_MAX; i++)
         assert_int_equal(api_request_add(&request, "x", STR_LITERAL("a\tb"), NULL), 0);
-    }
     assert_int_equal(api_request_add(&request, "y", STR_LITERAL("1"), &err), ERROR_TOO_LARGE);
     assert_string_equal(err.text, "header y: there are 8 already");
 }
@@ -303,9 +302,8 @@ static void long_words_are_cut(void **state)
         struct api_failure failure;
         struct error err = ERROR_INIT;
         int head = snprintf(body, sizeof body, "{\"__type\":\"AccessDeniedException\",\"message\":\"");
-        for (size_t i = 0; i < len; i++) {
+        for (size_t i = 0; i < len; i++)
             strcpy(body + head + 2 * i, "\xC3\xA9");
-        }
         strcpy(body + head + 2 * len, "\"}");
         struct api_answer answer = {.status = 400, .body = str_from(body)};
         assert_int_equal(api_judge(&UPDATE, &answer, &failure, &err), API_FAILED);

@@ -52,9 +52,8 @@ static void a_long_life_of_failures_stays_at_the_cap(void **state)
     struct backoff retry = {
         .policy = &BACKOFF_RECONNECT, .deadline_ms = INT64_MAX, .failures = UINT32_MAX - 1};
     (void) state;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++)
         assert_int_equal(next(&retry, ERROR_CLOSED, 0, UINT32_MAX), 30000);
-    }
     assert_int_equal(retry.failures, UINT32_MAX);
 }
 
@@ -96,9 +95,8 @@ static void the_policies_keep_their_promises(void **state)
     assert_true(BACKOFF_RECONNECT.first_ms < 1000);
     assert_int_equal(BACKOFF_RECONNECT.cap_ms, 30000);
     const struct backoff_policy *const all[] = {&BACKOFF_CALLS, &BACKOFF_RECONNECT, &BACKOFF_RESUME};
-    for (size_t i = 0; i < COUNT(all); i++) {
+    for (size_t i = 0; i < COUNT(all); i++)
         assert_true(all[i]->first_ms < all[i]->throttled_ms && all[i]->throttled_ms < all[i]->cap_ms);
-    }
 }
 
 int main(void)

@@ -16,7 +16,6 @@ static void reads_both_byte_orders(void **state)
                                     0x8C, 0x0D, 0x8E, 0x0F, 0x90, 0x11, 0x92, 0x13, 0x94, 0x15};
     uint8_t *copy = guard_copy(input, sizeof input);
     struct reader r = reader_of(copy, sizeof input);
-
     (void) state;
     assert_int_equal(reader_u8(&r), 0x01);
     assert_int_equal(reader_u16be(&r), 0x8203);
@@ -37,7 +36,6 @@ static void a_failed_reader_gives_zeroes(void **state)
     uint8_t *copy = guard_copy(input, sizeof input);
     struct reader r = reader_of(copy, sizeof input);
     uint8_t out[2] = {7, 7};
-
     (void) state;
     assert_int_equal(reader_u32be(&r), 0); /* three bytes are not four */
     assert_true(r.failed);
@@ -58,7 +56,6 @@ static void lends_copies_and_skips(void **state)
     uint8_t *copy = guard_copy("abcdef", 6);
     struct reader r = reader_of(copy, 6);
     char out[2];
-
     (void) state;
     assert_ptr_equal(reader_bytes(&r, 2), copy);
     reader_skip(&r, 1);
@@ -108,7 +105,6 @@ static const char everything[] =
 static void writes_inside_every_capacity(void **state)
 {
     size_t whole = sizeof everything - 1;
-
     (void) state;
     for (size_t capacity = 0; capacity <= whole; capacity++) {
         uint8_t *memory = guard_alloc(capacity);
@@ -127,7 +123,6 @@ static void a_failed_writer_does_nothing(void **state)
 {
     uint8_t memory[8];
     struct writer w = writer_of(memory, sizeof memory);
-
     (void) state;
     writer_text(&w, "12345678");
     assert_false(w.failed);
@@ -161,7 +156,6 @@ static void formats_when_the_terminator_fits_too(void **state)
 static void sizes_that_would_wrap_fail(void **state)
 {
     uint8_t memory[8];
-
     (void) state;
     struct writer w = writer_of(memory, sizeof memory);
     writer_hex(&w, memory, SIZE_MAX / 2 + 2);
@@ -224,7 +218,6 @@ static void wipes(void **state)
 {
     uint8_t secret[4] = {1, 2, 3, 4};
     static const uint8_t wiped[4] = {1, 0, 0, 4};
-
     (void) state;
     bytes_wipe(secret + 1, 2);
     assert_memory_equal(secret, wiped, sizeof secret);

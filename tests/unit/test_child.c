@@ -123,22 +123,18 @@ static int on_a_terminal(void)
     struct child child;
     /* 0 when the command is in the terminal's foreground. */
     char *argv[] = {"sh", "-c", "set -- $(cat /proc/$$/stat); [ \"$5\" = \"$8\" ]", NULL};
-    if (child_start_command(&child, argv, NULL) != 0 || !child.owns_foreground) {
+    if (child_start_command(&child, argv, NULL) != 0 || !child.owns_foreground)
         return 2;
-    }
     int status = -1;
     waitpid(child.pid, &status, 0);
-    if (child_exit_status(status) != 0 || tcgetpgrp(0) == getpgrp()) {
+    if (child_exit_status(status) != 0 || tcgetpgrp(0) == getpgrp())
         return 3;
-    }
     child_ended(&child);
-    if (tcgetpgrp(0) != getpgrp()) {
+    if (tcgetpgrp(0) != getpgrp())
         return 4;
-    }
     char *missing[] = {"no-such-command-here", NULL};
-    if (child_start_command(&child, missing, NULL) == 0 || tcgetpgrp(0) != getpgrp()) {
+    if (child_start_command(&child, missing, NULL) == 0 || tcgetpgrp(0) != getpgrp())
         return 5;
-    }
     return 0;
 }
 
@@ -166,14 +162,12 @@ static int role_echo(void)
         struct pollfd readable = {.fd = CHILD_CHANNEL_FD, .events = POLLIN};
         poll(&readable, 1, -1);
         got = recv(CHILD_CHANNEL_FD, message, sizeof message, 0);
-        if (got <= 0) {
+        if (got <= 0)
             return got == 0 ? 7 : 8;
-        }
         int death_signal = 0;
         prctl(PR_GET_PDEATHSIG, &death_signal);
-        if (death_signal != SIGKILL || getpgrp() != getpid()) {
+        if (death_signal != SIGKILL || getpgrp() != getpid())
             return 9;
-        }
         send(CHILD_CHANNEL_FD, message, (size_t) got, 0);
     }
 }
@@ -210,13 +204,11 @@ static void the_channel_works_with_every_low_descriptor_free(void **state)
     /* Descriptor 3 free or taken before: the socket pair and the report pipe must not trample on each other. */
     for (int taken = 0; taken < 4; taken++) {
         int held[4];
-        for (int i = 0; i < taken; i++) {
+        for (int i = 0; i < taken; i++)
             held[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        }
         we_start_ourselves_with_a_channel(state);
-        for (int i = 0; i < taken; i++) {
+        for (int i = 0; i < taken; i++)
             close(held[i]);
-        }
     }
 }
 
@@ -238,16 +230,14 @@ static int signals_on_the_loop(void)
     struct loop loop;
     struct signals signals;
     signals_block_all();
-    if (loop_open(&loop, NULL) != 0 || signals_open(&signals, &loop, note_signal, NULL) != 0) {
+    if (loop_open(&loop, NULL) != 0 || signals_open(&signals, &loop, note_signal, NULL) != 0)
         return 1;
-    }
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         last_signal = 0;
         kill(getpid(), numbers[i]);
         loop_turn(&loop, 1000, NULL);
-        if (last_signal != numbers[i] || last_sender != getpid()) {
+        if (last_signal != numbers[i] || last_sender != getpid())
             return 2;
-        }
     }
     signals_close(&signals);
     loop_close(&loop);
@@ -260,11 +250,9 @@ static int reap_many(void)
     signal(SIGCHLD, SIG_IGN); /* as a careless parent leaves it */
     signals_block_all();
     int sum = 0;
-    for (int i = 0; i < CHILDREN; i++) {
-        if (fork() == 0) {
+    for (int i = 0; i < CHILDREN; i++)
+        if (fork() == 0)
             _exit(i);
-        }
-    }
     int count = 0;
     for (int tries = 0; tries < 500 && count < CHILDREN; tries++) {
         pid_t pid;
@@ -312,9 +300,8 @@ static void signals_have_names(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], "role-echo") == 0) {
+    if (argc > 1 && strcmp(argv[1], "role-echo") == 0)
         return role_echo();
-    }
     syscall(SYS_close_range, 3U, ~0U, 0U); /* whatever the one who runs the tests left open */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_exit_status_is_the_commands),

@@ -25,9 +25,8 @@ static int split(const char *text, char *copy, size_t capacity, char **words)
     strcpy(copy, text);
     for (char *word = copy; word != NULL && text[0] != '\0';) {
         char *bar = strchr(word, '|');
-        if (bar != NULL) {
+        if (bar != NULL)
             *bar++ = '\0';
-        }
         assert_true(count < WORDS_MAX);
         words[count++] = word;
         word = bar;
@@ -49,9 +48,8 @@ static int parse(const char *arguments, const char *variables)
 
 static void parse_well(const char *arguments, const char *variables)
 {
-    if (parse(arguments, variables) != 0) {
+    if (parse(arguments, variables) != 0)
         fail_msg("%s / %s: %s", arguments, variables, err.text);
-    }
 }
 
 static void expect_words(const char *expected)
@@ -207,9 +205,8 @@ static void test_good_values(void **state)
     (void) state;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         parse_well(good[i].arguments, good[i].variables);
-        if (strcmp(value_of(good[i].setting), good[i].value) != 0) {
+        if (strcmp(value_of(good[i].setting), good[i].value) != 0)
             fail_msg("%s / %s: %s", good[i].arguments, good[i].variables, value_of(good[i].setting));
-        }
     }
 }
 
@@ -461,9 +458,8 @@ static void test_the_readme_has_the_same_tables(void **state)
     static const char end[] = "<!-- end of settings -->";
     static char readme[262144];
     FILE *file = fopen("README.md", "r");
-    if (file == NULL) {
+    if (file == NULL)
         skip(); /* before there is one */
-    }
     readme[fread(readme, 1, sizeof readme - 1, file)] = '\0';
     fclose(file);
     char *from = strstr(readme, begin);

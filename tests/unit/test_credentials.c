@@ -84,13 +84,11 @@ static void follows_the_chain(void **state)
     for (size_t i = 0; i < COUNT(PLANS); i++) {
         struct credentials_plan plan;
         struct error err = ERROR_INIT;
-        if (credentials_make_plan(&plan, PLANS[i].env, &err) != 0) {
+        if (credentials_make_plan(&plan, PLANS[i].env, &err) != 0)
             fail_msg("%s: %s", PLANS[i].env[0], err.text);
-        }
         assert_int_equal(plan.source, PLANS[i].source);
-        if (PLANS[i].authority == NULL) {
+        if (PLANS[i].authority == NULL)
             continue;
-        }
         assert_string_equal(plan.endpoint.authority, PLANS[i].authority);
         assert_string_equal(plan.endpoint.path, PLANS[i].path);
         assert_string_equal(plan.query, PLANS[i].query);
@@ -324,14 +322,12 @@ static void judges_answers(void **state)
         struct error err = ERROR_INIT;
         enum api_outcome outcome = credentials_read_answer(&c, &answer, NOW, &err);
         if (outcome != ANSWERS[i].outcome || err.code != (enum error_code) ANSWERS[i].code ||
-            (ANSWERS[i].text != NULL && strcmp(err.text, ANSWERS[i].text) != 0)) {
+            (ANSWERS[i].text != NULL && strcmp(err.text, ANSWERS[i].text) != 0))
             fail_msg("row %zu: outcome %d, code %d: %s", i, outcome, err.code, err.text);
-        }
         /* A failed fetch leaves the old keys in use. */
         assert_int_equal(strcmp(c.access_key_id, "OLD") == 0, outcome != API_OK);
-        if (outcome == API_OK) {
+        if (outcome == API_OK)
             assert_true(c.expires_unix_ms == INT64_MAX);
-        }
     }
 }
 

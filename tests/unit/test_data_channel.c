@@ -41,7 +41,6 @@ static void *memory;
 static void connect(void)
 {
     struct error err = ERROR_INIT;
-
     websocket_decoder_init(&ear, WEBSOCKET_SERVER, ear_buffer, sizeof ear_buffer);
     assert_int_equal(data_channel_connect(&channel, now_ms, str_from("{\"TokenValue\":\"secret\"}"), &err),
                      0);
@@ -56,7 +55,6 @@ static struct data_channel_config usual(void)
         .unix_offset_ms = 1700000000000,
         .memory = memory,
     };
-
     return config;
 }
 
@@ -88,7 +86,6 @@ static void note_message(struct heard *h, const struct websocket_event *e)
     struct acknowledge ack;
     const void *start = e->data;
     size_t len = e->len;
-
     if (e->binary) {
         assert_int_equal(agent_message_parse(&m, e->data, e->len, NULL), 0);
         h->type = m.type;
@@ -112,7 +109,6 @@ static void note_message(struct heard *h, const struct websocket_event *e)
 static bool note_next(void)
 {
     struct websocket_event e;
-
     assert_int_equal(websocket_next(&ear, &e, NULL), 0);
     if (e.type == WEBSOCKET_EVENT_NONE)
         return false;
@@ -138,7 +134,6 @@ static void hear_bytes(size_t most)
         size_t len, room;
         const uint8_t *out = data_channel_out_buf(&channel, now_ms, &len);
         uint8_t *in = websocket_in_buf(&ear, &room);
-
         len = len < most ? len : most;
         if (len == 0)
             return;
@@ -162,7 +157,6 @@ static size_t hear(void)
 static size_t heard_of(enum agent_message_type type)
 {
     size_t count = 0;
-
     for (size_t i = 0; i < heard_count; i++)
         count += heard[i].control == 0 && heard[i].type == type;
     return count;
@@ -180,7 +174,6 @@ static void give(const uint8_t *bytes, size_t len)
         size_t room;
         uint8_t *in = data_channel_in_buf(&channel, &room);
         size_t n = len < room ? len : room;
-
         assert_true(n > 0);
         memcpy(in, bytes, n);
         data_channel_in_ack(&channel, now_ms, n);
@@ -192,7 +185,6 @@ static void give(const uint8_t *bytes, size_t len)
 static void say_frame(enum websocket_opcode opcode, const void *content, size_t len)
 {
     static uint8_t frame[WEBSOCKET_HEADROOM + 65536];
-
     memcpy(frame + WEBSOCKET_HEADROOM, content, len);
     size_t header = websocket_seal(frame + WEBSOCKET_HEADROOM, len, opcode, NULL);
     give(frame + WEBSOCKET_HEADROOM - header, header + len);
@@ -208,7 +200,6 @@ static void say(enum agent_message_type type, int64_t sequence, uint32_t payload
                               .payload_type = payload_type,
                               .payload = payload,
                               .payload_len = len};
-
     m.id[0] = (uint8_t) sequence;
     agent_message_write_header(message, &m);
     if (len > 0)
@@ -226,7 +217,6 @@ static void say_ack(int64_t sequence)
     struct acknowledge ack = {.type = AGENT_MESSAGE_OUTPUT_STREAM_DATA, .sequence = sequence};
     char payload[ACKNOWLEDGE_PAYLOAD_MAX];
     struct writer w = writer_of(payload, sizeof payload);
-
     acknowledge_write(&w, &ack);
     say(AGENT_MESSAGE_ACKNOWLEDGE, 0, 0, payload, w.len);
 }
@@ -242,7 +232,6 @@ static void assert_delivered(const char *expected)
 {
     char text[4096] = "";
     struct data_channel_event event;
-
     while (next_event(&event) != DATA_CHANNEL_EVENT_NONE) {
         if (event.type != DATA_CHANNEL_EVENT_DATA)
             continue;
@@ -255,7 +244,6 @@ static void assert_delivered(const char *expected)
 static void assert_lost(uint16_t code, const char *text)
 {
     struct data_channel_event event;
-
     assert_int_equal(data_channel_state(&channel), DATA_CHANNEL_DOWN);
     assert_int_equal(next_event(&event), DATA_CHANNEL_EVENT_LOST);
     assert_int_equal(event.close_code, code);
@@ -272,7 +260,6 @@ static void cut(void)
 static void send_messages(size_t count)
 {
     static const uint8_t bytes[PAYLOAD];
-
     for (size_t i = 0; i < count; i++)
         assert_int_equal(data_channel_send(&channel, now_ms, PACER_BULK, bytes, sizeof bytes), sizeof bytes);
 }
@@ -295,7 +282,6 @@ static void tick_to(int64_t then_ms)
 static struct data_channel_stats stats(void)
 {
     struct data_channel_stats s;
-
     data_channel_stats(&channel, &s);
     return s;
 }
@@ -399,7 +385,6 @@ static void calls_out_of_season_are_refused(void **state)
 {
     struct error err = ERROR_INIT;
     size_t len;
-
     (void) state;
     assert_int_equal(data_channel_connect(&channel, now_ms, str_from("x"), &err), ERROR_INVALID);
     assert_string_equal(err.text, "data channel: connected already");
@@ -426,7 +411,6 @@ static void bytes_fill_whole_messages_and_other_types_stay_apart(void **state)
 {
     static const size_t lengths[] = {1024, 476, 4, 5};
     char bytes[1500];
-
     (void) state;
     hear();
     memset(bytes, 'x', sizeof bytes);
@@ -449,7 +433,6 @@ static void long_handshake_messages_go_whole(void **state)
 {
     char payload[OUTBOX_LARGE_PAYLOAD_MAX + 1];
     struct error err = ERROR_INIT;
-
     (void) state;
     memset(payload, 'h', sizeof payload);
     assert_int_equal(
@@ -491,7 +474,6 @@ static void data_is_delivered_in_order_and_acknowledged_at_once(void **state)
 static void damaged_messages_are_counted_and_not_acknowledged(void **state)
 {
     uint8_t message[AGENT_MESSAGE_HEADER_SIZE + 1] = {0};
-
     (void) state;
     hear();
     struct agent_message m = {
@@ -509,7 +491,6 @@ static void damaged_messages_are_counted_and_not_acknowledged(void **state)
 static void service_messages_are_shown_and_block_nothing(void **state)
 {
     struct data_channel_event event;
-
     (void) state;
     say(AGENT_MESSAGE_CHANNEL_CLOSED, 0, 261, "{\"Output\":\"bye\"}", 16);
     size_t room;
@@ -530,7 +511,6 @@ static void service_messages_are_shown_and_block_nothing(void **state)
 static void pausing_stops_stream_data_but_not_acknowledgements(void **state)
 {
     struct data_channel_event event;
-
     (void) state;
     hear();
     send_messages(1);
@@ -582,7 +562,6 @@ static void rto_follows_the_round_trip_times(void **state)
 static void rto_knows_how_round_trips_vary(void **state)
 {
     int sequence = 0;
-
     (void) state;
     for (int i = 0; i < 40; i++) {
         pass_messages(50);
@@ -666,7 +645,6 @@ static void a_quiet_session_touches_little_memory(void **state)
 {
     static unsigned char pages[DATA_CHANNEL_MEMORY_SIZE / 4096 + 1];
     size_t resident = 0;
-
     (void) state;
     for (int i = 0; i < 300; i++) {
         pass_messages(1);
@@ -686,7 +664,6 @@ static void a_quiet_session_touches_little_memory(void **state)
 static void the_pacer_counts_every_transmission_and_tells_when_to_ask_again(void **state)
 {
     struct data_channel_config config = usual();
-
     (void) state;
     config.messages_per_second = 100;
     config.burst_messages = 20;
@@ -727,7 +704,6 @@ static void pause_at_a_high_rate(void)
 {
     struct data_channel_config config = usual();
     struct data_channel_event event;
-
     config.messages_per_second = 100;
     config.burst_messages = 190;
     begin(&config);
@@ -742,7 +718,6 @@ static void pause_at_a_high_rate(void)
 static void a_pause_before_the_end_of_the_connection_slows_down(void **state)
 {
     struct data_channel_event event;
-
     (void) state;
     pause_at_a_high_rate();
     assert_int_equal(channel.pacer.rate, 100);
@@ -770,7 +745,6 @@ static void two_pauses_slow_down(void **state)
 static void a_pause_that_ends_changes_nothing(void **state)
 {
     struct data_channel_event event;
-
     (void) state;
     pause_at_a_high_rate();
     say(AGENT_MESSAGE_START_PUBLICATION, 0, 0, "", 0);
@@ -795,7 +769,6 @@ static void pitfall_1_ignored_resends_leave_the_window_and_are_given_up_after_te
 {
     const int lost = 20;
     size_t resends[20] = {0};
-
     (void) state;
     pass_messages((size_t) lost);
     cut();
@@ -827,7 +800,6 @@ static void pitfall_1_ignored_resends_leave_the_window_and_are_given_up_after_te
 static void pitfall_1_a_message_that_was_lost_again_and_again_is_not_given_up(void **state)
 {
     size_t sent_at = 0;
-
     (void) state;
     pass_messages(1); /* number 0: lost */
     for (int i = 1; i <= 30; i++) {
@@ -857,10 +829,9 @@ static void pitfall_1_a_full_window_of_ignored_messages_is_not_the_end(void **st
         while (data_channel_send_room(&channel, now_ms, PACER_BULK) >= PAYLOAD)
             send_messages(1);
         hear();
-        for (size_t i = 0; i < heard_count; i++) {
+        for (size_t i = 0; i < heard_count; i++)
             if (heard[i].type == AGENT_MESSAGE_OUTPUT_STREAM_DATA && heard[i].sequence >= OUTBOX_WINDOW)
                 say_ack(heard[i].sequence);
-        }
         tick_to(now_ms + 5);
     }
     assert_true(data_channel_next_sequence(&channel) >= 3 * OUTBOX_WINDOW);
@@ -887,7 +858,6 @@ static void pitfall_1_ten_thousand_later_acknowledgements_prove_arrival(void **s
 static void pitfall_1_a_peer_that_acknowledges_old_messages_is_waited_for(void **state)
 {
     size_t resends = 0;
-
     (void) state;
     data_channel_peer_acknowledges_old(&channel);
     pass_messages(1);
@@ -1047,10 +1017,9 @@ static void pitfall_10_all_that_is_overdue_is_resent(void **state)
 {
     (void) state;
     pass_messages(200);
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 200; i++)
         if (i % 2 == 1)
             say_ack(i);
-    }
     tick_to(now_ms + 200);
     assert_int_equal(hear_stream_data(), 100);
     for (size_t i = 0; i < 100; i++)
@@ -1110,7 +1079,6 @@ static void pitfall_12_delivery_is_exactly_once_whatever_happens_to_the_acknowle
 static void pitfall_13_what_cannot_be_kept_is_not_taken(void **state)
 {
     static const uint8_t bytes[2 * PAYLOAD];
-
     (void) state;
     hear();
     pass_messages(OUTBOX_WINDOW);
@@ -1118,7 +1086,6 @@ static void pitfall_13_what_cannot_be_kept_is_not_taken(void **state)
     for (int i = 0; i < OUTBOX_FRESH + 10; i++) {
         struct error err = ERROR_INIT;
         int code = data_channel_send_message(&channel, now_ms, PAYLOAD_FLAG, "x", 1, &err);
-
         assert_int_equal(code, ERROR_UNAVAILABLE);
     }
     say_ack(OUTBOX_WINDOW - 1);
@@ -1128,7 +1095,6 @@ static void pitfall_13_what_cannot_be_kept_is_not_taken(void **state)
 static void pitfall_13_acknowledgements_are_bounded_too(void **state)
 {
     struct data_channel_event event;
-
     (void) state;
     hear();
     for (int i = 0; i < DATA_CHANNEL_ACKS_MAX + 5; i++) {
@@ -1175,7 +1141,6 @@ static void pitfall_20_an_hourly_close_loses_nothing(void **state)
 static void a_client_sends_input_and_takes_output(void **state)
 {
     struct data_channel_config config = usual();
-
     (void) state;
     config.role = DATA_CHANNEL_CLIENT;
     config.peer_ignores_old = false;
@@ -1240,6 +1205,5 @@ int main(void)
         TEST(pitfall_20_an_hourly_close_loses_nothing),
         TEST(a_client_sends_input_and_takes_output),
     };
-
     return cmocka_run_group_tests_name("data_channel", tests, NULL, NULL);
 }

@@ -31,9 +31,8 @@ static void look_up_list(const char *name, struct resolver_answer *answer)
     while (rest.len > 0) {
         struct str address;
         str_cut(rest, ',', &address, &rest);
-        if (ip_parse(address, &answer->addresses[answer->count])) {
+        if (ip_parse(address, &answer->addresses[answer->count]))
             answer->count++;
-        }
     }
     answer->failure = answer->count == 0 ? EAI_NONAME : 0;
 }
@@ -41,9 +40,8 @@ static void look_up_list(const char *name, struct resolver_answer *answer)
 static int setup(void **state)
 {
     (void) state;
-    if (loop_open(&loop, NULL) != 0 || resolver_open(&resolver, &loop, NULL) != 0) {
+    if (loop_open(&loop, NULL) != 0 || resolver_open(&resolver, &loop, NULL) != 0)
         return -1;
-    }
     resolver.look_up = look_up_list;
     return 0;
 }
@@ -51,9 +49,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void) state;
-    while (resolver_busy(&resolver) > 0) {
+    while (resolver_busy(&resolver) > 0)
         loop_turn(&loop, 100, NULL);
-    }
     assert_null(loop.timers); /* nobody forgot one */
     resolver_close(&resolver);
     loop_close(&loop);
@@ -77,9 +74,8 @@ static int run_dial(const struct dial_request *request, struct ip *reached, stru
     is_done = false;
     assert_int_equal(dial_start(&dial, &network, request, note_done, &is_done, NULL), 0);
     assert_false(is_done);
-    for (int turns = 0; !is_done && turns < 10000; turns++) {
+    for (int turns = 0; !is_done && turns < 10000; turns++)
         loop_turn(&loop, 10, NULL);
-    }
     assert_true(is_done);
     int result = dial_take(dial, reached, err);
     dial_close(dial);
@@ -192,9 +188,8 @@ static void silent_open(struct silent *silent, const char *address, uint16_t por
 
 static void silent_close(struct silent *silent)
 {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++)
         close(silent->fill_fds[i]);
-    }
     close(silent->listen_fd);
 }
 
@@ -261,9 +256,8 @@ static int permit(void *context, const struct ip *address, uint16_t port, struct
     struct policy *policy = context;
     policy->asked++;
     assert_true(port > 0);
-    if (policy->forbidden_last_byte == 0 || address->bytes[3] == policy->forbidden_last_byte) {
+    if (policy->forbidden_last_byte == 0 || address->bytes[3] == policy->forbidden_last_byte)
         return error_set(err, ERROR_DENIED, "forbidden by the test");
-    }
     return 0;
 }
 
@@ -334,9 +328,8 @@ static void closing_at_any_time_leaves_nothing_behind(void **state)
         struct dial *dial;
         is_done = false;
         assert_int_equal(dial_start(&dial, &network, &request, note_done, &is_done, NULL), 0);
-        for (int i = 0; i < turns; i++) {
+        for (int i = 0; i < turns; i++)
             loop_turn(&loop, 1, NULL);
-        }
         dial_close(dial);
         assert_null(loop.timers);
         loop_turn(&loop, 0, NULL);

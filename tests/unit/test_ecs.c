@@ -53,9 +53,8 @@ static void a_long_reason_is_cut_at_a_character(void **state)
     struct str view;
     (void) state;
     reason[0] = 'x';
-    for (size_t i = 1; i + 2 < sizeof reason; i += 2) {
+    for (size_t i = 1; i + 2 < sizeof reason; i += 2)
         memcpy(reason + i, "\xC3\xA9", 3);
-    }
     ecs_write_stop_task(&w, STR_LITERAL("c"), STR_LITERAL("t"), str_from(reason));
     assert_int_equal(json_parse(&doc, writer_view(&w), tokens, COUNT(tokens), NULL), 0);
     assert_true(json_string(&doc, json_member(&doc, 0, "reason"), text, sizeof text, &view));
@@ -114,9 +113,8 @@ static void scaling_in_succeeds_when_there_is_nothing_left_to_scale(void **state
                                                             UPDATES[i].name_is_certain, &already, NULL, &err);
         if (outcome != UPDATES[i].outcome || already != UPDATES[i].already ||
             err.code != (enum error_code) UPDATES[i].code ||
-            (UPDATES[i].text != NULL && strcmp(err.text, UPDATES[i].text) != 0)) {
+            (UPDATES[i].text != NULL && strcmp(err.text, UPDATES[i].text) != 0))
             fail_msg("row %zu: outcome %d, already %d, code %d: %s", i, outcome, already, err.code, err.text);
-        }
     }
 }
 
@@ -152,9 +150,8 @@ static void stopping_succeeds_when_it_has_stopped(void **state)
         enum api_outcome outcome = ecs_judge_stop_task(&answer, &already, &failure, &err);
         if (outcome != STOPS[i].outcome || already != STOPS[i].already ||
             err.code != (enum error_code) STOPS[i].code ||
-            (STOPS[i].text != NULL && strcmp(err.text, STOPS[i].text) != 0)) {
+            (STOPS[i].text != NULL && strcmp(err.text, STOPS[i].text) != 0))
             fail_msg("row %zu: outcome %d, already %d, code %d: %s", i, outcome, already, err.code, err.text);
-        }
     }
 }
 
@@ -222,9 +219,8 @@ static void says_why_there_is_no_task(void **state)
         enum api_outcome outcome =
             describe_task(&task, TASK_ANSWERS[i].status, TASK_ANSWERS[i].body, COUNT(tokens), &err);
         if (outcome != TASK_ANSWERS[i].outcome || err.code != (enum error_code) TASK_ANSWERS[i].code ||
-            (TASK_ANSWERS[i].text != NULL && strcmp(err.text, TASK_ANSWERS[i].text) != 0)) {
+            (TASK_ANSWERS[i].text != NULL && strcmp(err.text, TASK_ANSWERS[i].text) != 0))
             fail_msg("row %zu: outcome %d, code %d: %s", i, outcome, err.code, err.text);
-        }
     }
     struct ecs_task task;
     struct error err = ERROR_INIT;
@@ -279,9 +275,8 @@ static void reads_services(void **state)
         enum api_outcome outcome =
             ecs_read_describe_services(&service, &answer, tokens, COUNT(tokens), NULL, &err);
         if (outcome != SERVICE_ANSWERS[i].outcome || err.code != (enum error_code) SERVICE_ANSWERS[i].code ||
-            strcmp(err.text, SERVICE_ANSWERS[i].text) != 0) {
+            strcmp(err.text, SERVICE_ANSWERS[i].text) != 0)
             fail_msg("row %zu: outcome %d, code %d: %s", i, outcome, err.code, err.text);
-        }
         if (outcome == API_OK) {
             assert_string_equal(service.status, "ACTIVE");
             assert_int_equal(service.desired_count, 2);
@@ -334,9 +329,8 @@ static void a_full_service_fits(void **state)
                       i > 0 ? "," : "", i);
     }
     writer_text(&w, "],\"tags\":[");
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 50; i++)
         writer_format(&w, "%s{\"key\":\"k%d\",\"value\":\"v\"}", i > 0 ? "," : "", i);
-    }
     writer_text(&w, "],\"runningCount\":1,\"pendingCount\":0}],\"failures\":[]}");
     assert_false(w.failed);
     struct api_answer answer = {.status = 200, .body = writer_view(&w)};
@@ -414,12 +408,10 @@ static void reads_protection(void **state)
         enum api_outcome outcome = ecs_read_protection(&protection, true, &answer, &err);
         if (outcome != PROTECTIONS[i].outcome || err.code != (enum error_code) PROTECTIONS[i].code ||
             protection.enabled != PROTECTIONS[i].enabled ||
-            (PROTECTIONS[i].text != NULL && strcmp(err.text, PROTECTIONS[i].text) != 0)) {
+            (PROTECTIONS[i].text != NULL && strcmp(err.text, PROTECTIONS[i].text) != 0))
             fail_msg("row %zu: outcome %d, code %d: %s", i, outcome, err.code, err.text);
-        }
-        if (outcome == API_OK) {
+        if (outcome == API_OK)
             assert_true(protection.expires_unix_ms == PROTECTIONS[i].expires);
-        }
     }
     struct ecs_protection protection;
     struct error err = ERROR_INIT;

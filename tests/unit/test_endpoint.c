@@ -128,9 +128,8 @@ static void check_hosts(enum endpoint_service service, const char *region, const
     for (size_t i = 0; i < 4; i++) {
         struct endpoint endpoint;
         struct error err = ERROR_INIT;
-        if (endpoint_for_service(&endpoint, service, str_from(region), SWITCHES[i], &err) != 0) {
+        if (endpoint_for_service(&endpoint, service, str_from(region), SWITCHES[i], &err) != 0)
             fail_msg("%s: %s", hosts[i], err.text);
-        }
         assert_string_equal(endpoint.host, hosts[i]);
         assert_string_equal(endpoint.authority, hosts[i]);
         assert_string_equal(endpoint.path, "");
@@ -142,12 +141,10 @@ static void check_hosts(enum endpoint_service service, const char *region, const
 static void names_hosts_as_the_sdks_do(void **state)
 {
     (void) state;
-    for (size_t i = 0; i < COUNT(SDK_HOSTS); i++) {
+    for (size_t i = 0; i < COUNT(SDK_HOSTS); i++)
         check_hosts(SDK_HOSTS[i].service, SDK_HOSTS[i].region, SDK_HOSTS[i].hosts);
-    }
-    for (size_t i = 0; i < COUNT(GATEWAY_HOSTS); i++) {
+    for (size_t i = 0; i < COUNT(GATEWAY_HOSTS); i++)
         check_hosts(ENDPOINT_SSMMESSAGES, GATEWAY_HOSTS[i].region, GATEWAY_HOSTS[i].hosts);
-    }
 }
 
 static const struct {
@@ -174,7 +171,6 @@ static void the_environment_names_urls(void **state)
         char *const both[] = {"AWS_ENDPOINT_URL=https://all.example", own, NULL};
         char *const ignored[] = {"AWS_ENDPOINT_URL=https://all.example", own,
                                  "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true", NULL};
-
         assert_string_equal(endpoint_service_name(SERVICES[i].service), SERVICES[i].name);
         assert_int_equal(endpoint_for_service(&endpoint, SERVICES[i].service, str_from(NULL), general, NULL),
                          0);
@@ -276,9 +272,8 @@ static void takes_urls_apart(void **state)
         struct error err = ERROR_INIT;
         size_t len = strlen(URLS[i].url);
         char *url = guard_copy(URLS[i].url, len);
-        if (endpoint_from_url(&endpoint, (struct str){url, len}, &err) != 0) {
+        if (endpoint_from_url(&endpoint, (struct str){url, len}, &err) != 0)
             fail_msg("%s: %s", URLS[i].url, err.text);
-        }
         guard_free(url, len);
         assert_string_equal(endpoint.host, URLS[i].host);
         assert_string_equal(endpoint.authority, URLS[i].authority);
@@ -312,9 +307,8 @@ static void refuses_urls_that_are_none_of_ours(void **state)
         struct endpoint endpoint;
         struct error err = ERROR_INIT;
         int result = endpoint_from_url(&endpoint, str_from(WRONG[i].url), &err);
-        if (result != WRONG[i].code || err.text[0] == '\0' || strstr(err.text, "u:p") != NULL) {
+        if (result != WRONG[i].code || err.text[0] == '\0' || strstr(err.text, "u:p") != NULL)
             fail_msg("%s: %d %s", WRONG[i].url, result, err.text);
-        }
         assert_string_equal(endpoint.authority, "");
     }
 }
@@ -379,9 +373,8 @@ static void finds_the_region(void **state)
         assert_int_equal(endpoint_find_region(region, REGIONS[i].env, str_from(REGIONS[i].arn), &err),
                          REGIONS[i].code);
         assert_string_equal(region, REGIONS[i].region);
-        if (REGIONS[i].text != NULL) {
+        if (REGIONS[i].text != NULL)
             assert_string_equal(err.text, REGIONS[i].text);
-        }
     }
 }
 

@@ -13,7 +13,6 @@
 static void sets_code_and_text(void **state)
 {
     struct error err = ERROR_INIT;
-
     (void) state;
     assert_int_equal(err.code, ERROR_NONE);
     assert_string_equal(err.text, "");
@@ -29,7 +28,6 @@ static void sets_code_and_text(void **state)
 static void layers_put_words_in_front(void **state)
 {
     struct error err = ERROR_INIT;
-
     (void) state;
     assert_int_equal(error_prefix(&err, "StopTask: "), ERROR_NONE);
     assert_string_equal(err.text, "");
@@ -53,7 +51,6 @@ static void null_pointers_still_give_a_code(void **state)
 static void the_old_text_may_be_an_argument(void **state)
 {
     struct error err = ERROR_INIT;
-
     (void) state;
     error_set(&err, ERROR_INVALID, "inner");
     error_set(&err, ERROR_DENIED, "outer (%s), twice (%s)", err.text, err.text);
@@ -65,7 +62,6 @@ static void the_old_text_may_be_an_argument(void **state)
 static void control_characters_become_question_marks(void **state)
 {
     struct error err = ERROR_INIT;
-
     (void) state;
     error_set(&err, ERROR_INVALID, "a\r\nb\tc\x1B[0m\x7F\xC3\xA9");
     assert_string_equal(err.text, "a??b?c?[0m?\xC3\xA9");
@@ -77,7 +73,6 @@ static void control_characters_become_question_marks(void **state)
 static void long_texts_are_cut_with_a_mark(void **state)
 {
     char text[ERROR_TEXT_SIZE + 10];
-
     (void) state;
     for (size_t len = ERROR_TEXT_SIZE - 10; len < sizeof text; len++) {
         memset(text, 'x', len);
@@ -96,7 +91,6 @@ static void long_texts_are_cut_with_a_mark(void **state)
 static void a_cut_leaves_no_half_character(void **state)
 {
     char text[ERROR_TEXT_SIZE + 10];
-
     (void) state;
     for (size_t shift = 0; shift < 4; shift++) {
         memset(text, 'x', sizeof text);

@@ -37,9 +37,8 @@ static void see_processes(const char *ids, bool trusted, int64_t now_ms)
     struct str list[8];
     struct str rest = str_from(ids);
     size_t count = 0;
-    while (rest.len > 0) {
+    while (rest.len > 0)
         str_cut(rest, ' ', &list[count++], &rest);
-    }
     exec_log_processes(&elog, list, count, trusted, now_ms);
 }
 
@@ -112,9 +111,8 @@ static void test_lines(void **state)
         enum says says = activity.total_sessions == 0  ? NOTHING
                          : activity.open_sessions == 1 ? EXISTS
                                                        : CLOSES;
-        if (says != lines[i].says) {
+        if (says != lines[i].says)
             fail_msg("\"%s\" says %d instead of %d", lines[i].line, (int) says, (int) lines[i].says);
-        }
     }
 }
 
@@ -132,9 +130,8 @@ static void test_lines_in_any_pieces(void **state)
     size_t len;
     while (splits_next(&s)) {
         exec_log_init(&elog, 0);
-        while (splits_piece(&s, &piece, &len)) {
+        while (splits_piece(&s, &piece, &len))
             exec_log_feed(&elog, (struct str){(const char *) piece, len}, false, 7);
-        }
         expect(1, 2, 7);
     }
 }
@@ -143,9 +140,8 @@ static void test_an_overlong_line_is_judged_by_its_beginning(void **state)
 {
     (void) state;
     feed("2026-11-22 10:00:00 INFO [ssm-session-worker] [long] ", 1);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 100; i++)
         feed("0123456789012345678901234567890123456789", 1);
-    }
     feed("Session worker closed\n", 1);
     expect(1, 1, 1);
     feed_line("next", "hello", 2); /* starts after the newline, not inside the long line */

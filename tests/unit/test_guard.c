@@ -17,7 +17,6 @@ static int read_is_fatal(const volatile uint8_t *byte)
 {
     int status = 0;
     pid_t child = fork();
-
     if (child == 0) {
         /* The default action, also where a sanitizer handles the signal. */
         signal(SIGSEGV, SIG_DFL);
@@ -31,7 +30,6 @@ static int read_is_fatal(const volatile uint8_t *byte)
 static void last_byte_is_readable_and_the_next_is_not(void **state)
 {
     static const size_t lengths[] = {1, 2, 4095, 4096, 4097, 70000};
-
     (void) state;
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         uint8_t *memory = guard_alloc(lengths[i]);
@@ -45,7 +43,6 @@ static void last_byte_is_readable_and_the_next_is_not(void **state)
 static void no_bytes_means_none(void **state)
 {
     uint8_t *memory = guard_copy(NULL, 0);
-
     (void) state;
     assert_true(read_is_fatal(memory));
     guard_free(memory, 0);
@@ -54,7 +51,6 @@ static void no_bytes_means_none(void **state)
 static void a_copy_holds_the_bytes(void **state)
 {
     char *copy = guard_copy("stone", 5);
-
     (void) state;
     assert_memory_equal(copy, "stone", 5);
     guard_free(copy, 5);

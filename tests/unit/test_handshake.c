@@ -28,12 +28,11 @@ static const struct {
 static void compares_versions_field_by_field(void **state)
 {
     (void) state;
-    for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++) {
+    for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++)
         if (handshake_version_compare(str_from(versions[i].a), str_from(versions[i].b)) !=
                 versions[i].order ||
             handshake_version_compare(str_from(versions[i].b), str_from(versions[i].a)) != -versions[i].order)
             fail_msg("%s against %s", versions[i].a, versions[i].b);
-    }
     assert_false(handshake_client_multiplexes(STR_LITERAL("1.1.69.9")));
     assert_true(handshake_client_multiplexes(STR_LITERAL("1.1.70.0")));
     assert_true(handshake_client_multiplexes(STR_LITERAL("1.2.0.0")));

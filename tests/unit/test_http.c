@@ -19,7 +19,6 @@ static void writes_requests(void **state)
     char memory[512];
     struct writer out = writer_of(memory, sizeof memory);
     struct error err = ERROR_INIT;
-
     (void) state;
     struct http_request get = http_request_begin(&out, "GET", STR_LITERAL("/v4/!~?a=b"), STR_LITERAL("h:81"));
     http_request_header_text(&get, "Authorization", "Basic \tx\xFF");
@@ -100,7 +99,6 @@ static void refuses_injection(void **state)
 static void requests_tell_when_they_do_not_fit(void **state)
 {
     static const char expected[] = "POST /p HTTP/1.1\r\nHost: h\r\na: b\r\nContent-Length: 4\r\n\r\nbody";
-
     (void) state;
     for (size_t capacity = 0; capacity < sizeof expected; capacity++) {
         char *memory = guard_alloc(capacity);
@@ -431,7 +429,6 @@ static void refuses_nuls(void **state)
         STR_LITERAL(CHUNKED "5;\0\r\n"),
         STR_LITERAL(CHUNKED "0\r\n\0\r\n"),
     };
-
     (void) state;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         char head[512];
@@ -464,7 +461,6 @@ static void looks_up_headers(void **state)
     };
     char head[512];
     struct outcome o = outcome_new(HTTP_ORDINARY, head, sizeof head, BODY_SIZE);
-
     (void) state;
     assert_null(http_response_header(&o.r, "date").ptr); /* nothing came yet */
     feed_piece(&o, (const uint8_t *) text, sizeof text - 1);
@@ -505,7 +501,6 @@ static void bounds_the_head(void **state)
 {
     char *text = malloc(HTTP_HEAD_MAX + 64);
     static const size_t capacities[] = {0, 10, 40, 512, HTTP_HEAD_MAX, HTTP_HEAD_MAX + 32};
-
     (void) state;
     assert_non_null(text);
     for (size_t i = 0; i < sizeof capacities / sizeof capacities[0]; i++) {
@@ -535,7 +530,6 @@ static void bounds_headers_and_interims(void **state)
 {
     char text[4096];
     char head[4096];
-
     (void) state;
     for (size_t headers = HTTP_HEADERS_MAX; headers <= HTTP_HEADERS_MAX + 1; headers++) {
         struct writer w = writer_of(text, sizeof text);
@@ -569,7 +563,6 @@ static void bounds_chunk_lines_and_trailers(void **state)
 {
     char text[HTTP_TRAILER_MAX + 256];
     char head[256];
-
     (void) state;
     for (size_t over = 0; over <= 1; over++) {
         struct writer w = writer_of(text, sizeof text);
@@ -598,7 +591,6 @@ static void bounds_the_body(void **state)
 {
     enum { LENGTH, CHUNKS, UNTIL_CLOSE, WRAPPINGS };
     enum { MAX = 20 };
-
     (void) state;
     for (size_t i = 0; i < WRAPPINGS; i++) {
         for (size_t len = MAX - 1; len <= MAX + 1; len++) {
@@ -636,7 +628,6 @@ static void a_maximum_of_all_is_no_overflow(void **state)
     static const char larger[] = CHUNKED "10000000000000000\r\nx";
     char head[256];
     struct outcome o = outcome_new(HTTP_ORDINARY, head, sizeof head, UINT64_MAX);
-
     (void) state;
     feed_piece(&o, (const uint8_t *) text, sizeof text - 1);
     assert_int_equal(o.code, 0);
@@ -655,7 +646,6 @@ static void the_end_comes_without_bytes(void **state)
     char head[64];
     struct http_response r;
     size_t used = 0;
-
     (void) state;
     http_response_init(&r, HTTP_ORDINARY, head, sizeof head, 0);
     for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
@@ -676,7 +666,6 @@ static void a_close_behind_the_last_byte_is_an_end(void **state)
     struct http_response r;
     struct http_event event;
     size_t used = 0;
-
     (void) state;
     http_response_init(&r, HTTP_ORDINARY, head, sizeof head, 0);
     assert_int_equal(http_response_feed(&r, text, sizeof text - 1, &used, &event, NULL), 0);

@@ -27,18 +27,16 @@ static int setup(void **state)
 {
     (void) state;
     if (loop_open(&loop, NULL) != 0 || resolver_open(&resolver, &loop, NULL) != 0 ||
-        trust_open(&trust, NULL) != 0) {
+        trust_open(&trust, NULL) != 0)
         return -1;
-    }
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void) state;
-    while (resolver_busy(&resolver) > 0) {
+    while (resolver_busy(&resolver) > 0)
         loop_turn(&loop, 100, NULL);
-    }
     assert_null(loop.timers);
     trust_close(&trust);
     resolver_close(&resolver);
@@ -59,17 +57,14 @@ struct script {
 static void serve_script(int fd, void *context)
 {
     struct script *script = context;
-    if (!peer_read_head(fd, script->request, sizeof script->request)) {
+    if (!peer_read_head(fd, script->request, sizeof script->request))
         return;
-    }
     size_t piece = script->slowly ? 1 : script->len;
     for (size_t at = 0; at < script->len; at += piece) {
-        if (!peer_write(fd, script->answer + at, piece)) {
+        if (!peer_write(fd, script->answer + at, piece))
             return;
-        }
-        if (script->slowly) {
+        if (script->slowly)
             usleep(200);
-        }
     }
     if (script->keep_open) {
         char byte;
@@ -104,9 +99,8 @@ static struct http_call *run_call(const struct http_call_request *request)
     struct error err = ERROR_INIT;
     is_done = false;
     assert_int_equal(http_call_start(&call, &network, request, note_done, &is_done, &err), 0);
-    for (int turns = 0; !is_done && turns < 20000; turns++) {
+    for (int turns = 0; !is_done && turns < 20000; turns++)
         loop_turn(&loop, 50, NULL);
-    }
     assert_true(is_done);
     return call;
 }
@@ -203,9 +197,8 @@ static void the_body_is_bounded_and_grows_to_the_bound(void **state)
     enum { BODY = 300000 };
     static char answer[BODY + 100];
     int head = snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", BODY);
-    for (int i = 0; i < BODY; i++) {
+    for (int i = 0; i < BODY; i++)
         answer[head + i] = (char) ('a' + i % 26);
-    }
     for (size_t bound = BODY - 1; bound <= BODY; bound++) {
         struct script script = {.answer = answer, .len = (size_t) head + BODY};
         struct peer peer;
@@ -310,9 +303,8 @@ static void cancelling_at_any_time_leaves_nothing_behind(void **state)
         struct http_call_request request = request_to(peer.port);
         is_done = false;
         assert_int_equal(http_call_start(&call, &network, &request, note_done, &is_done, NULL), 0);
-        for (int i = 0; i < turns && !is_done; i++) {
+        for (int i = 0; i < turns && !is_done; i++)
             loop_turn(&loop, 10, NULL);
-        }
         http_call_close(call);
         assert_null(loop.timers);
     }
@@ -325,9 +317,8 @@ static void cancelling_at_any_time_leaves_nothing_behind(void **state)
 static void serve_tls(br_sslio_context *io, void *context)
 {
     char byte;
-    for (int newlines = 0; newlines < 2 && br_sslio_read(io, &byte, 1) == 1;) {
+    for (int newlines = 0; newlines < 2 && br_sslio_read(io, &byte, 1) == 1;)
         newlines = byte == '\n' ? newlines + 1 : byte == '\r' ? newlines : 0;
-    }
     const char *answer = context;
     br_sslio_write_all(io, answer, strlen(answer));
     br_sslio_flush(io);
@@ -354,11 +345,10 @@ static void over_tls_only_a_goodbye_ends_a_body_without_length(void **state)
         struct http_call *call = run_call(&request);
         struct error err = ERROR_INIT;
         assert_int_equal(http_call_result(call, &err), cut_off ? ERROR_CLOSED : 0);
-        if (cut_off) {
+        if (cut_off)
             assert_non_null(strstr(err.text, "the connection ended in the middle of it"));
-        } else {
+        else
             assert_true(str_equal_text(http_call_body(call), "hello"));
-        }
         http_call_close(call);
         peer_close(&peer);
     }

@@ -33,7 +33,6 @@ static void assert_front(const char *payload, size_t message_left)
     const uint8_t *data;
     uint32_t type;
     size_t len, left;
-
     assert_true(inbox_front(&inbox, &type, &data, &len, &left));
     assert_int_equal(len, strlen(payload));
     assert_memory_equal(data, payload, len);
@@ -45,7 +44,6 @@ static void assert_empty(void)
     const uint8_t *data;
     uint32_t type;
     size_t len, left;
-
     assert_false(inbox_front(&inbox, &type, &data, &len, &left));
 }
 
@@ -74,7 +72,6 @@ static void consumes_in_parts_and_keeps_the_type(void **state)
     const uint8_t *data;
     uint32_t type;
     size_t len, left;
-
     (void) state;
     take(0, "");
     take(1, "hello");
@@ -95,7 +92,6 @@ static void a_long_payload_comes_in_pieces(void **state)
     const uint8_t *data;
     uint32_t type;
     size_t len, left, at = 0;
-
     (void) state;
     for (size_t i = 0; i < sizeof payload; i++)
         payload[i] = (char) (i % 251);
@@ -116,7 +112,6 @@ static void a_long_payload_comes_in_pieces(void **state)
 static void the_expected_message_has_room_however_many_came_early(void **state)
 {
     size_t kept = 0;
-
     (void) state;
     for (int64_t sequence = 1; sequence < INBOX_SPAN; sequence++)
         kept += take(sequence, "early") == INBOX_NEW;
@@ -129,7 +124,6 @@ static void the_expected_message_has_room_however_many_came_early(void **state)
 static void what_is_not_consumed_fills_it_to_the_last_slot(void **state)
 {
     int64_t sequence = 0;
-
     (void) state;
     while (take(sequence, "x") == INBOX_NEW)
         sequence++;
@@ -176,6 +170,5 @@ int main(void)
         cmocka_unit_test_setup(numbers_far_ahead_are_refused, fresh),
         cmocka_unit_test_setup(knows_how_many_the_peer_still_holds, fresh),
     };
-
     return cmocka_run_group_tests_name("inbox", tests, NULL, NULL);
 }

@@ -167,7 +167,6 @@ static void refuses_a_nul(void **state)
 {
     static const char texts[][6] = {"{}\0", "[\0]", "[\"\0\"]", "\0{}", "[1\0]"};
     static const size_t lengths[] = {3, 3, 5, 3, 4};
-
     (void) state;
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         struct parsed p;
@@ -201,7 +200,6 @@ static void bounds_tokens(void **state)
     struct json_token tokens[5];
     struct json doc;
     struct error err = ERROR_INIT;
-
     (void) state;
     assert_int_equal(json_parse(&doc, str_from(text), tokens, 5, NULL), 0);
     for (size_t capacity = 0; capacity < 5; capacity++) {
@@ -221,7 +219,6 @@ static void bounds_tokens(void **state)
 static void bounds_depth(void **state)
 {
     char text[2 * (JSON_DEPTH_MAX + 1)];
-
     (void) state;
     for (int depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 1; depth++) {
         size_t n = (size_t) depth;
@@ -254,7 +251,6 @@ static void counts_only_open_brackets(void **state)
         {"[\"a\\\"\"," FORTY("["), "JSON nested deeper than 32 at offset 38"},
         {"]" FORTY("["), "JSON nested deeper than 32 at offset 33"},
     };
-
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct parsed p;
@@ -274,7 +270,6 @@ static const char example[] = "{ \"Cluster\" : \"arn:x\", \"cluster\": 2, "
 static void looks_up_members(void **state)
 {
     struct parsed p;
-
     (void) state;
     parse(&p, example, sizeof example - 1);
     assert_int_equal(p.rc, 0);
@@ -326,7 +321,6 @@ static void folds_ascii_only(void **state)
         {"a", JSON_ABSENT},
     };
     struct parsed p;
-
     (void) state;
     static const char text[] = "{\"aZ\":1,\"\\u00e9\":2,\"@[\":3}";
     parse(&p, text, sizeof text - 1);
@@ -344,7 +338,6 @@ static void reads_integers(void **state)
     } expected[] = {{true, 12},        {true, -7}, {false, 0}, {false, 0}, {true, INT64_MAX}, {false, 0},
                     {true, INT64_MIN}, {false, 0}, {false, 0}, {false, 0}, {false, 0}};
     struct parsed p;
-
     (void) state;
     parse(&p, example, sizeof example - 1);
     int numbers = json_member(&p.doc, 0, "numbers");
@@ -399,9 +392,8 @@ static void reads_times(void **state)
         snprintf(text, sizeof text, "[%s]", TIMES[i].text);
         bool taken = json_parse(&doc, str_from(text), tokens, 4, NULL) == 0 &&
                      json_epoch_ms(&doc, json_element(&doc, 0, 0), &unix_ms);
-        if (taken != (TIMES[i].unix_ms >= 0) || (taken && unix_ms != TIMES[i].unix_ms)) {
+        if (taken != (TIMES[i].unix_ms >= 0) || (taken && unix_ms != TIMES[i].unix_ms))
             fail_msg("%s: %d, %lld", TIMES[i].text, taken, (long long) unix_ms);
-        }
     }
 }
 
@@ -413,7 +405,6 @@ static void walks_members_in_order(void **state)
     int key = 0;
     int value = 0;
     size_t count = 0;
-
     (void) state;
     parse(&p, example, sizeof example - 1);
     while (json_next_member(&p.doc, 0, &position, &key, &value)) {
@@ -436,7 +427,6 @@ static void absence_chains(void **state)
     bool flag = false;
     char out[4] = "zzz";
     struct str view;
-
     (void) state;
     parse(&p, "[true]", 6);
     for (size_t i = 0; i < sizeof strange / sizeof strange[0]; i++) {
@@ -584,7 +574,6 @@ static const char written[] =
 static void writes_documents_inside_every_capacity(void **state)
 {
     size_t whole = sizeof written - 1;
-
     (void) state;
     for (size_t capacity = 0; capacity <= whole; capacity++) {
         char *memory = guard_alloc(capacity);
@@ -604,7 +593,6 @@ static void writes_documents_inside_every_capacity(void **state)
 static void writer_bounds_depth(void **state)
 {
     char memory[256];
-
     (void) state;
     for (unsigned depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 1; depth++) {
         struct writer out = writer_of(memory, sizeof memory);
@@ -633,7 +621,6 @@ static void large_documents_cost_linear_time(void **state)
     static const char *const items[] = {"[]", "{}", "\"k\":1", "\"k\":{}", "{\"a\":1}", "[[[[]]]]"};
     char *text = malloc(SIZE);
     struct json_token *tokens = malloc(5 * ITEMS * sizeof *tokens);
-
     (void) state;
     assert_non_null(text);
     assert_non_null(tokens);

@@ -180,9 +180,8 @@ static int in_child(int stderr_fd, int (*body)(void))
 
 static int log_until_full(void)
 {
-    for (int i = 0; i < 10000; i++) {
+    for (int i = 0; i < 10000; i++)
         log_event(LOG_INFO, "a line that nobody reads", LOG_I64("n", i));
-    }
     return fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK; /* the shared open file is left as it was */
 }
 

@@ -79,9 +79,8 @@ static void timers_fire_in_order_whatever_was_done_to_them(void **state)
         loop_timer_set(&loop, &timers[index], expected_due_ms[index]);
     }
     int set = 0;
-    for (int i = 0; i < MANY; i++) {
+    for (int i = 0; i < MANY; i++)
         set += expected_due_ms[i] != CLOCK_NEVER;
-    }
     fired = 0;
     last_due_ms = 0;
     int turns = 0;
@@ -268,9 +267,8 @@ static void a_removed_hook_does_not_run(void **state)
     } cases[] = {{0, "BC"}, {1, "AC"}, {2, "AB"}};
     for (size_t i = 0; i < 3; i++) {
         init_hooks();
-        for (int h = 0; h < 3; h++) {
+        for (int h = 0; h < 3; h++)
             loop_hook_queue(&loop, &flush_hooks[h]);
-        }
         loop_hook_remove(&loop, &flush_hooks[cases[i].removed]);
         loop_hook_remove(&loop, &flush_hooks[cases[i].removed]);
         loop_turn(&loop, CLOCK_NEVER, NULL);
@@ -299,11 +297,9 @@ static void a_hook_that_queues_itself_gets_a_bounded_number_of_rounds(void **sta
 static void remove_all_others(struct loop_hook *hook)
 {
     trace_add('r');
-    for (int i = 0; i < 3; i++) {
-        if (&flush_hooks[i] != hook) {
+    for (int i = 0; i < 3; i++)
+        if (&flush_hooks[i] != hook)
             loop_hook_remove(&loop, &flush_hooks[i]);
-        }
-    }
 }
 
 static void a_hook_may_remove_the_rest_of_the_round(void **state)
@@ -311,9 +307,8 @@ static void a_hook_may_remove_the_rest_of_the_round(void **state)
     (void) state;
     init_hooks();
     flush_hooks[0].run = remove_all_others;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         loop_hook_queue(&loop, &flush_hooks[i]);
-    }
     loop_turn(&loop, CLOCK_NEVER, NULL);
     assert_string_equal(trace, "r");
 }

@@ -188,9 +188,8 @@ static void says_what_is_wrong(void **state)
         struct error err = ERROR_INIT;
         int result = (WRONG[i].is_task ? read_task : read_container)(&m, WRONG[i].body, &err);
         if (result != WRONG[i].code || err.text[0] == '\0' ||
-            (WRONG[i].text != NULL && strcmp(err.text, WRONG[i].text) != 0)) {
+            (WRONG[i].text != NULL && strcmp(err.text, WRONG[i].text) != 0))
             fail_msg("row %zu: %d %s", i, result, err.text);
-        }
         assert_int_equal((WRONG[i].is_task ? read_task : read_container)(&m, WRONG[i].body, NULL), result);
     }
 }
@@ -232,9 +231,8 @@ static void more_than_there_is_room_for_is_left_out(void **state)
     char body[4096] = "{\"DockerId\":\"r\",\"Networks\":[{\"IPv4Addresses\":[7,\"\",";
     struct metadata m = {0};
     (void) state;
-    for (int i = 0; i < METADATA_ADDRESSES_MAX + 2; i++) {
+    for (int i = 0; i < METADATA_ADDRESSES_MAX + 2; i++)
         snprintf(body + strlen(body), sizeof body - strlen(body), "\"192.0.2.%d\",", i);
-    }
     strcat(body, "\"end\"]}]}");
     assert_int_equal(read_container(&m, body, NULL), 0);
     assert_int_equal(m.ipv4.count, METADATA_ADDRESSES_MAX);

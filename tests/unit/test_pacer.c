@@ -39,7 +39,6 @@ static uint32_t send(struct pacer *p, int64_t now_ms, enum pacer_class class, ui
 {
     uint32_t allowed = pacer_allows(p, now_ms, class);
     uint32_t n = wanted < allowed ? wanted : allowed;
-
     pacer_sent(p, now_ms, class, n);
     remember(now_ms, n);
     return n;
@@ -48,7 +47,6 @@ static uint32_t send(struct pacer *p, int64_t now_ms, enum pacer_class class, ui
 static struct pacer fresh(uint32_t rate, uint32_t burst)
 {
     struct pacer p;
-
     memset(&history, 0, sizeof history);
     pacer_init(&p, rate, burst, 0);
     return p;
@@ -64,10 +62,8 @@ static void no_window_of_2_s_holds_more_than_twice_the_rate(void **state)
         uint32_t rate = dice_between(&d, 1, seed % 2 == 0 ? 2000 : 20);
         struct pacer p = fresh(rate, dice_between(&d, 0, 3 * rate));
         int64_t now_ms = dice_between(&d, 0, 100000);
-
         for (int i = 0; i < 3000 && history.count < HISTORY - 5000; i++) {
             uint32_t kind = dice_between(&d, 0, 99);
-
             if (kind < 60)
                 now_ms += dice_between(&d, 0, 5);
             else if (kind < 62)
@@ -84,7 +80,6 @@ static void no_window_of_2_s_holds_more_than_twice_the_rate(void **state)
 static void a_burst_after_quiet_goes_at_once(void **state)
 {
     struct pacer p = fresh(RATE, BURST);
-
     (void) state;
     assert_int_equal(send(&p, 100, PACER_BULK, 4000), BURST);
     assert_true(send(&p, 101, PACER_BULK, 4000) <= 5);
@@ -103,10 +98,8 @@ static uint32_t bulk(struct pacer *p, int64_t *now_ms, int64_t until_ms, int64_t
 {
     int64_t last_ms = *now_ms;
     uint32_t sent = 0;
-
     while (*now_ms < until_ms) {
         uint32_t n = send(p, *now_ms, PACER_BULK, 100000);
-
         sent += n;
         *wakes += 1;
         if (n > 0) {
@@ -128,7 +121,6 @@ static void bulk_is_spread_evenly_at_nearly_the_full_rate(void **state)
     struct pacer p = fresh(RATE, BURST);
     int64_t now_ms = 0, gap_ms = 0;
     uint32_t wakes = 0;
-
     (void) state;
     bulk(&p, &now_ms, 4000, &gap_ms, &wakes);
     assert_true(gap_ms <= 25);
@@ -147,7 +139,6 @@ static void a_late_loop_catches_up(void **state)
     struct pacer p = fresh(RATE, BURST);
     struct dice d = {7};
     uint32_t sent = 0;
-
     (void) state;
     for (int64_t now_ms = 0; now_ms < 30000; now_ms += dice_between(&d, 1, 60))
         sent += send(&p, now_ms, PACER_BULK, 100000);
@@ -159,12 +150,10 @@ static void a_late_loop_catches_up(void **state)
 static void interactive_beside_bulk_never_waits(void **state)
 {
     static const int64_t intervals[] = {1000, 100, 25, 10, 5};
-
     (void) state;
     for (size_t i = 0; i < sizeof intervals / sizeof intervals[0]; i++) {
         struct pacer p = fresh(RATE, BURST);
         uint32_t refused = 0, bulk_sent = 0;
-
         for (int64_t now_ms = 0; now_ms < 20000; now_ms++) {
             bulk_sent += send(&p, now_ms, PACER_BULK, 100000);
             if (now_ms % intervals[i] == 0)
@@ -182,7 +171,6 @@ static void back_to_back_round_trips_beside_bulk_stay_within_25_ms(void **state)
     struct pacer p = fresh(RATE, BURST);
     uint32_t trips = 0, slow = 0;
     int64_t asked_ms = 5, now_ms;
-
     (void) state;
     for (now_ms = 0; now_ms < 30000; now_ms++) {
         send(&p, now_ms, PACER_BULK, 100000);
@@ -199,7 +187,6 @@ static void back_to_back_round_trips_beside_bulk_stay_within_25_ms(void **state)
 static void bulk_leaves_the_reserve_untouched(void **state)
 {
     struct pacer p = fresh(RATE, LIMIT); /* even if the burst were all */
-
     (void) state;
     assert_int_equal(send(&p, 0, PACER_BULK, 100000), LIMIT - LIMIT / PACER_RESERVE_PART);
     assert_int_equal(pacer_allows(&p, 0, PACER_BULK), 0);
@@ -213,7 +200,6 @@ static void bulk_leaves_the_reserve_untouched(void **state)
 static void rate_zero_is_no_limit(void **state)
 {
     struct pacer p = fresh(0, 0);
-
     (void) state;
     assert_int_equal(pacer_allows(&p, 5, PACER_BULK), PACER_UNLIMITED);
     pacer_sent(&p, 5, PACER_BULK, 1000000);
@@ -229,7 +215,6 @@ static void one_message_a_second_still_flows(void **state)
     struct pacer p = fresh(1, 1);
     int64_t now_ms = 0, gap_ms = 0;
     uint32_t wakes = 0;
-
     (void) state;
     assert_in_range(bulk(&p, &now_ms, 60000, &gap_ms, &wakes), 50, 62);
     assert_true(history.most <= 2);
@@ -238,7 +223,6 @@ static void one_message_a_second_still_flows(void **state)
 static void slowing_down_halves_and_recovers_slowly(void **state)
 {
     struct pacer p = fresh(RATE, BURST);
-
     (void) state;
     pacer_slow_down(&p, 1000);
     assert_int_equal(p.rate, RATE / 2);
@@ -266,7 +250,6 @@ static void a_close_counts_only_at_a_high_rate(void **state)
     struct pacer p = fresh(RATE, BURST);
     int64_t now_ms = 0, gap_ms = 0;
     uint32_t wakes = 0;
-
     (void) state;
     send(&p, 0, PACER_BULK, 100);
     assert_false(pacer_closed_on(&p, 10));
@@ -291,6 +274,5 @@ int main(void)
         cmocka_unit_test(slowing_down_halves_and_recovers_slowly),
         cmocka_unit_test(a_close_counts_only_at_a_high_rate),
     };
-
     return cmocka_run_group_tests_name("pacer", tests, NULL, NULL);
 }

@@ -65,9 +65,8 @@ static void workers_are_found_by_their_command_line(void **state)
     assert_true(proc_has_worker(&scan, "ecs-execute-command-1234"));
     assert_true(proc_has_worker(&scan, "user-0"));
     assert_true(proc_has_worker(&scan, "user-4"));
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         assert_true(scan.workers[i].pid == 77 || scan.workers[i].pid == 78 || scan.workers[i].pid == 83);
-    }
     assert_false(proc_has_worker(&scan, "user-1"));
     assert_false(proc_has_worker(&scan, ""));
 }

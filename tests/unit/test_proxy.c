@@ -111,9 +111,8 @@ static void exceptions_are_matched_as_elsewhere(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         proxy_parse(&proxy, STR_LITERAL("proxy:3128"), str_from(cases[i].no_proxy), NULL);
         bool applies = proxy_applies(&proxy, str_from(cases[i].host), cases[i].port);
-        if (applies != cases[i].applies) {
+        if (applies != cases[i].applies)
             fail_msg("NO_PROXY=%s %s:%u", cases[i].no_proxy, cases[i].host, cases[i].port);
-        }
     }
     proxy_parse(&proxy, STR_LITERAL(""), STR_LITERAL(""), NULL);
     assert_false(proxy_applies(&proxy, STR_LITERAL("a.test"), 443));

@@ -23,9 +23,8 @@ static atomic_int looking_up;
 static void scripted_look_up(const char *name, struct resolver_answer *answer)
 {
     atomic_fetch_add(&looking_up, 1);
-    while (strncmp(name, "slow", 4) == 0 && atomic_load(&release_slow) == 0) {
+    while (strncmp(name, "slow", 4) == 0 && atomic_load(&release_slow) == 0)
         usleep(1000);
-    }
     if (strncmp(name, "missing", 7) == 0) {
         answer->failure = EAI_NONAME;
         return;
@@ -39,9 +38,8 @@ static int setup(void **state)
     (void) state;
     atomic_store(&release_slow, 0);
     atomic_store(&looking_up, 0);
-    if (loop_open(&loop, NULL) != 0 || resolver_open(&resolver, &loop, NULL) != 0) {
+    if (loop_open(&loop, NULL) != 0 || resolver_open(&resolver, &loop, NULL) != 0)
         return -1;
-    }
     resolver.look_up = scripted_look_up;
     return 0;
 }
@@ -50,9 +48,8 @@ static int teardown(void **state)
 {
     (void) state;
     atomic_store(&release_slow, 1);
-    while (resolver_busy(&resolver) > 0) {
+    while (resolver_busy(&resolver) > 0)
         loop_turn(&loop, 100, NULL);
-    }
     resolver_close(&resolver);
     loop_close(&loop);
     return 0;
@@ -68,9 +65,8 @@ static void count_answer(struct resolver_request *request)
 
 static void wait_until_told(int count)
 {
-    for (int turns = 0; told < count && turns < 1000; turns++) {
+    for (int turns = 0; told < count && turns < 1000; turns++)
         loop_turn(&loop, 10, NULL);
-    }
     assert_int_equal(told, count);
 }
 
@@ -126,9 +122,8 @@ static void names_beyond_the_threads_wait_their_turn(void **state)
     enum { NAMES = RESOLVER_THREADS_MAX + 5 };
     struct resolver_request requests[NAMES];
     told = 0;
-    for (size_t i = 0; i < NAMES; i++) {
+    for (size_t i = 0; i < NAMES; i++)
         assert_int_equal(start_slow(&requests[i], i, NULL), 0);
-    }
     assert_int_equal(resolver_busy(&resolver), RESOLVER_THREADS_MAX);
     assert_int_equal(resolver.waiting.count, 5);
     /* Literals are not held up by dead name servers. */
@@ -148,9 +143,8 @@ static void a_name_is_looked_up_once_for_all_who_ask(void **state)
     struct resolver_request requests[ASKING];
     struct resolver_request other;
     told = 0;
-    for (int i = 0; i < ASKING; i++) {
+    for (int i = 0; i < ASKING; i++)
         assert_int_equal(resolver_start(&resolver, &requests[i], "slow.internal", count_answer, NULL), 0);
-    }
     assert_int_equal(resolver_busy(&resolver), 1);
     assert_int_equal(resolver_start(&resolver, &other, "db.internal", count_answer, NULL), 0);
     wait_until_told(1);
@@ -174,9 +168,8 @@ static void a_cancelled_request_is_not_told(void **state)
     struct resolver_request requests[NAMES];
     struct resolver_request literal;
     told = 0;
-    for (size_t i = 0; i < NAMES; i++) {
+    for (size_t i = 0; i < NAMES; i++)
         start_slow(&requests[i], i, NULL);
-    }
     resolver_start(&resolver, &literal, "10.0.0.1", count_answer, NULL);
     resolver_cancel(&resolver, &literal);
     resolver_cancel(&resolver, &requests[0]);         /* in a thread */
@@ -185,9 +178,8 @@ static void a_cancelled_request_is_not_told(void **state)
     memset(&requests[0], 0xee, sizeof requests[0]); /* the memory may go at once */
     atomic_store(&release_slow, 1);
     wait_until_told(NAMES - 2);
-    while (resolver_busy(&resolver) > 0) {
+    while (resolver_busy(&resolver) > 0)
         loop_turn(&loop, 10, NULL);
-    }
     loop_turn(&loop, 10, NULL);
     assert_int_equal(told, NAMES - 2);
     assert_int_equal(atomic_load(&looking_up), NAMES - 1);
@@ -224,14 +216,12 @@ static void bad_names_and_a_full_queue_are_refused(void **state)
     assert_string_equal(err.text, "a host name has 1 to 253 characters");
     assert_int_equal(resolver_start(&resolver, &requests[0], name, count_answer, &err), ERROR_INVALID);
     size_t last = RESOLVER_THREADS_MAX + RESOLVER_WAITING_MAX;
-    for (size_t i = 0; i < last; i++) {
+    for (size_t i = 0; i < last; i++)
         assert_int_equal(start_slow(&requests[i], i, &err), 0);
-    }
     assert_int_equal(start_slow(&requests[last], last, &err), ERROR_TOO_LARGE);
     assert_string_equal(err.text, "1024 names are waiting for a name server already");
-    for (size_t i = 0; i <= last; i++) {
+    for (size_t i = 0; i <= last; i++)
         resolver_cancel(&resolver, &requests[i]);
-    }
 }
 
 static void failures_are_explained(void **state)

@@ -19,7 +19,6 @@ static void assert_digest(const char *hex, const uint8_t digest[SHA256_SIZE])
 {
     char text[HEX_SIZE + 1];
     struct writer w = writer_of(text, sizeof text);
-
     writer_hex(&w, digest, SHA256_SIZE);
     assert_string_equal(writer_terminate(&w), hex);
 }
@@ -50,7 +49,6 @@ static void gives_the_published_digests(void **state)
         for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
             size_t len = strlen(vectors[i].text);
             uint8_t digest[SHA256_SIZE];
-
             for (unsigned n = 0; n < vectors[i].times; n++)
                 memcpy(million + n * len, vectors[i].text, len);
             sha256(million, len * vectors[i].times, digest);
@@ -65,14 +63,12 @@ static void hardware_and_portable_agree_at_every_length(void **state)
 {
     uint8_t seed[PRNG_SEED_SIZE] = {1};
     struct prng g;
-
     (void) state;
     sha256_choose(getauxval(AT_HWCAP));
     prng_init(&g, seed);
     for (size_t len = 0; len <= 1200; len++) {
         uint8_t *data = guard_alloc(len);
         uint8_t expected[SHA256_SIZE], digest[SHA256_SIZE];
-
         prng_fill(&g, data, len);
         sha256_portable(data, len, expected);
         sha256(data, len, digest);
@@ -84,7 +80,6 @@ static void hardware_and_portable_agree_at_every_length(void **state)
 static void names_what_it_chose(void **state)
 {
     const char *name = sha256_choose(getauxval(AT_HWCAP));
-
     (void) state;
     assert_true(strcmp(name, "sha-ni") == 0 || strcmp(name, "armv8") == 0 || strcmp(name, "portable") == 0);
 #if defined(__aarch64__)
@@ -97,7 +92,6 @@ static void generator_is_the_same_in_any_pieces(void **state)
     uint8_t seed[PRNG_SEED_SIZE] = "thirty-two bytes of seed, or so.";
     uint8_t whole[300], pieces[300];
     struct prng g;
-
     (void) state;
     prng_init(&g, seed);
     prng_fill(&g, whole, sizeof whole);
@@ -114,7 +108,6 @@ static void generator_differs_by_seed_and_does_not_repeat(void **state)
     uint8_t seed[PRNG_SEED_SIZE] = {0};
     uint8_t one[64], other[64];
     struct prng g;
-
     (void) state;
     prng_init(&g, seed);
     prng_fill(&g, one, sizeof one);
@@ -134,6 +127,5 @@ int main(void)
         cmocka_unit_test(generator_is_the_same_in_any_pieces),
         cmocka_unit_test(generator_differs_by_seed_and_does_not_repeat),
     };
-
     return cmocka_run_group_tests_name("sha256", tests, NULL, NULL);
 }

@@ -343,19 +343,16 @@ static struct api_request request_of(const struct vector *v)
                                   .body = str_from(v->body)};
     struct error err = ERROR_INIT;
     snprintf(request.path, sizeof request.path, "%s", v->path);
-    for (size_t i = 0; i < COUNT(v->headers) && v->headers[i][0] != NULL; i++) {
+    for (size_t i = 0; i < COUNT(v->headers) && v->headers[i][0] != NULL; i++)
         assert_int_equal(api_request_add(&request, v->headers[i][0], str_from(v->headers[i][1]), &err), 0);
-    }
     return request;
 }
 
 static struct str header(const struct api_request *request, const char *name)
 {
-    for (size_t i = 0; i < request->header_count; i++) {
-        if (strcmp(request->headers[i].name, name) == 0) {
+    for (size_t i = 0; i < request->header_count; i++)
+        if (strcmp(request->headers[i].name, name) == 0)
             return request->headers[i].value;
-        }
-    }
     return str_from(NULL);
 }
 
@@ -367,33 +364,29 @@ static void check_vector(const struct vector *v, const char *key_id)
     struct error err = ERROR_INIT;
     char expected[SIGV4_AUTHORIZATION_SIZE];
     if (sigv4_sign(&request, &signature, &c, str_from(v->region), str_from(v->service), v->unix_ms, &err) !=
-        0) {
+        0)
         fail_msg("%s: %s", v->name, err.text);
-    }
     struct str date = header(&request, "x-amz-date");
     snprintf(expected, sizeof expected,
              "AWS4-HMAC-SHA256 Credential=%s/%.8s/%s/%s/aws4_request, SignedHeaders=%s, Signature=%s", key_id,
              date.ptr, v->region, v->service, v->signed_headers, v->signature);
-    if (!str_equal_text(header(&request, "authorization"), expected)) {
+    if (!str_equal_text(header(&request, "authorization"), expected))
         fail_msg("%s:\n%.*s\nexpected:\n%s", v->name, STR_ARG(header(&request, "authorization")), expected);
-    }
     assert_true(str_equal_text(header(&request, "x-amz-security-token"), v->token));
 }
 
 static void signs_as_the_published_suite(void **state)
 {
     (void) state;
-    for (size_t i = 0; i < COUNT(SUITE_VECTORS); i++) {
+    for (size_t i = 0; i < COUNT(SUITE_VECTORS); i++)
         check_vector(&SUITE_VECTORS[i], "AKIDEXAMPLE");
-    }
 }
 
 static void signs_as_the_sdk_for_go(void **state)
 {
     (void) state;
-    for (size_t i = 0; i < COUNT(SDK_VECTORS); i++) {
+    for (size_t i = 0; i < COUNT(SDK_VECTORS); i++)
         check_vector(&SDK_VECTORS[i], "ASIAIOSFODNN7EXAMPLE");
-    }
 }
 
 static void adds_date_and_token_before_the_signature(void **state)
@@ -440,9 +433,8 @@ static void a_changed_bit_changes_the_signature(void **state)
         assert_int_equal(sigv4_sign(&request, &signature, &c, STR_LITERAL("r"), STR_LITERAL("s"), 0, NULL),
                          0);
         strcpy(seen[i], signature.authorization);
-        for (size_t j = 0; j < i; j++) {
+        for (size_t j = 0; j < i; j++)
             assert_string_not_equal(seen[i], seen[j]);
-        }
     }
 }
 
@@ -469,9 +461,8 @@ static void refuses_a_query_that_would_be_changed_on_the_way(void **state)
         char *query = guard_copy(QUERIES[i].query, len);
         request.query = (struct str){query, len};
         int result = sigv4_sign(&request, &signature, &c, STR_LITERAL("r"), STR_LITERAL("s"), 0, &err);
-        if (result != (QUERIES[i].is_canonical ? 0 : ERROR_INVALID)) {
+        if (result != (QUERIES[i].is_canonical ? 0 : ERROR_INVALID))
             fail_msg("\"%s\": %d %s", QUERIES[i].query, result, err.text);
-        }
         if (result != 0) {
             char expected[128];
             snprintf(expected, sizeof expected, "signing: the query \"%s\" is not sorted or not escaped",
@@ -499,9 +490,8 @@ static void says_what_ran_out(void **state)
     assert_string_equal(err.text, "signing: an Authorization header of more than 767 bytes");
 
     request = request_of(&SUITE_VECTORS[0]);
-    while (request.header_count < API_HEADERS_MAX - 1) {
+    while (request.header_count < API_HEADERS_MAX - 1)
         assert_int_equal(api_request_add(&request, "x-filler", STR_LITERAL("1"), NULL), 0);
-    }
     assert_int_equal(sigv4_sign(&request, &signature, &c, STR_LITERAL("r"), STR_LITERAL("s"), 0, &err),
                      ERROR_TOO_LARGE);
     assert_string_equal(err.text, "header authorization: there are 8 already");

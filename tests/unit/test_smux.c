@@ -17,7 +17,6 @@ static const uint8_t stream[] = {1, 0,   0,   0,   3,   0,   0, 0, 1, 2, 5, 0, 3
 static void decodes_the_same_in_every_split(void **state)
 {
     struct splits s = splits_of(stream, sizeof stream);
-
     (void) state;
     while (splits_next(&s)) {
         static const enum smux_command order[] = {SMUX_SYN, SMUX_PSH, SMUX_NOP, SMUX_PSH, SMUX_FIN};
@@ -26,12 +25,10 @@ static void decodes_the_same_in_every_split(void **state)
         const uint8_t *piece;
         char text[8] = "";
         size_t len, used, frames = 0, text_len = 0;
-
         smux_decoder_init(&d);
         while (splits_piece(&s, &piece, &len)) {
             for (; len > 0; piece += used, len -= used) {
                 struct smux_event event;
-
                 assert_int_equal(smux_decoder_next(&d, piece, len, &used, &event, NULL), 0);
                 assert_true(used > 0);
                 if (event.type == SMUX_EVENT_FRAME) {
@@ -59,7 +56,6 @@ static void largest_frame_is_taken(void **state)
     struct smux_decoder d;
     struct smux_event event;
     size_t used;
-
     (void) state;
     smux_write_header(frame, SMUX_PSH, 0xfffffffd, SMUX_DATA_MAX);
     smux_decoder_init(&d);
@@ -85,14 +81,12 @@ static void nonsense_is_refused_for_good(void **state)
         {{1, 1, 0, 1, 3, 0, 0, 0}, "smux: 256 bytes of data with command 1"},
         {{1, 3, 1, 0, 0, 0, 0, 0}, "smux: 1 bytes of data with command 3"},
     };
-
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct smux_decoder d;
         struct smux_event event;
         struct error err = ERROR_INIT;
         size_t used;
-
         smux_decoder_init(&d);
         assert_int_equal(smux_decoder_next(&d, cases[i].header, SMUX_HEADER_SIZE, &used, &event, &err),
                          ERROR_INVALID);
@@ -107,7 +101,6 @@ static void header_is_little_endian(void **state)
 {
     static const uint8_t expected[] = {1, 2, 0x34, 0x12, 0x78, 0x56, 0x34, 0x12};
     uint8_t header[SMUX_HEADER_SIZE];
-
     (void) state;
     smux_write_header(header, SMUX_PSH, 0x12345678, 0x1234);
     assert_memory_equal(header, expected, sizeof expected);
@@ -121,6 +114,5 @@ int main(void)
         cmocka_unit_test(nonsense_is_refused_for_good),
         cmocka_unit_test(header_is_little_endian),
     };
-
     return cmocka_run_group_tests_name("smux", tests, NULL, NULL);
 }

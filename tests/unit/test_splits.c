@@ -21,7 +21,6 @@ static void fill(uint8_t *input, size_t len)
 static void pieces_add_up_to_the_input(void **state)
 {
     uint8_t input[INPUT_MAX];
-
     (void) state;
     fill(input, sizeof input);
     for (size_t len = 0; len <= sizeof input; len++) {

@@ -124,9 +124,8 @@ static void refuses_ids_that_change_the_path(void **state)
         assert_int_equal(
             ssmmessages_make_open(&request, &endpoint, SSMMESSAGES_DATA, str_from(IDS[i].id), &err),
             IDS[i].code);
-        if (IDS[i].text != NULL) {
+        if (IDS[i].text != NULL)
             assert_string_equal(err.text, IDS[i].text);
-        }
     }
     static char id[API_PATH_SIZE];
     struct error err = ERROR_INIT;
@@ -177,9 +176,8 @@ static void reads_the_token(void **state)
         enum api_outcome outcome = ssmmessages_read_create(token, SSMMESSAGES_CONTROL, &answer, NULL, &err);
         if (outcome != ANSWERS[i].outcome || err.code != (enum error_code) ANSWERS[i].code ||
             strcmp(token, ANSWERS[i].token) != 0 ||
-            (ANSWERS[i].text != NULL && strcmp(err.text, ANSWERS[i].text) != 0)) {
+            (ANSWERS[i].text != NULL && strcmp(err.text, ANSWERS[i].text) != 0))
             fail_msg("row %zu: outcome %d, token \"%s\", %s", i, outcome, token, err.text);
-        }
         guard_free(body, len);
     }
 }
@@ -201,9 +199,8 @@ static void the_token_has_its_bound(void **state)
     assert_int_equal(ssmmessages_read_create(token, SSMMESSAGES_DATA, &answer, NULL, &err), API_FAILED);
     assert_string_equal(err.text,
                         "CreateDataChannel: an answer of 4129 bytes without a TokenValue that fits 4096");
-    for (size_t i = 0; i < sizeof token; i++) {
+    for (size_t i = 0; i < sizeof token; i++)
         assert_int_equal(token[i], 0);
-    }
 }
 
 static void writes_control_messages(void **state)

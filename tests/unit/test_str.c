@@ -27,7 +27,6 @@ static void release(struct str view)
 static void compares(void **state)
 {
     struct str abc = guarded("aBc");
-
     (void) state;
     assert_int_equal(str_from(NULL).len, 0);
     assert_int_equal(str_from("abc").len, 3);
@@ -50,7 +49,6 @@ static void compares(void **state)
 static void knows_ends(void **state)
 {
     struct str text = guarded("bastion");
-
     (void) state;
     assert_true(str_starts_with(text, "bast"));
     assert_true(str_starts_with(text, ""));
@@ -149,7 +147,6 @@ static void cuts_at_separators(void **state)
 {
     struct str head;
     struct str tail;
-
     (void) state;
     for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
         struct str text = guarded(cuts[i].text);
@@ -245,7 +242,6 @@ static void parses_numbers(void **state)
 static void copies_whole_or_not_at_all(void **state)
 {
     char out[4] = "zzz";
-
     (void) state;
     assert_true(str_copy(STR_LITERAL("abc"), out, sizeof out));
     assert_string_equal(out, "abc");

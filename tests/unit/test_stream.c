@@ -52,9 +52,8 @@ static int setup(void **state)
 {
     (void) state;
     if (loop_open(&loop, NULL) != 0 || resolver_open(&resolver, &loop, NULL) != 0 ||
-        trust_open(&trust, NULL) != 0) {
+        trust_open(&trust, NULL) != 0)
         return -1;
-    }
     resolver.look_up = look_up_loopback;
     network.proxy = NULL;
     add_root(CERTIFICATE_ROOT_EC);
@@ -65,9 +64,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void) state;
-    while (resolver_busy(&resolver) > 0) {
+    while (resolver_busy(&resolver) > 0)
         loop_turn(&loop, 100, NULL);
-    }
     assert_null(loop.timers);
     trust_close(&trust);
     resolver_close(&resolver);
@@ -103,9 +101,8 @@ static void client_send(struct client *client)
         assert_true(len > 0);
         len = len < client->bytes_a_call ? len : client->bytes_a_call;
         len = len < client->to_send - client->sent ? len : client->to_send - client->sent;
-        for (size_t i = 0; i < len; i++) {
+        for (size_t i = 0; i < len; i++)
             room[i] = pattern(client->sent + i);
-        }
         stream_send_ack(client->stream, len);
         client->sent += len;
     }
@@ -121,9 +118,8 @@ static void client_receive(struct client *client)
     size_t len;
     while ((bytes = stream_recv_buf(client->stream, &len)) != NULL) {
         len = len < client->bytes_a_call ? len : client->bytes_a_call;
-        for (size_t i = 0; i < len; i++) {
+        for (size_t i = 0; i < len; i++)
             assert_int_equal(bytes[i], pattern(client->received + i));
-        }
         stream_recv_ack(client->stream, len);
         client->received += len;
     }
@@ -159,18 +155,16 @@ static void start(struct client *client, const char *host, uint16_t port, bool t
 static void run_while(const struct client *client, enum stream_state state)
 {
     int64_t give_up_ms = clock_monotonic_ms() + 10000;
-    while (stream_state(client->stream) == state && clock_monotonic_ms() < give_up_ms) {
+    while (stream_state(client->stream) == state && clock_monotonic_ms() < give_up_ms)
         loop_turn(&loop, 50, NULL);
-    }
 }
 
 static void run_until_received(const struct client *client, size_t count)
 {
     int64_t give_up_ms = clock_monotonic_ms() + 20000;
     while (client->received < count && stream_state(client->stream) <= STREAM_OPEN &&
-           clock_monotonic_ms() < give_up_ms) {
+           clock_monotonic_ms() < give_up_ms)
         loop_turn(&loop, 50, NULL);
-    }
     assert_string_equal(stream_error(client->stream)->text, "");
     assert_int_equal(client->received, count);
 }
@@ -191,11 +185,9 @@ static void echo_tls(br_sslio_context *io, void *context)
     static uint8_t bytes[100000];
     (void) context;
     int got;
-    while ((got = br_sslio_read(io, bytes, sizeof bytes)) > 0) {
-        if (br_sslio_write_all(io, bytes, (size_t) got) != 0 || br_sslio_flush(io) != 0) {
+    while ((got = br_sslio_read(io, bytes, sizeof bytes)) > 0)
+        if (br_sslio_write_all(io, bytes, (size_t) got) != 0 || br_sslio_flush(io) != 0)
             return;
-        }
-    }
 }
 
 static void say_nothing_tls(br_sslio_context *io, void *context)
@@ -240,18 +232,16 @@ static const size_t sizes[] = {1, 1023, 4096, 4097, 16383, 16384, 16385, 100000,
 static void bytes_come_back_unchanged_plain(void **state)
 {
     (void) state;
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         echo_through(echo_plain, NULL, false, sizes[i], UNLIMITED);
-    }
     echo_through(echo_plain, NULL, false, 5000, 1);
 }
 
 static void bytes_come_back_unchanged_tls(void **state)
 {
     (void) state;
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         echo_through(tls_peer_serve, &echo_ec, true, sizes[i], UNLIMITED);
-    }
     echo_through(tls_peer_serve, &echo_ec, true, 5000, 1);
     echo_through(tls_peer_serve, &echo_ec, true, 300000, 777);
     echo_through(tls_peer_serve, &echo_rsa, true, 100000, UNLIMITED);
@@ -317,15 +307,13 @@ static void a_stalled_reader_does_not_lose_or_grow(void **state)
     static uint8_t bytes[10000];
     size_t sent = 0;
     for (int idle = 0; idle < 5;) {
-        for (size_t i = 0; i < sizeof bytes; i++) {
+        for (size_t i = 0; i < sizeof bytes; i++)
             bytes[i] = pattern(sent + i);
-        }
         size_t now = stream_send(stream, bytes, sizeof bytes);
         sent += now;
         idle = now == 0 ? idle + 1 : 0;
-        if (now == 0) {
+        if (now == 0)
             usleep(20000);
-        }
     }
     assert_true(sent > 100000);
     client.sent = sent;
@@ -363,9 +351,8 @@ static void answer_at_the_end(int fd, void *context)
     (void) context;
     static uint8_t bytes[200000];
     size_t got = peer_read(fd, bytes, sizeof bytes);
-    for (size_t i = 0; i < got; i++) {
+    for (size_t i = 0; i < got; i++)
         bytes[i] = pattern(i);
-    }
     peer_write(fd, bytes, got);
 }
 
@@ -519,9 +506,8 @@ static void talk_nonsense(int fd, void *context)
     const char *nonsense = context;
     peer_write(fd, nonsense, strlen(nonsense));
     char byte;
-    if (nonsense[0] != '\0') {
+    if (nonsense[0] != '\0')
         peer_read(fd, &byte, 1);
-    }
 }
 
 static void nonsense_and_silence_are_told_apart(void **state)
@@ -602,9 +588,8 @@ static void closing_at_any_time_leaves_nothing_behind(void **state)
         struct client client = NEW_CLIENT;
         client.to_send = 100;
         start(&client, "localhost", peer.port, true);
-        for (int i = 0; i < turns; i++) {
+        for (int i = 0; i < turns; i++)
             loop_turn(&loop, 5, NULL);
-        }
         stream_close(client.stream);
         assert_null(loop.timers);
         client.stream = NULL; /* client_changed would not get past this */
@@ -649,9 +634,8 @@ static void *copy_one_way(void *argument)
 static void serve_as_proxy(int fd, void *context)
 {
     struct test_proxy *proxy = context;
-    if (!peer_read_head(fd, proxy->request, sizeof proxy->request)) {
+    if (!peer_read_head(fd, proxy->request, sizeof proxy->request))
         return;
-    }
     if (proxy->answer != NULL) {
         peer_write(fd, proxy->answer, strlen(proxy->answer));
         char byte;

@@ -23,9 +23,8 @@ static int setup(void **state)
 {
     (void) state;
     strcpy(directory, "/tmp/fumidai-tail-XXXXXX");
-    if (mkdtemp(directory) == NULL) {
+    if (mkdtemp(directory) == NULL)
         return -1;
-    }
     snprintf(path, sizeof path, "%s/log", directory);
     snprintf(rotated, sizeof rotated, "%s/log.1", directory);
     tail_open(&tail, path);
@@ -62,22 +61,19 @@ static const char *poll_all(size_t capacity)
         assert_true(len <= capacity);
         assert_int_equal(event == TAIL_BYTES, len > 0);
         used += len;
-        if (event == TAIL_RESTART || event == TAIL_TROUBLE) {
+        if (event == TAIL_RESTART || event == TAIL_TROUBLE)
             got[used++] = event == TAIL_RESTART ? '|' : '!';
-        }
         got[used] = '\0';
-        if (event == TAIL_IDLE) {
+        if (event == TAIL_IDLE)
             return got;
-        }
     }
 }
 
 static void absence_is_no_error_and_ends_when_the_file_appears(void **state)
 {
     (void) state;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         assert_string_equal(poll_all(64), "");
-    }
     append(path, "first line\nhalf");
     assert_string_equal(poll_all(64), "first line\nhalf");
     append(path, " a line\n");

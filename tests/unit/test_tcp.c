@@ -70,9 +70,8 @@ static int open_pair(struct tcp *tcp)
 
 static void wait_for_call(void)
 {
-    for (int turns = 0; calls == 0 && turns < 200; turns++) {
+    for (int turns = 0; calls == 0 && turns < 200; turns++)
         loop_turn(&loop, 10, NULL);
-    }
     assert_true(calls > 0);
     calls = 0;
 }
@@ -126,9 +125,8 @@ static void a_full_socket_says_when_there_is_room(void **state)
     int far = open_pair(&tcp);
     size_t written = 0;
     size_t now;
-    while ((now = tcp_write(&tcp, bytes, sizeof bytes)) > 0) {
+    while ((now = tcp_write(&tcp, bytes, sizeof bytes)) > 0)
         written += now;
-    }
     assert_true(written > sizeof bytes);
     assert_false(tcp.writable);
     loop_turn(&loop, 10, NULL);
@@ -315,9 +313,8 @@ static void a_dial_that_succeeds_is_open(void **state)
     assert_int_equal(tcp.port, peer.port);
     char got[4];
     size_t len;
-    while ((len = tcp_read(&tcp, got, sizeof got)) == 0) {
+    while ((len = tcp_read(&tcp, got, sizeof got)) == 0)
         wait_for_call();
-    }
     assert_int_equal(len, 2);
     tcp_close(&tcp);
     peer_close(&peer);

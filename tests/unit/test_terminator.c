@@ -74,9 +74,8 @@ static void run_to_exit(int64_t now_ms, const char *reason)
     answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, now_ms);
     answer(TERMINATOR_SCALE_IN, TERMINATOR_DONE, now_ms);
     answer(TERMINATOR_STOP_TASK, TERMINATOR_DONE, now_ms);
-    if (t.activity.total_sessions > 0) { /* what their users are told may still be on the way */
+    if (t.activity.total_sessions > 0) /* what their users are told may still be on the way */
         answer(TERMINATOR_END_SESSIONS, TERMINATOR_DONE, now_ms);
-    }
     expect_exit(0, reason);
 }
 
@@ -381,9 +380,8 @@ static void test_who_asked_and_does_not_come_is_not_waited_for_for_ever(void **s
         answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, now_ms);
         uint32_t ticket = expect(TERMINATOR_SCALE_IN);
         assert_int_equal(action.asked_within_ms, i < TERMINATOR_ASKED_MAX ? 45 * SECOND : 0);
-        if (i == TERMINATOR_ASKED_MAX) {
+        if (i == TERMINATOR_ASKED_MAX)
             break;
-        }
         terminator_report(&t, ticket, TERMINATOR_SOMEBODY, now_ms);
         now_ms += 90 * SECOND + 1;
     }
@@ -452,9 +450,8 @@ static void test_backoff_grows_with_jitter_up_to_its_bound(void **state)
             answer(TERMINATOR_SCALE_IN, TERMINATOR_FAILED, now_ms);
             int64_t pause_ms = terminator_deadline(&t) - now_ms;
             assert_in_range(pause_ms, longest_ms[i] / 2, longest_ms[i]);
-            if (i == 0) {
+            if (i == 0)
                 first_pauses[run] = pause_ms;
-            }
             now_ms += pause_ms;
             terminator_tick(&t, now_ms - 1);
             expect_nothing();
@@ -581,12 +578,10 @@ static void test_only_what_was_asked_for(void **state)
         start_with(options);
         terminator_tick(&t, 31 * MINUTE);
         answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
-        if (asked[i].scale_in) {
+        if (asked[i].scale_in)
             answer(TERMINATOR_SCALE_IN, TERMINATOR_DONE, 31 * MINUTE);
-        }
-        if (asked[i].stop_task) {
+        if (asked[i].stop_task)
             answer(TERMINATOR_STOP_TASK, TERMINATOR_DONE, 31 * MINUTE);
-        }
         expect_exit(0, "no session came within 30m0s");
     }
 }

@@ -255,7 +255,6 @@ static void parses_http_dates(void **state)
         "Su",
     };
     int64_t ms = 0;
-
     (void) state;
     assert_true(parse_guarded(timestamp_parse_http_date, "Sun, 22 Nov 2026 15:38:51 GMT", &ms));
     assert_true(ms == 1795361931000);
@@ -263,10 +262,9 @@ static void parses_http_dates(void **state)
     assert_true(ms == 1000);
     assert_true(parse_guarded(timestamp_parse_http_date, "Tue, 31 Dec 2024 23:59:59 GMT", &ms));
     assert_true(ms == 1735689599000);
-    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
         if (parse_guarded(timestamp_parse_http_date, refused[i], &ms))
             fail_msg("\"%s\" was taken for a date", refused[i]);
-    }
 }
 
 static void parses_log_times(void **state)
@@ -280,7 +278,6 @@ static void parses_log_times(void **state)
                                           "2023-11-17 07:09:48.",
                                           "2023-11-17 07:09:48Z"};
     int64_t ms = 0;
-
     (void) state;
     assert_true(parse_guarded(timestamp_parse_log, "2023-11-17 07:09:48", &ms));
     assert_true(ms == 1700204988000);
@@ -294,7 +291,6 @@ static void writes_timestamps(void **state)
 {
     char memory[64];
     struct writer w = writer_of(memory, sizeof memory);
-
     (void) state;
     writer_rfc3339_ms(&w, 1795361931123);
     writer_char(&w, ' ');
@@ -316,7 +312,6 @@ static void calendar_holds_for_every_day(void **state)
 {
     const int64_t day_ms = 86400000;
     const int64_t end = 253402300800000;
-
     (void) state;
     for (int64_t ms = -62167219200000 + day_ms - 1; ms < end; ms += day_ms) {
         char memory[32];

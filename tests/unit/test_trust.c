@@ -37,9 +37,8 @@ static void write_bundle(const char *const parts[], size_t count)
 {
     FILE *file = fopen(path, "w");
     assert_non_null(file);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         fputs(parts[i], file);
-    }
     fclose(file);
 }
 
@@ -121,18 +120,16 @@ static void files_and_certificates_have_bounds(void **state)
 {
     (void) state;
     FILE *file = fopen(path, "w");
-    for (int i = 0; i < TRUST_FILE_MAX / 60 + 1; i++) {
+    for (int i = 0; i < TRUST_FILE_MAX / 60 + 1; i++)
         fputs("# 60 bytes or more ... ........................................\n", file);
-    }
     fputs(CERTIFICATE_ROOT_EC, file); /* behind the bound */
     fclose(file);
     assert_int_equal(trust_add_file(&trust, path), 0);
 
     file = fopen(path, "w");
     fputs("-----BEGIN CERTIFICATE-----\n", file);
-    for (int i = 0; i < TRUST_CERTIFICATE_MAX / 48 + 1; i++) {
+    for (int i = 0; i < TRUST_CERTIFICATE_MAX / 48 + 1; i++)
         fputs("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n", file);
-    }
     fputs("-----END CERTIFICATE-----\n", file);
     fputs(CERTIFICATE_ROOT_EC, file);
     fclose(file);
@@ -148,9 +145,8 @@ static void a_distributions_bundle_fits(void **state)
 {
     (void) state;
     static const char bundle[] = "/etc/ssl/certs/ca-certificates.crt";
-    if (access(bundle, R_OK) != 0) {
+    if (access(bundle, R_OK) != 0)
         skip();
-    }
     size_t added = trust_add_file(&trust, bundle);
     assert_true(added > 50);
     size_t bytes = trust.capacity * sizeof *trust.anchors;

@@ -150,7 +150,6 @@ static void bounds_lengths(void **state)
     char text[URL_MAX + 1];
     struct url url;
     struct error err = ERROR_INIT;
-
     (void) state;
     struct writer w = writer_of(text, sizeof text);
     writer_text(&w, "http://");
@@ -215,7 +214,6 @@ static void errors_never_quote_secrets(void **state)
         "http://user:hunter2@h/?a#b", "http://user:hunter2@h,x/", "http://h:hunter2/",
         "http://user:hunter2 @h/",    "http://user:hunter2%@h/",  "http://user:hunter2@[::1]x",
     };
-
     (void) state;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct url url;
@@ -303,7 +301,6 @@ static void decodes_and_refuses(void **state)
 {
     static const char *const refused[] = {"%", "%4", "%4g", "%g4", "a%", "%%41", "% 41", "%+1"};
     char memory[8];
-
     (void) state;
     struct writer w = writer_of(memory, sizeof memory);
     writer_percent_decode(&w, STR_LITERAL("a+%2b%2B%00"));

@@ -20,7 +20,6 @@ static void version_4_sets_its_bits_only(void **state)
         {0xFF, "ffffffff-ffff-4fff-bfff-ffffffffffff"},
         {0x5A, "5a5a5a5a-5a5a-4a5a-9a5a-5a5a5a5a5a5a"},
     };
-
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint8_t random[UUID_SIZE];
@@ -42,7 +41,6 @@ static void parses_what_it_formats(void **state)
     char *text = guard_copy("01234567-89AB-cdef-FEDC-ba9876543210", UUID_TEXT_SIZE - 1);
     uint8_t uuid[UUID_SIZE];
     char again[UUID_TEXT_SIZE];
-
     (void) state;
     assert_true(uuid_parse((struct str){text, UUID_TEXT_SIZE - 1}, uuid));
     assert_memory_equal(uuid, expected, sizeof uuid);

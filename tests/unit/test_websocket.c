@@ -17,7 +17,6 @@ enum { CAPACITY = 512, TRACE_SIZE = 1024 };
 static void key_and_accept_are_those_of_the_rfc(void **state)
 {
     char key[WEBSOCKET_KEY_SIZE], accept[WEBSOCKET_ACCEPT_SIZE];
-
     (void) state;
     websocket_key((const uint8_t *) "the sample nonce", key);
     assert_string_equal(key, "dGhlIHNhbXBsZSBub25jZQ==");
@@ -37,7 +36,6 @@ static void frames_of_the_rfc_are_written(void **state)
     static const uint8_t mask[] = {0x37, 0xfa, 0x21, 0x3d};
     uint8_t room[WEBSOCKET_HEADROOM + 5];
     uint8_t *payload = room + WEBSOCKET_HEADROOM;
-
     (void) state;
     memcpy(payload, "Hello", 5);
     assert_int_equal(websocket_seal(payload, 5, WEBSOCKET_TEXT, mask), 6);
@@ -61,11 +59,9 @@ static void lengths_take_their_shortest_form(void **state)
         {65536, 10, {0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0}},
     };
     static uint8_t room[WEBSOCKET_HEADROOM + 65536];
-
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint8_t *payload = room + WEBSOCKET_HEADROOM;
-
         assert_int_equal(websocket_header_size(cases[i].len, false), cases[i].header);
         assert_int_equal(websocket_header_size(cases[i].len, true), cases[i].header + 4);
         assert_int_equal(websocket_seal(payload, cases[i].len, WEBSOCKET_BINARY, NULL), cases[i].header);
@@ -76,12 +72,10 @@ static void lengths_take_their_shortest_form(void **state)
 static void mask_is_the_same_at_every_offset_length_and_alignment(void **state)
 {
     static const uint8_t mask[] = {1, 20, 103, 254};
-
     (void) state;
     for (size_t offset = 0; offset < 8; offset++) {
         for (size_t len = 0; len < 40; len++) {
             uint8_t *data = guard_alloc(len); /* its start, and so the alignment, varies with the length */
-
             for (size_t i = 0; i < len; i++)
                 data[i] = (uint8_t) (i * 7);
             websocket_mask(data, len, mask, offset);
@@ -97,7 +91,6 @@ static void trace(char *out, const struct websocket_event *e)
 {
     static const char letters[] = "?MPQC";
     size_t len = strlen(out);
-
     snprintf(out + len, TRACE_SIZE - len, "%c%s%.0d%s%.*s ", letters[e->type],
              e->type == WEBSOCKET_EVENT_MESSAGE ? e->binary ? "b:" : "t:" : "", e->code,
              e->code != 0 ? ":" : "", (int) e->len, e->len > 0 ? (const char *) e->data : "");
@@ -106,12 +99,10 @@ static void trace(char *out, const struct websocket_event *e)
 static int feed(struct websocket_decoder *d, const uint8_t *piece, size_t len, char *out, struct error *err)
 {
     struct websocket_event event;
-
     while (len > 0) {
         size_t room;
         uint8_t *in = websocket_in_buf(d, &room);
         size_t n = len < room ? len : room;
-
         assert_true(room > 0);
         memcpy(in, piece, n);
         websocket_in_ack(d, n);
@@ -222,7 +213,6 @@ static void conversations_are_read_the_same_in_every_split(void **state)
     for (size_t i = 0; i < sizeof conversations / sizeof conversations[0]; i++) {
         const struct conversation *c = &conversations[i];
         struct splits s = splits_of(c->bytes, c->len);
-
         while (splits_next(&s)) {
             uint8_t *buffer = guard_alloc(CAPACITY);
             struct websocket_decoder d;
@@ -231,7 +221,6 @@ static void conversations_are_read_the_same_in_every_split(void **state)
             const uint8_t *piece;
             size_t len;
             int code = 0;
-
             websocket_decoder_init(&d, c->role, buffer, CAPACITY);
             while (splits_piece(&s, &piece, &len))
                 code = code == 0 ? feed(&d, piece, len, out, &err) : code;
@@ -249,17 +238,14 @@ static void the_largest_message_fits_however_it_is_cut(void **state)
 {
     const size_t largest = CAPACITY - WEBSOCKET_DECODER_OVERHEAD;
     uint8_t buffer[CAPACITY], frame[WEBSOCKET_HEADROOM + CAPACITY] = {0};
-
     (void) state;
     for (size_t fragment = 1; fragment <= largest; fragment++) {
         struct websocket_decoder d;
         char out[TRACE_SIZE] = "";
-
         websocket_decoder_init(&d, WEBSOCKET_CLIENT, buffer, sizeof buffer);
         for (size_t at = 0; at < largest; at += fragment) {
             size_t n = at + fragment < largest ? fragment : largest - at;
             uint8_t *payload = frame + WEBSOCKET_HEADROOM;
-
             memset(payload, 'x', n);
             size_t header =
                 websocket_seal(payload, n, at == 0 ? WEBSOCKET_BINARY : WEBSOCKET_CONTINUATION, NULL);
@@ -286,7 +272,6 @@ static void errors_stay(void **state)
     struct websocket_decoder d;
     struct error err = ERROR_INIT;
     char out[TRACE_SIZE] = "";
-
     (void) state;
     websocket_decoder_init(&d, WEBSOCKET_CLIENT, buffer, sizeof buffer);
     assert_int_equal(feed(&d, (const uint8_t *) "\x80\x00", 2, out, &err), ERROR_INVALID);
@@ -299,7 +284,6 @@ static void close_reasons_are_cut_between_characters(void **state)
 {
     uint8_t payload[WEBSOCKET_CONTROL_MAX];
     char reason[201] = "";
-
     (void) state;
     assert_int_equal(websocket_close_payload(payload, 1000, str_from("Bye")), 5);
     assert_memory_equal(payload,
@@ -323,6 +307,5 @@ int main(void)
         cmocka_unit_test(errors_stay),
         cmocka_unit_test(close_reasons_are_cut_between_characters),
     };
-
     return cmocka_run_group_tests_name("websocket", tests, NULL, NULL);
 }

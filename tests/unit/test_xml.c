@@ -72,9 +72,8 @@ static void finds_the_text_or_nothing(void **state)
         char out[64] = "stale";
         bool found = xml_text(body, "Name", out, sizeof out);
         if (found != (BODIES[i].text != NULL) || strcmp(out, found ? BODIES[i].text : "") != 0 ||
-            !str_equal_text(xml_root(body), BODIES[i].root)) {
+            !str_equal_text(xml_root(body), BODIES[i].root))
             fail_msg("%s: \"%s\", root \"%.*s\"", BODIES[i].body, out, STR_ARG(xml_root(body)));
-        }
         guard_free(copy, len);
     }
 }

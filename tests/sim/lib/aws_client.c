@@ -21,7 +21,6 @@ static void free_list(struct aws_client_message *m)
 {
     while (m != NULL) {
         struct aws_client_message *next = m->next;
-
         free(m);
         m = next;
     }
@@ -36,7 +35,6 @@ void aws_client_end(struct aws_client *c)
 static struct aws_client_message *copy_of(int64_t sequence, int64_t sent_ms, const uint8_t *bytes, size_t len)
 {
     struct aws_client_message *m = malloc(sizeof *m + len);
-
     if (m == NULL)
         abort();
     *m = (struct aws_client_message){.sequence = sequence, .sent_ms = sent_ms, .len = len};
@@ -48,7 +46,6 @@ static size_t frame(uint8_t *out, enum agent_message_type type, int64_t sequence
                     const void *payload, size_t len)
 {
     struct agent_message m = {.type = type, .created_unix_ms = 1, .sequence = sequence, .payload = payload};
-
     m.payload_len = len;
     m.payload_type = payload_type;
     agent_message_write_header(out, &m);
@@ -62,7 +59,6 @@ static void acknowledge(struct gateway *g, const struct agent_message *m, int64_
     char payload[ACKNOWLEDGE_PAYLOAD_MAX];
     uint8_t out[AGENT_MESSAGE_HEADER_SIZE + ACKNOWLEDGE_PAYLOAD_MAX];
     struct writer w = writer_of(payload, sizeof payload);
-
     memcpy(ack.id, m->id, sizeof ack.id);
     acknowledge_write(&w, &ack);
     gateway_relay(g, GATEWAY_CLIENT, out,
@@ -85,7 +81,6 @@ static void process_early(struct aws_client *c, int64_t now_ms)
 {
     while (c->early != NULL && c->early->sequence <= c->expected) {
         struct aws_client_message *m = c->early;
-
         if (m->sequence == c->expected)
             process(c, now_ms, m->payload_type, m->bytes, m->len);
         c->early = m->next;
@@ -97,7 +92,6 @@ static void process_early(struct aws_client *c, int64_t now_ms)
 static void keep_early(struct aws_client *c, const struct agent_message *m)
 {
     struct aws_client_message **at = &c->early;
-
     while (*at != NULL && (*at)->sequence < m->sequence)
         at = &(*at)->next;
     if (*at != NULL && (*at)->sequence == m->sequence)
@@ -127,7 +121,6 @@ static void take_stream_data(struct aws_client *c, struct gateway *g, const stru
 static void drop_unacknowledged(struct aws_client *c, struct aws_client_message **at)
 {
     struct aws_client_message *m = *at;
-
     if (m == NULL)
         abort();
     *at = m->next;
@@ -141,7 +134,6 @@ static void take_acknowledge(struct aws_client *c, const struct agent_message *m
 {
     struct acknowledge ack;
     struct aws_client_message **at = &c->unacknowledged;
-
     if (acknowledge_parse(&ack, (struct str){(const char *) m->payload, m->payload_len}, NULL) != 0)
         abort();
     while (*at != NULL && (*at)->sequence != ack.sequence)
@@ -155,7 +147,6 @@ static size_t next_payload(struct aws_client *c, int64_t now_ms, uint8_t *payloa
 {
     uint64_t left = c->upload_total - c->uploaded;
     size_t len = left < PAYLOAD_MAX ? (size_t) left : PAYLOAD_MAX;
-
     *payload_type = PAYLOAD_OUTPUT;
     if (c->app.give != NULL)
         return c->app.give(c->app.context, now_ms, payload, payload_type);
@@ -169,7 +160,6 @@ static void send_next(struct aws_client *c, struct gateway *g, int64_t now_ms)
     uint8_t payload[PAYLOAD_MAX], out[AGENT_MESSAGE_HEADER_SIZE + PAYLOAD_MAX];
     uint32_t payload_type;
     size_t len = next_payload(c, now_ms, payload, &payload_type);
-
     if (len == 0)
         return;
     c->next_send_ms = now_ms + 1;
@@ -195,10 +185,8 @@ static void send_next(struct aws_client *c, struct gateway *g, int64_t now_ms)
 void aws_client_step(struct aws_client *c, struct gateway *g, int64_t now_ms)
 {
     struct gateway_message *taken;
-
     while ((taken = gateway_take(g, GATEWAY_CLIENT, now_ms)) != NULL) {
         struct agent_message m;
-
         if (agent_message_parse(&m, taken->bytes, taken->len, NULL) != 0)
             c->corrupted = true;
         else if (m.type == AGENT_MESSAGE_OUTPUT_STREAM_DATA)
@@ -213,7 +201,6 @@ void aws_client_step(struct aws_client *c, struct gateway *g, int64_t now_ms)
         send_next(c, g, now_ms);
     if (now_ms >= c->next_resend_ms) {
         struct aws_client_message *front = c->unacknowledged;
-
         c->next_resend_ms = now_ms + RESEND_INTERVAL_MS;
         if (front != NULL && now_ms - front->sent_ms > RESEND_TIMEOUT_MS)
             gateway_relay(g, GATEWAY_CLIENT, front->bytes, front->len, false, now_ms);

@@ -9,7 +9,6 @@ void channel_end_init(struct channel_end *e, int side, const struct data_channel
                       uint64_t seed)
 {
     struct data_channel_config own = *config;
-
     memset(e, 0, sizeof *e);
     e->side = side;
     e->dice.state = seed;
@@ -34,7 +33,6 @@ static void deliver(struct channel_end *e, uint8_t *frame, size_t len, int64_t n
         size_t room;
         uint8_t *buffer = data_channel_in_buf(&e->channel, &room);
         size_t n = e->small_pieces ? dice_between(&e->dice, 1, 700) : len;
-
         if (room == 0)
             return; /* DOWN: the rest is lost with the connection */
         n = n < len ? n : len;
@@ -52,7 +50,6 @@ static void deliver(struct channel_end *e, uint8_t *frame, size_t len, int64_t n
 static void deliver_message(struct channel_end *e, const uint8_t *message, size_t len, int64_t now_ms)
 {
     uint8_t frame[WEBSOCKET_HEADROOM + AGENT_MESSAGE_HEADER_SIZE + 4096];
-
     memcpy(frame + WEBSOCKET_HEADROOM, message, len);
     size_t header = websocket_seal(frame + WEBSOCKET_HEADROOM, len, WEBSOCKET_BINARY, NULL);
     deliver(e, frame + WEBSOCKET_HEADROOM - header, header + len, now_ms);
@@ -61,7 +58,6 @@ static void deliver_message(struct channel_end *e, const uint8_t *message, size_
 static void say(struct channel_end *e, enum agent_message_type type, int64_t now_ms)
 {
     uint8_t message[AGENT_MESSAGE_HEADER_SIZE];
-
     agent_message_write_header(message, &(struct agent_message){.type = type, .created_unix_ms = 1});
     deliver_message(e, message, sizeof message, now_ms);
 }
@@ -69,7 +65,6 @@ static void say(struct channel_end *e, enum agent_message_type type, int64_t now
 static void receive(struct channel_end *e, struct gateway *g, int64_t now_ms)
 {
     struct gateway_message *m;
-
     if (e->pauses && e->channel.state == DATA_CHANNEL_UP && dice_hits(&e->dice, 20))
         say(e, dice_hits(&e->dice, 5000) ? AGENT_MESSAGE_PAUSE_PUBLICATION : AGENT_MESSAGE_START_PUBLICATION,
             now_ms);
@@ -84,7 +79,6 @@ static void read_stream(struct channel_end *e, int64_t now_ms)
     size_t budget =
         e->read_bytes_per_ms == 0 ? SIZE_MAX : e->read_bytes_per_ms * (size_t) (now_ms - e->read_ms);
     struct data_channel_event event;
-
     if (e->read_bytes_per_ms == 0 || now_ms > e->read_ms)
         e->read_ms = now_ms;
     while (budget > 0) {
@@ -109,12 +103,10 @@ static void read_stream(struct channel_end *e, int64_t now_ms)
 static void write_stream(struct channel_end *e, int64_t now_ms)
 {
     uint8_t bytes[8192];
-
     while (e->sent < e->send_total) {
         uint64_t left = e->send_total - e->sent;
         size_t room = data_channel_send_room(&e->channel, now_ms, PACER_BULK);
         size_t n = left < sizeof bytes ? (size_t) left : sizeof bytes;
-
         if (room == 0)
             return;
         n = n < room ? n : room;
@@ -130,10 +122,8 @@ static void write_stream(struct channel_end *e, int64_t now_ms)
 static void hear(struct channel_end *e, struct gateway *g, int64_t now_ms)
 {
     struct websocket_event event;
-
     for (;;) {
         struct agent_message m;
-
         if (websocket_next(&e->wire, &event, NULL) != 0)
             e->fault = "the gateway could not read a frame";
         if (event.type == WEBSOCKET_EVENT_PING) {
@@ -165,11 +155,9 @@ static void hear(struct channel_end *e, struct gateway *g, int64_t now_ms)
 static void write_wire(struct channel_end *e, struct gateway *g, int64_t now_ms)
 {
     size_t len;
-
     while (!gateway_blocks(g, e->side) && e->fault == NULL && !g->sides[e->side].cut) {
         const uint8_t *out = data_channel_out_buf(&e->channel, now_ms, &len);
         size_t room;
-
         if (len == 0)
             return;
         if (e->small_pieces)
@@ -191,7 +179,6 @@ static void end_connection(struct channel_end *e, int how, int64_t now_ms)
         size_t len =
             websocket_close_payload(bye + WEBSOCKET_HEADROOM, WEBSOCKET_CLOSE_NORMAL, str_from("Bye"));
         size_t header = websocket_seal(bye + WEBSOCKET_HEADROOM, len, WEBSOCKET_CLOSE, NULL);
-
         deliver(e, bye + WEBSOCKET_HEADROOM - header, header + len, now_ms);
         /* Its answer goes nowhere: the gateway has hung up. */
     }
@@ -206,7 +193,6 @@ void channel_end_step(struct channel_end *e, struct gateway *g, int64_t now_ms)
     read_stream(e, now_ms);
     for (int i = 0; i < 64; i++) {
         uint64_t sent = e->sent;
-
         write_stream(e, now_ms);
         write_wire(e, g, now_ms);
         if (e->sent == sent)
@@ -225,7 +211,6 @@ void channel_end_step(struct channel_end *e, struct gateway *g, int64_t now_ms)
 int64_t channel_end_due_ms(struct channel_end *e, const struct gateway *g, int64_t now_ms)
 {
     int64_t due_ms = data_channel_deadline(&e->channel, now_ms);
-
     if (e->channel.state == DATA_CHANNEL_DOWN)
         return e->reconnect_ms;
     if (data_channel_wants_input(&e->channel) && gateway_due_ms(g, e->side) < due_ms)

@@ -12,7 +12,6 @@ struct dice {
 static inline uint64_t dice_next(struct dice *d)
 {
     uint64_t z = (d->state += 0x9e3779b97f4a7c15); /* splitmix64 */
-
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
     z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
     return z ^ (z >> 31);

@@ -14,7 +14,6 @@ static void drop_all(struct gateway_side *side)
 {
     while (side->queue != NULL) {
         struct gateway_message *first = side->queue;
-
         side->queue = first->next;
         free(first);
     }
@@ -31,7 +30,6 @@ void gateway_connect(struct gateway *g, int side, int64_t now_ms)
 {
     struct gateway_side *s = &g->sides[side];
     uint32_t bytes = g->faults.cut_bytes[side];
-
     s->connected = true;
     s->cut = false;
     s->bytes_left = bytes == 0 ? SIZE_MAX : dice_between(&g->dice, bytes / 2, bytes + bytes / 2);
@@ -53,7 +51,6 @@ int gateway_ends(struct gateway *g, int side, int64_t now_ms)
 {
     struct gateway_side *s = &g->sides[side];
     int how = s->cut ? 1 : now_ms >= s->close_ms ? 2 : 0;
-
     if (!s->connected || how == 0)
         return 0;
     s->connected = false;
@@ -70,7 +67,6 @@ static void enqueue(struct gateway_side *s, const uint8_t *message, size_t len, 
 {
     struct gateway_message *m = malloc(sizeof *m + len);
     struct gateway_message **at = &s->queue;
-
     if (m == NULL)
         abort();
     m->due_ms = due_ms;
@@ -88,7 +84,6 @@ static void police(const struct gateway *g, struct gateway_side *s, int64_t now_
 {
     const uint64_t ring = sizeof s->sent_ms / sizeof s->sent_ms[0];
     uint32_t limit = g->faults.rate_limit;
-
     if (limit == 0 || limit >= ring)
         return;
     if (s->sent >= limit && now_ms - s->sent_ms[(s->sent - limit) % ring] < 2000)
@@ -102,7 +97,6 @@ void gateway_relay(struct gateway *g, int side, const uint8_t *message, size_t l
     struct gateway_side *from = &g->sides[side];
     struct gateway_side *to = &g->sides[1 - side];
     int64_t due_ms = now_ms + g->faults.delay_ms;
-
     count_bytes(from, len);
     if (stream_data)
         police(g, from, now_ms);
@@ -122,7 +116,6 @@ struct gateway_message *gateway_take(struct gateway *g, int side, int64_t now_ms
 {
     struct gateway_side *s = &g->sides[side];
     struct gateway_message *first = s->queue;
-
     if (!s->connected || s->cut || first == NULL || first->due_ms > now_ms)
         return NULL;
     s->queue = first->next;
@@ -135,6 +128,5 @@ int64_t gateway_due_ms(const struct gateway *g, int side)
 {
     const struct gateway_side *s = &g->sides[side];
     int64_t due_ms = s->queue != NULL ? s->queue->due_ms : INT64_MAX;
-
     return s->connected && s->close_ms < due_ms ? s->close_ms : due_ms;
 }

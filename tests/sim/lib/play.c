@@ -14,7 +14,6 @@ static uint64_t down_seed(const struct play *p)
 size_t play_take(struct play *p, int64_t now_ms, const uint8_t *data, size_t len, struct dice *dice)
 {
     size_t n = len;
-
     if (p->target != TARGET_OPEN || p->heard_end)
         p->fault = "bytes for a target that is not there, or was told the end";
     if (p->kind == PLAY_SLOW) {

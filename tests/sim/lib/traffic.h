@@ -19,10 +19,9 @@ static inline void traffic_fill(uint64_t seed, uint64_t at, uint8_t *out, size_t
 
 static inline bool traffic_matches(uint64_t seed, uint64_t at, const uint8_t *data, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < len; i++)
         if (data[i] != traffic_byte(seed, at + i))
             return false;
-    }
     return true;
 }
 

@@ -12,10 +12,9 @@ enum { MESSAGE_MAX = 1024, LET_ME_THINK_MS = 100 };
 
 static struct play *find_play(struct tunnel_client *c, uint32_t id)
 {
-    for (size_t i = 0; i < c->play_count; i++) {
+    for (size_t i = 0; i < c->play_count; i++)
         if (c->plays[i].id == id && c->plays[i].syn_sent)
             return &c->plays[i];
-    }
     c->fault = "a frame for a stream that was never opened";
     return NULL;
 }
@@ -23,7 +22,6 @@ static struct play *find_play(struct tunnel_client *c, uint32_t id)
 static void hear_fin(struct tunnel_client *c, uint32_t id)
 {
     struct play *p = find_play(c, id);
-
     if (p == NULL)
         return;
     if (p->fin_received)
@@ -35,7 +33,6 @@ static void hear_smux(struct tunnel_client *c, int64_t now_ms, const uint8_t *da
 {
     struct smux_event event;
     size_t used;
-
     for (; len > 0; data += used, len -= used) {
         if (smux_decoder_next(&c->decoder, data, len, &used, &event, NULL) != 0) {
             c->fault = "the client lost the framing";
@@ -57,7 +54,6 @@ static void hear_complete(struct tunnel_client *c, int64_t now_ms, const uint8_t
 {
     struct json_token tokens[16];
     struct json doc;
-
     if (json_parse(&doc, (struct str){(const char *) payload, len}, tokens, 16, NULL) != 0 ||
         !json_string(&doc, json_member(&doc, json_root(&doc), "CustomerMessage"), c->banner, sizeof c->banner,
                      NULL))
@@ -72,7 +68,6 @@ static void hear_complete(struct tunnel_client *c, int64_t now_ms, const uint8_t
 static void hear(void *context, int64_t now_ms, uint32_t payload_type, const uint8_t *payload, size_t len)
 {
     struct tunnel_client *c = context;
-
     if (c->options.strict_silence && c->complete && c->complete_ms == now_ms)
         c->fault = "pitfall 3: a message right after HandshakeComplete";
     switch (payload_type) {
@@ -107,10 +102,9 @@ static void hear(void *context, int64_t now_ms, uint32_t payload_type, const uin
 
 static bool others_done(const struct tunnel_client *c)
 {
-    for (size_t i = 0; i < c->play_count; i++) {
+    for (size_t i = 0; i < c->play_count; i++)
         if (c->plays[i].kind != PLAY_PING && !play_is_done(&c->plays[i]))
             return false;
-    }
     return true;
 }
 
@@ -126,7 +120,6 @@ static bool say_for(struct tunnel_client *c, struct play *p, int64_t now_ms)
 {
     bool alone = others_done(c);
     size_t n = p->fin_sent ? 0 : play_client_wants_to_say(p, now_ms, alone);
-
     if (!p->syn_sent) {
         if (now_ms < p->open_ms || now_ms < c->speak_ms)
             return false;
@@ -178,7 +171,6 @@ static void say_basic(struct tunnel_client *c, int64_t now_ms)
 static size_t give_flag(uint8_t *payload, uint32_t *payload_type, enum payload_flag flag)
 {
     struct writer w = writer_of(payload, 4);
-
     writer_u32be(&w, flag);
     *payload_type = PAYLOAD_FLAG;
     return w.len;
@@ -187,7 +179,6 @@ static size_t give_flag(uint8_t *payload, uint32_t *payload_type, enum payload_f
 static size_t give_response(struct tunnel_client *c, uint8_t *payload, uint32_t *payload_type)
 {
     struct writer w = writer_of(payload, MESSAGE_MAX);
-
     writer_format(&w,
                   "{\"ClientVersion\":\"%s\",\"ProcessedClientActions\":[{\"ActionType\":\"SessionType\","
                   "\"ActionStatus\":1,\"ActionResult\":null,\"Error\":\"\"}],\"Errors\":null%s}",
@@ -202,7 +193,6 @@ static size_t give_response(struct tunnel_client *c, uint8_t *payload, uint32_t 
 static size_t say(void *context, int64_t now_ms, uint8_t *payload, uint32_t *payload_type)
 {
     struct tunnel_client *c = context;
-
     if (c->response_due)
         return give_response(c, payload, payload_type);
     if (!c->complete || c->terminate_sent)
@@ -239,7 +229,6 @@ static void own_pull(struct tunnel_client *c, int64_t now_ms)
     struct data_channel_event event;
     static uint8_t whole[8192];
     static size_t whole_len;
-
     for (;;) {
         data_channel_next(&c->channel, now_ms, &event);
         if (event.type == DATA_CHANNEL_EVENT_NONE)
@@ -266,10 +255,8 @@ static void own_say(struct tunnel_client *c, int64_t now_ms)
 {
     uint8_t payload[MESSAGE_MAX];
     uint32_t type;
-
     while (data_channel_send_room(&c->channel, now_ms, PACER_BULK) >= MESSAGE_MAX) {
         size_t n = say(c, now_ms, payload, &type);
-
         if (n == 0)
             return;
         if (type == PAYLOAD_OUTPUT)
@@ -283,7 +270,6 @@ static void own_say(struct tunnel_client *c, int64_t now_ms)
 static void own_step(struct tunnel_client *c, struct gateway *g, int64_t now_ms)
 {
     bool moved = true;
-
     data_channel_tick(&c->channel, now_ms);
     if (data_channel_state(&c->channel) == DATA_CHANNEL_DOWN && now_ms >= c->reconnect_ms) {
         data_channel_connect(&c->channel, now_ms, str_from("{\"TokenValue\":\"client\"}"), NULL);
@@ -326,7 +312,6 @@ void tunnel_client_init(struct tunnel_client *c, const struct tunnel_client_opti
                                          .ping_interval_ms = 300000,
                                          .unix_offset_ms = 1700000000000,
                                          .memory = memory};
-
     memset(c, 0, sizeof *c);
     c->options = *options;
     c->plays = plays;
@@ -365,7 +350,6 @@ static int64_t earlier(int64_t a, int64_t b)
 static int64_t app_due_ms(const struct tunnel_client *c, int64_t now_ms)
 {
     int64_t due_ms = c->response_due || c->disconnect_due || c->out_start < c->out_end ? now_ms : INT64_MAX;
-
     if (!c->complete || c->terminate_sent)
         return due_ms;
     if (now_ms < c->speak_ms)
@@ -388,7 +372,6 @@ int64_t tunnel_client_due_ms(struct tunnel_client *c, const struct gateway *g, i
 {
     bool connected = g->sides[GATEWAY_CLIENT].connected;
     int64_t app_ms = app_due_ms(c, now_ms);
-
     if (c->options.is_aws) {
         int64_t send_ms = app_ms > c->aws.next_send_ms ? app_ms : c->aws.next_send_ms;
         int64_t due_ms = connected ? gateway_due_ms(g, GATEWAY_CLIENT) : c->reconnect_ms;
@@ -410,9 +393,8 @@ int64_t tunnel_client_due_ms(struct tunnel_client *c, const struct gateway *g, i
 
 bool tunnel_client_done(const struct tunnel_client *c)
 {
-    for (size_t i = 0; i < c->play_count; i++) {
+    for (size_t i = 0; i < c->play_count; i++)
         if (!play_is_done(&c->plays[i]))
             return false;
-    }
     return c->out_start == c->out_end && !c->disconnect_due;
 }

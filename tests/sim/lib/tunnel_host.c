@@ -12,7 +12,6 @@ void tunnel_host_init(struct tunnel_host *h, const struct tunnel_host_options *o
                                                 .ping_interval_ms = 54000,
                                                 .unix_offset_ms = 1700000000000},
                                     .memory = memory};
-
     memset(h, 0, sizeof *h);
     h->dice.state = seed;
     h->plays = plays;
@@ -40,10 +39,8 @@ static void write_held(struct tunnel_host *h, uint16_t stream, int64_t now_ms)
     struct port_action action = {.todo = PORT_TODO_NOTHING};
     const uint8_t *data;
     size_t len;
-
     while (action.todo == PORT_TODO_NOTHING && (data = port_session_held(ps, stream, &len)) != NULL) {
         size_t n = play_take(h->targets[stream], now_ms, data, len, &h->dice);
-
         if (n == 0)
             return;
         port_session_took(ps, stream, now_ms, n, &action);
@@ -55,7 +52,6 @@ static void end_dial(struct tunnel_host *h, uint16_t stream, int64_t now_ms)
 {
     struct play *p = h->targets[stream];
     struct port_action action;
-
     if (p->kind == PLAY_REFUSE) {
         p->target = TARGET_CLOSED;
         h->targets[stream] = NULL;
@@ -79,7 +75,6 @@ static void target_broke(struct tunnel_host *h, uint16_t stream, int64_t now_ms)
 static void step_target(struct tunnel_host *h, uint16_t stream, int64_t now_ms)
 {
     struct play *p = h->targets[stream];
-
     if (p->target == TARGET_DIALLING && now_ms >= p->due_ms)
         end_dial(h, stream, now_ms);
     if (h->targets[stream] == p && p->target == TARGET_OPEN)
@@ -94,11 +89,9 @@ static void dial(struct tunnel_host *h, uint16_t stream, int64_t now_ms)
 {
     uint32_t id = port_session_stream(&h->session.port, stream)->id;
     struct play *p = NULL;
-
-    for (size_t i = 0; i < h->play_count && !h->basic; i++) {
+    for (size_t i = 0; i < h->play_count && !h->basic; i++)
         if (h->plays[i].id == id)
             p = &h->plays[i];
-    }
     if (h->basic && h->basic_dials < h->play_count)
         p = &h->plays[h->basic_dials++];
     if (p == NULL || p->target != TARGET_NONE || h->targets[stream] != NULL) {
@@ -113,7 +106,6 @@ static void dial(struct tunnel_host *h, uint16_t stream, int64_t now_ms)
 static void close_target(struct tunnel_host *h, uint16_t stream, bool reset)
 {
     struct play *p = h->targets[stream];
-
     p->target = TARGET_CLOSED;
     p->heard_end = true;
     p->was_reset = reset;
@@ -159,7 +151,6 @@ static bool take_events(struct tunnel_host *h, int64_t now_ms)
     struct session_event event;
     struct error err = ERROR_INIT;
     bool any = false;
-
     for (int i = 0;; i++, any = true) {
         session_next(&h->session, now_ms, &event, &err);
         if (i > 100000)
@@ -196,7 +187,6 @@ static void read_target(struct tunnel_host *h, const struct session_gather *gath
     static uint8_t staging[SMUX_HEADER_SIZE + PORT_TURN_MAX];
     struct play *p = h->targets[gather->stream];
     struct port_action action;
-
     if (p == NULL || p->target != TARGET_OPEN || gather->max == 0 || gather->max > PORT_TURN_MAX) {
         h->fault = "a read from a target that is not there, or of an odd size";
         return;
@@ -221,7 +211,6 @@ static void read_target(struct tunnel_host *h, const struct session_gather *gath
 static void gather_targets(struct tunnel_host *h, int64_t now_ms)
 {
     struct session_gather gather;
-
     for (int i = 0; h->fault == NULL; i++) {
         session_gather(&h->session, now_ms, &gather);
         if (gather.type == SESSION_GATHER_NOTHING)
@@ -252,7 +241,6 @@ static void service_speaks(struct tunnel_host *h, int64_t now_ms)
 static void connect(struct tunnel_host *h, struct gateway *g, int64_t now_ms)
 {
     struct error err = ERROR_INIT;
-
     if (!session_wants_connection(&h->session) || now_ms < h->reconnect_ms)
         return;
     if (session_connected(&h->session, now_ms, str_from("{\"TokenValue\":\"agent\"}"), &err) < 0)
@@ -263,7 +251,6 @@ static void connect(struct tunnel_host *h, struct gateway *g, int64_t now_ms)
 static void check_bounds(struct tunnel_host *h)
 {
     const struct port_session *ps = &h->session.port;
-
     if (!h->session.port_ready)
         return;
     if (ps->chunks_used > h->held_max)
@@ -276,17 +263,15 @@ static void check_bounds(struct tunnel_host *h)
 void tunnel_host_step(struct tunnel_host *h, struct gateway *g, int64_t now_ms)
 {
     bool moved = true;
-
     if (!h->session.probed && now_ms >= h->probe_ms)
         session_probed(&h->session, now_ms, STR_LITERAL("Connected to the simulated target."));
     session_tick(&h->session, now_ms);
     connect(h, g, now_ms);
     service_speaks(h, now_ms);
     while (moved && h->fault == NULL) {
-        for (uint16_t i = 0; i < PORT_STREAMS_MAX && h->session.port_ready && i < h->play_count; i++) {
+        for (uint16_t i = 0; i < PORT_STREAMS_MAX && h->session.port_ready && i < h->play_count; i++)
             if (h->targets[i] != NULL)
                 step_target(h, i, now_ms);
-        }
         moved = wire_end_receive(&h->wire, g, now_ms);
         moved |= take_events(h, now_ms);
         if (data_channel_state(&h->session.channel) != DATA_CHANNEL_DOWN) {
@@ -306,7 +291,6 @@ int64_t tunnel_host_due_ms(struct tunnel_host *h, const struct gateway *g, int64
 {
     int64_t due_ms = session_deadline(&h->session, now_ms);
     int64_t wire_ms = INT64_MAX;
-
     if (!h->session.probed && h->probe_ms < due_ms)
         due_ms = h->probe_ms;
     if (session_wants_connection(&h->session))
@@ -319,7 +303,6 @@ int64_t tunnel_host_due_ms(struct tunnel_host *h, const struct gateway *g, int64
     for (size_t i = 0; i < h->play_count; i++) {
         const struct play *p = h->targets[i];
         size_t len;
-
         if (p == NULL)
             continue;
         if (p->target == TARGET_DIALLING)

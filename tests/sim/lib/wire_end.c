@@ -24,7 +24,6 @@ void wire_end_connected(struct wire_end *e, struct gateway *g, int64_t now_ms)
 static bool put_frame(struct wire_end *e, enum websocket_opcode opcode, const void *content, size_t len)
 {
     uint8_t *at = e->pending + e->pending_end + WEBSOCKET_HEADROOM;
-
     if (sizeof e->pending - e->pending_end < len + WEBSOCKET_HEADROOM)
         return false;
     if (len > 0)
@@ -40,7 +39,6 @@ bool wire_end_say(struct wire_end *e, enum agent_message_type type, const char *
     uint8_t message[AGENT_MESSAGE_HEADER_SIZE + 1024];
     size_t len = strlen(payload);
     struct agent_message fields = {.type = type, .created_unix_ms = 1, .payload_type = 261};
-
     memcpy(message + AGENT_MESSAGE_HEADER_SIZE, payload, len);
     fields.payload = message + AGENT_MESSAGE_HEADER_SIZE;
     fields.payload_len = len;
@@ -52,7 +50,6 @@ bool wire_end_receive(struct wire_end *e, struct gateway *g, int64_t now_ms)
 {
     struct gateway_message *m;
     size_t room;
-
     if (!data_channel_wants_input(e->channel))
         return false;
     if (e->pending_start == e->pending_end) {
@@ -79,7 +76,6 @@ static void hear_message(struct wire_end *e, struct gateway *g, const struct web
                          int64_t now_ms)
 {
     struct agent_message m;
-
     if (!event->binary)
         return;
     if (agent_message_parse(&m, event->data, event->len, NULL) != 0)
@@ -93,7 +89,6 @@ static void hear_message(struct wire_end *e, struct gateway *g, const struct web
 static void hear(struct wire_end *e, struct gateway *g, int64_t now_ms)
 {
     struct websocket_event event;
-
     for (;;) {
         if (websocket_next(&e->wire, &event, NULL) != 0) {
             e->fault = "the gateway could not read a frame";
@@ -123,10 +118,8 @@ bool wire_end_transmit(struct wire_end *e, struct gateway *g, int64_t now_ms)
     bool moved = false;
     size_t len;
     size_t room;
-
     while (!gateway_blocks(g, e->side) && e->fault == NULL && !g->sides[e->side].cut) {
         const uint8_t *out = data_channel_out_buf(e->channel, now_ms, &len);
-
         if (len == 0)
             break;
         if (e->small_pieces)
@@ -146,7 +139,6 @@ bool wire_end_breaks(struct wire_end *e, struct gateway *g, int64_t now_ms)
 {
     uint8_t bye[WEBSOCKET_CONTROL_MAX];
     int how = gateway_ends(g, e->side, now_ms);
-
     if (how != 2)
         return how == 1;
     size_t len = websocket_close_payload(bye, WEBSOCKET_CLOSE_NORMAL, str_from("Bye"));
