@@ -306,10 +306,10 @@ static int finish_head(struct http_response *r, struct http_event *event, struct
         reset_head(r);
         return 0;
     }
-    int rc = choose_body(r, err);
-    if (rc == 0)
+    int result = choose_body(r, err);
+    if (result == 0)
         event->type = HTTP_EVENT_HEAD;
-    return rc;
+    return result;
 }
 
 /* Moves bytes into the head up to a line's end; then the line is judged. */
@@ -332,11 +332,11 @@ static int take_head_bytes(struct http_response *r, struct input *in, struct htt
     if (!str_ends_with(line, "\r\n"))
         return error_set(err, ERROR_INVALID, "HTTP answer: a line of the head does not end in CR LF");
     line = str_slice(line, 0, line.len - 2);
-    int rc = r->state == STATE_STATUS_LINE ? take_status_line(r, line, err)
-             : line.len > 0                ? take_header_line(r, line, err)
-                                           : finish_head(r, event, err);
+    int result = r->state == STATE_STATUS_LINE ? take_status_line(r, line, err)
+                 : line.len > 0                ? take_header_line(r, line, err)
+                                               : finish_head(r, event, err);
     r->line_start = r->head_len;
-    return rc;
+    return result;
 }
 
 /* ---- bodies ------------------------------------------------------------------------------------------ */
@@ -497,16 +497,16 @@ int http_response_feed(struct http_response *r, const void *data, size_t len, si
     *used = 0;
     if (r->failed != 0)
         return already_failed(r, err);
-    int rc = 0;
-    while (rc == 0 && event->type == HTTP_EVENT_NONE && in.at < in.len && r->state < STATE_END)
-        rc = step(r, &in, event, err);
-    if (rc == 0 && event->type == HTTP_EVENT_NONE && r->state == STATE_END) {
+    int result = 0;
+    while (result == 0 && event->type == HTTP_EVENT_NONE && in.at < in.len && r->state < STATE_END)
+        result = step(r, &in, event, err);
+    if (result == 0 && event->type == HTTP_EVENT_NONE && r->state == STATE_END) {
         r->state = STATE_DONE;
         event->type = HTTP_EVENT_END;
     }
     *used = in.at;
-    r->failed = rc;
-    return rc;
+    r->failed = result;
+    return result;
 }
 
 int http_response_close(struct http_response *r, struct error *err)

@@ -7,9 +7,9 @@
  *
  *     http_response_init(&r, HTTP_ORDINARY, head, sizeof head, body_max);
  *     for (;;) {
- *         int rc = http_response_feed(&r, data, len, &used, &event, err);   // takes `used` bytes
+ *         int result = http_response_feed(&r, data, len, &used, &event, err);   // takes `used` bytes
  *         data += used, len -= used;
- *         ... on rc < 0 the connection is of no more use ...
+ *         ... on result < 0 the connection is of no more use ...
  *         HTTP_EVENT_HEAD: r.status is known, http_response_header() works, until the next init
  *         HTTP_EVENT_BODY: event.body shows a piece of the body inside the caller's data
  *         HTTP_EVENT_END:  the answer is complete; bytes that are left belong to whatever comes next

@@ -106,8 +106,8 @@ static int split_host_port(struct url *url, struct str text, struct error *err)
     } else {
         (void) str_cut(text, ':', &url->host, &port);
     }
-    int rc = check_host(url, err);
-    return rc != 0 ? rc : split_port(url, port, err);
+    int result = check_host(url, err);
+    return result != 0 ? result : split_port(url, port, err);
 }
 
 static int split_authority(struct url *url, struct str authority, struct error *err)
@@ -144,9 +144,9 @@ static int split_after_scheme(struct url *url, struct str rest, struct error *er
 int url_split(struct url *url, struct str text, struct error *err)
 {
     *url = (struct url){.scheme = URL_HTTP};
-    int rc = check_bytes(text, err);
-    if (rc != 0)
-        return rc;
+    int result = check_bytes(text, err);
+    if (result != 0)
+        return result;
     size_t at;
     if (!str_find(text, "://", &at))
         return error_set(err, ERROR_INVALID, "the URL does not begin with a scheme and \"://\"");
@@ -162,21 +162,21 @@ int url_split(struct url *url, struct str text, struct error *err)
 int url_split_proxy(struct url *url, struct str text, struct error *err)
 {
     size_t at;
-    int rc;
+    int result;
     if (str_find(text, "://", &at)) {
-        rc = url_split(url, text, err);
+        result = url_split(url, text, err);
     } else {
         *url = (struct url){.scheme = URL_HTTP};
-        rc = check_bytes(text, err);
-        rc = rc != 0 ? rc : split_after_scheme(url, text, err);
+        result = check_bytes(text, err);
+        result = result != 0 ? result : split_after_scheme(url, text, err);
     }
-    if (rc == ERROR_UNSUPPORTED || (rc == 0 && url->scheme != URL_HTTP && url->scheme != URL_HTTPS))
+    if (result == ERROR_UNSUPPORTED || (result == 0 && url->scheme != URL_HTTP && url->scheme != URL_HTTPS))
         return error_set(err, ERROR_UNSUPPORTED, "the proxy's scheme is neither http nor https");
-    if (rc == 0 && url->target.len > 0 && !str_equal_text(url->target, "/")) {
+    if (result == 0 && url->target.len > 0 && !str_equal_text(url->target, "/")) {
         return error_set(err, ERROR_INVALID,
                          "the proxy's URL has a path or query; it is to end behind the port");
     }
-    return rc;
+    return result;
 }
 
 /* ---- writing ---------------------------------------------------------------------------------------- */

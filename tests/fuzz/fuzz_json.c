@@ -109,9 +109,9 @@ static bool rewrite(struct str text, struct writer *out)
     static struct json_token tokens[TOKENS];
     struct json doc;
     struct error err = ERROR_INIT;
-    int rc = json_parse(&doc, text, tokens, TOKENS, &err);
-    if (rc != 0) {
-        require(err.code == rc && err.text[0] != '\0' && json_root(&doc) == JSON_ABSENT);
+    int result = json_parse(&doc, text, tokens, TOKENS, &err);
+    if (result != 0) {
+        require(err.code == result && err.text[0] != '\0' && json_root(&doc) == JSON_ABSENT);
         return false;
     }
     struct json_writer j = json_writer_of(out);

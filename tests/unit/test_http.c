@@ -106,9 +106,9 @@ static void requests_tell_when_they_do_not_fit(void **state)
         struct error err = ERROR_INIT;
         struct http_request r = http_request_begin(&out, "POST", STR_LITERAL("/p"), STR_LITERAL("h"));
         http_request_header_text(&r, "a", "b");
-        int rc = http_request_end(&r, STR_LITERAL("body"), &err);
-        assert_int_equal(rc, capacity + 1 < sizeof expected ? ERROR_TOO_LARGE : 0);
-        if (rc == 0)
+        int result = http_request_end(&r, STR_LITERAL("body"), &err);
+        assert_int_equal(result, capacity + 1 < sizeof expected ? ERROR_TOO_LARGE : 0);
+        if (result == 0)
             assert_true(str_equal_text(writer_view(&out), expected));
         else
             assert_true(str_starts_with(str_from(err.text), "HTTP request: longer than the "));
@@ -294,7 +294,7 @@ static const struct answer answers[] = {
      false},
     {"HTTP/1.1 200 OK\r\nA(: b\r\n", HTTP_ORDINARY, ERROR_INVALID, "HTTP answer: \"A(: b\" is no header",
      NULL, false},
-    {"HTTP/1.1 200 OK\r\nA: b\rc\r\n", HTTP_ORDINARY, ERROR_INVALID,
+    {"HTTP/1.1 200 OK\r\nA: b\result\r\n", HTTP_ORDINARY, ERROR_INVALID,
      "HTTP answer: the value of A holds a control character", NULL, false},
     {"HTTP/1.1 200 OK\r\nA: b\r\r\n", HTTP_ORDINARY, ERROR_INVALID,
      "HTTP answer: the value of A holds a control character", NULL, false},

@@ -22,7 +22,7 @@ struct parsed {
     struct error err;
     char *copy;
     size_t len;
-    int rc;
+    int result;
 };
 
 static void parse(struct parsed *p, const char *text, size_t len)
@@ -30,7 +30,7 @@ static void parse(struct parsed *p, const char *text, size_t len)
     p->copy = guard_copy(text, len);
     p->len = len;
     p->err = (struct error) ERROR_INIT;
-    p->rc = json_parse(&p->doc, (struct str){p->copy, len}, p->tokens, TOKENS, &p->err);
+    p->result = json_parse(&p->doc, (struct str){p->copy, len}, p->tokens, TOKENS, &p->err);
 }
 
 static void release(struct parsed *p)
@@ -142,7 +142,7 @@ static void takes_json(void **state)
     for (size_t i = 0; i < sizeof documents / sizeof documents[0]; i++) {
         struct parsed p;
         parse(&p, documents[i], strlen(documents[i]));
-        if (p.rc != 0)
+        if (p.result != 0)
             fail_msg("%s: %s", documents[i], p.err.text);
         assert_int_equal(json_root(&p.doc), 0);
         release(&p);
@@ -155,8 +155,8 @@ static void refuses_what_is_not_json(void **state)
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         struct parsed p;
         parse(&p, refusals[i].text, strlen(refusals[i].text));
-        if (p.rc != ERROR_INVALID || strcmp(p.err.text, refusals[i].error) != 0)
-            fail_msg("%s: %d %s", refusals[i].text, p.rc, p.err.text);
+        if (p.result != ERROR_INVALID || strcmp(p.err.text, refusals[i].error) != 0)
+            fail_msg("%s: %d %s", refusals[i].text, p.result, p.err.text);
         /* nothing is there, so look-ups give absence */
         assert_int_equal(json_root(&p.doc), JSON_ABSENT);
         release(&p);
@@ -171,7 +171,7 @@ static void refuses_a_nul(void **state)
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         struct parsed p;
         parse(&p, texts[i], lengths[i]);
-        assert_int_equal(p.rc, ERROR_INVALID);
+        assert_int_equal(p.result, ERROR_INVALID);
         release(&p);
     }
 }
@@ -187,7 +187,7 @@ static void refuses_every_beginning(void **state)
         for (size_t len = 0; len < end; len++) {
             struct parsed p;
             parse(&p, documents[i], len);
-            if (p.rc != ERROR_INVALID)
+            if (p.result != ERROR_INVALID)
                 fail_msg("%.*s was taken", (int) len, documents[i]);
             release(&p);
         }
@@ -226,7 +226,7 @@ static void bounds_depth(void **state)
         memset(text, '[', n);
         memset(text + n, ']', n);
         parse(&p, text, 2 * n);
-        assert_int_equal(p.rc, depth > JSON_DEPTH_MAX ? ERROR_INVALID : 0);
+        assert_int_equal(p.result, depth > JSON_DEPTH_MAX ? ERROR_INVALID : 0);
         assert_string_equal(p.err.text,
                             depth > JSON_DEPTH_MAX ? "JSON nested deeper than 32 at offset 32" : "");
         release(&p);
@@ -255,7 +255,7 @@ static void counts_only_open_brackets(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct parsed p;
         parse(&p, cases[i].text, strlen(cases[i].text));
-        assert_int_equal(p.rc, cases[i].error[0] != '\0' ? ERROR_INVALID : 0);
+        assert_int_equal(p.result, cases[i].error[0] != '\0' ? ERROR_INVALID : 0);
         assert_string_equal(p.err.text, cases[i].error);
         release(&p);
     }
@@ -272,7 +272,7 @@ static void looks_up_members(void **state)
     struct parsed p;
     (void) state;
     parse(&p, example, sizeof example - 1);
-    assert_int_equal(p.rc, 0);
+    assert_int_equal(p.result, 0);
     const struct json *doc = &p.doc;
     int64_t number = 0;
     bool flag = false;
@@ -324,7 +324,7 @@ static void folds_ascii_only(void **state)
     (void) state;
     static const char text[] = "{\"aZ\":1,\"\\u00e9\":2,\"@[\":3}";
     parse(&p, text, sizeof text - 1);
-    assert_int_equal(p.rc, 0);
+    assert_int_equal(p.result, 0);
     for (size_t i = 0; i < sizeof lookups / sizeof lookups[0]; i++)
         assert_int_equal(json_member(&p.doc, 0, lookups[i].name), lookups[i].value);
     release(&p);
@@ -507,7 +507,7 @@ static void check_string(const char *raw, const char *text)
     writer_format(&w, "[\"%s\"]", raw);
     struct parsed p;
     parse(&p, document, w.len);
-    assert_int_equal(p.rc, 0);
+    assert_int_equal(p.result, 0);
     size_t needed = text == NULL ? 64 : strlen(text) + 1;
     for (size_t capacity = 0; capacity <= needed; capacity++) {
         char *out = guard_alloc(capacity);
@@ -586,7 +586,7 @@ static void writes_documents_inside_every_capacity(void **state)
     }
     struct parsed p;
     parse(&p, written, whole);
-    assert_int_equal(p.rc, 0);
+    assert_int_equal(p.result, 0);
     release(&p);
 }
 

@@ -136,9 +136,9 @@ static void refuses_bad_urls(void **state)
         char *copy = guard_copy(refusals[i].text, len);
         struct url url;
         struct error err = ERROR_INIT;
-        int rc = url_split(&url, (struct str){copy, len}, &err);
-        if (rc != refusals[i].code || strcmp(err.text, refusals[i].error) != 0)
-            fail_msg("%s: %d %s", refusals[i].text, rc, err.text);
+        int result = url_split(&url, (struct str){copy, len}, &err);
+        if (result != refusals[i].code || strcmp(err.text, refusals[i].error) != 0)
+            fail_msg("%s: %d %s", refusals[i].text, result, err.text);
         guard_free(copy, len);
     }
     struct url url;
