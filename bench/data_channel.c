@@ -1,7 +1,7 @@
 /*
- * How fast the data channel engine is on one core: an agent sends a stream to a client, both engines in this process,
- * the wire a buffer in memory, no pacing. The agent's share (number, hash, mask, frame; read acknowledgements) and the
- * client's (unframe, hash, order; write acknowledgements) are timed apart.
+ * How fast the data channel engine is on one core: an agent sends a stream to a client, both engines in this
+ * process, the wire a buffer in memory, no pacing. The agent's share (number, hash, mask, frame; read
+ * acknowledgements) and the client's (unframe, hash, order; write acknowledgements) are timed apart.
  *
  *     build/<arch>/bench/data_channel [megabytes] [portable]
  */

@@ -1,4 +1,5 @@
-/* main: a table of commands. What each does stands in its own file; this one parses, opens the log, and calls. */
+/* main: a table of commands. What each does stands in its own file; this one
+ * parses, opens the log, and calls. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,7 +17,8 @@
 
 enum { TEXT_SIZE = 64 * 1024 /* holds the longest page of help and the README's tables */ };
 
-/* The relay gets the very arguments that this process got, under another name: same settings, same sources. */
+/* The relay gets the very arguments that this process got, under another name:
+ * same settings, same sources. */
 static char **relay_argv;
 
 static int run_task(const struct config *config)

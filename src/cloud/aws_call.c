@@ -41,7 +41,7 @@ void aws_client_close(struct aws_client *client)
     client->has_credentials = false;
 }
 
-/* ---- requests ------------------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------------------ */
 
 /* Serialises and starts one request; the bytes hold secrets and do not outlive this. */
 static int send_bytes(struct http_call **http, const struct aws_client *client,
@@ -85,7 +85,7 @@ static struct api_answer answer_of(const struct http_call *http)
                                .body = http_call_body(http)};
 }
 
-/* ---- credentials ---------------------------------------------------------------------------------------------- */
+/* ---- credentials --------------------------------------------------------------------------------------- */
 
 static int64_t service_unix_ms(const struct aws_client *client)
 {
@@ -191,7 +191,7 @@ static bool has_usable_credentials(const struct aws_client *client)
     return client->has_credentials && !credentials_expired(&client->credentials, service_unix_ms(client));
 }
 
-/* ---- calls ---------------------------------------------------------------------------------------------------- */
+/* ---- calls --------------------------------------------------------------------------------------------- */
 
 static void finish(struct aws_call *call, enum api_outcome outcome)
 {

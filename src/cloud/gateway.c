@@ -89,7 +89,7 @@ static void deadline_expired(struct loop_timer *timer)
     go_down(link);
 }
 
-/* ---- the upgrade ---------------------------------------------------------------------------------------------- */
+/* ---- the upgrade --------------------------------------------------------------------------------------- */
 
 static int write_upgrade(struct gateway *link, struct writer *out)
 {
@@ -161,7 +161,8 @@ static int judge_upgrade(struct gateway *link)
                                 .body = {upgrade->body, upgrade->body_len}};
     struct api_failure failure;
     enum api_outcome outcome = api_judge(&open_calls[link->channel], &answer, &failure, &link->err);
-    /* The keys may have been taken back, or the clock found wrong: the next token's call finds out the same and mends it. */
+    /* The keys may have been taken back, or the clock found wrong: the next token's call
+     * finds out the same and mends it. */
     return outcome == API_OK
                ? error_set(&link->err, ERROR_INVALID, "%s: unexpected answer %d", action, response->status)
                : link->err.code;
@@ -223,7 +224,7 @@ static void stream_changed(struct stream *stream, void *owner)
     }
 }
 
-/* ---- the token ------------------------------------------------------------------------------------------------ */
+/* ---- the token ----------------------------------------------------------------------------------------- */
 
 static struct gateway *owner_of(struct aws_call *call)
 {

@@ -2,10 +2,11 @@
  * channel_link: one connection of a control or data channel to Session Manager: token, websocket, upgrade.
  *
  *     open ─► CreateXxxChannel ─► token ─► stream (TCP, proxy, TLS) ─► GET, signed ─► 101 ─► up
- *        └───────┴──────────────────────────────┴────────────────────────┴──────────────────► down, with the reason
+ *        └───────┴──────────────────────────────┴────────────────────────┴──────────────────► down, with reason
  *
- * After `up` the owner sends first_text as the first frame, wipes it, and moves bytes through `stream` itself; `changed` is
- * passed on to it, `down` comes at most once more. Nothing is retried here: the engines above decide when to try again.
+ * After `up` the owner sends first_text as the first frame, wipes it, and moves bytes through `stream`
+ * itself; `changed` is passed on to it, `down` comes at most once more. Nothing is retried here: the engines
+ * above decide when to try again.
  */
 #ifndef FUMIDAI_CLOUD_GATEWAY_H
 #define FUMIDAI_CLOUD_GATEWAY_H

@@ -84,7 +84,8 @@ static void ask_again_later(struct task_identity *identity)
     int64_t at_ms;
     random_bytes(&random, sizeof random);
     backoff_next(&identity->retry, identity->call.err.code, loop_now_ms(loop), random, &at_ms);
-    /* The first failures are told, then every tenth: an endpoint may stay away for good (a task run elsewhere). */
+    /* The first failures are told, then every tenth: an endpoint may stay away for
+     * good (a task run elsewhere). */
     if (identity->failures_logged++ < 3 || identity->failures_logged % 10 == 0)
         log_event(LOG_WARN, "can't read the task's metadata yet, trying again", LOG_ERR(&identity->call.err),
                   LOG_DURATION_MS("in", at_ms - loop_now_ms(loop)));

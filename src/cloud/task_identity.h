@@ -1,8 +1,8 @@
 /*
  * identity: finds out who this task is: the two metadata documents, then, if asked, the name of its service.
  *
- *     container document ─► task document ─► region ─► (service: setting, metadata, else DescribeTasks) ─► known
- *            └──────────────────┴── failure ─► back-off ─► again, for ever
+ *     container document ─► task document ─► region ─► service (setting, metadata, else DescribeTasks)
+ *            └──────────────────┴── failure ─► back-off ─► again, for ever           ─► known
  *
  * The metadata endpoint may come up after the container, so nothing here gives up. Outside ECS (no
  * ECS_CONTAINER_METADATA_URI_V4) there is nothing to find out, and identity_exists() says so.

@@ -21,7 +21,7 @@ struct plan {
     bool die_with_us;
 };
 
-/* --- between fork and exec: only what is safe there ----------------------------------------------------------- */
+/* --- between fork and exec: only what is safe there ----------------------------------------------------- */
 
 /* Moves the channel to its number, without close-on-exec. */
 static int place_channel(int channel_fd)
@@ -43,7 +43,8 @@ static _Noreturn void become(const struct plan *plan, int report_fd, pid_t paren
 {
     setpgid(0, 0);
     if (plan->foreground) {
-        /* SIGTTOU is still blocked: without that the terminal would stop us for asking from the background. */
+        /* SIGTTOU is still blocked: without that the terminal would stop us
+         * for asking from the background. */
         tcsetpgrp(STDIN_FILENO, getpid());
     }
     if (plan->die_with_us) {
@@ -58,7 +59,7 @@ static _Noreturn void become(const struct plan *plan, int report_fd, pid_t paren
     give_up(report_fd);
 }
 
-/* --- the parent --------------------------------------------------------------------------------------------------- */
+/* --- the parent ----------------------------------------------------------------------------------------- */
 
 /* A pipe whose ends stay clear of the channel's number. */
 static int open_report_pipe(int ends[2], struct error *err)

@@ -1,6 +1,6 @@
 /*
- * console: what a person or a script asked for, on stdout, and why it could not be had, on stderr. No buffer between:
- * what was written is out, or the caller hears of it.
+ * console: what a person or a script asked for, on stdout, and why it could not be had, on stderr. No buffer
+ * between: what was written is out, or the caller hears of it.
  */
 #ifndef FUMIDAI_HOST_CONSOLE_H
 #define FUMIDAI_HOST_CONSOLE_H

@@ -12,7 +12,7 @@
 #include "base/time.h"
 #include "host/clock.h"
 
-/* --- rendering ---------------------------------------------------------------------------------------------------- */
+/* --- rendering ------------------------------------------------------------------------------------------ */
 
 void writer_log_level(struct writer *w, int level)
 {
@@ -80,9 +80,9 @@ static void put_json_attribute(struct json_writer *j, const struct log_attribute
         json_put_string(j, text);
 }
 
-/* The length of the UTF-8 sequence at `at` when Go would print it as it is; 0 when it must be escaped. Of what is
- * not ASCII that leaves out malformed bytes, controls, and the white space and invisible marks that could make a
- * log line look like something it is not. */
+/* The length of the UTF-8 sequence at `at` when Go would print it as it is; 0 when it must be escaped. Of
+ * what is not ASCII that leaves out malformed bytes, controls, and the white space and invisible marks that
+ * could make a log line look like something it is not. */
 static size_t printable_length(struct str text, size_t at)
 {
     static const uint32_t minimum[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -105,7 +105,8 @@ static size_t printable_length(struct str text, size_t at)
     return malformed || invisible ? 0 : len;
 }
 
-/* slog's rule: quotes for the empty value and for whatever is not plainly printable, or would end the value. */
+/* slog's rule: quotes for the empty value and for whatever is not plainly
+ * printable, or would end the value. */
 static bool needs_quotes(struct str text)
 {
     for (size_t at = 0; at < text.len;) {
@@ -205,7 +206,8 @@ static const struct log_attribute *part(const struct line_parts *parts, size_t i
     return index < 3 ? &parts->fixed[index] : &parts->own[index - 3];
 }
 
-/* Puts in as many of the attributes as fit with `reserve` bytes left over; an attribute goes in whole or not. */
+/* Puts in as many of the attributes as fit with `reserve` bytes left over; an
+ * attribute goes in whole or not. */
 static bool put_attributes(struct writer *w, struct json_writer *j, const struct line_parts *parts)
 {
     enum { CUT_MARK_RESERVE = 32 };
@@ -254,7 +256,7 @@ size_t log_render(char out[LOG_LINE_MAX], const struct log_settings *settings, i
     return w.len;
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------ */
+/* --- writing -------------------------------------------------------------------------------------------- */
 
 /* The one log of the process. */
 static struct {

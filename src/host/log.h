@@ -41,11 +41,11 @@ enum log_type {
     LOG_TYPE_TIME = 'T'
 };
 
-/* Key and type in one literal, and one value: every call builds an array of these on its stack, and what it stores
- * there is a good part of the program's code. */
+/* Key and type in one literal, and one value: every call builds an array of these on its stack, and what it
+ * stores there is a good part of the program's code. */
 struct log_attribute {
-    const char *
-        key; /* one character of enum log_type, then the name, which is printed as it is; NULL: no attribute */
+    /* One character of enum log_type, then the name, which is printed as it is; NULL: no attribute. */
+    const char *key;
     union {
         struct str view;
         const char *text;

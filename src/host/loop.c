@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* --- timers: a pairing heap ----------------------------------------------------------------------------------- */
+/* --- timers: a pairing heap ----------------------------------------------------------------------------- */
 
 /* Either may be null. The later root becomes the first child of the earlier one. */
 static struct loop_timer *heap_meld(struct loop_timer *a, struct loop_timer *b)
@@ -110,7 +110,7 @@ static void run_due_timers(struct loop *loop)
     }
 }
 
-/* --- hooks ------------------------------------------------------------------------------------------------------ */
+/* --- hooks ---------------------------------------------------------------------------------------------- */
 
 void loop_hook_init(struct loop_hook *hook, enum loop_stage stage, void (*run)(struct loop_hook *hook))
 {
@@ -148,8 +148,8 @@ void loop_hook_remove(struct loop *loop, struct loop_hook *hook)
     hook->previous = NULL;
 }
 
-/* Runs what is queued now; what these hooks queue behind the last one is the next round's. Removal may take away
- * any hook, the last one too, so the end of the round is found by count. */
+/* Runs what is queued now; what these hooks queue behind the last one is the next round's. Removal may take
+ * away any hook, the last one too, so the end of the round is found by count. */
 static void run_round(struct loop *loop, enum loop_stage stage)
 {
     size_t count = 0;
@@ -175,7 +175,7 @@ static void run_hooks(struct loop *loop)
     }
 }
 
-/* --- watches ---------------------------------------------------------------------------------------------------- */
+/* --- watches -------------------------------------------------------------------------------------------- */
 
 int loop_watch_add(struct loop *loop, struct loop_watch *watch, int fd, uint32_t events,
                    void (*ready)(struct loop_watch *watch, uint32_t events), struct error *err)
@@ -196,7 +196,8 @@ void loop_watch_set(struct loop *loop, struct loop_watch *watch, uint32_t events
         return;
     struct epoll_event event = {.events = events, .data.ptr = watch};
     watch->events = events;
-    /* Fails only for a descriptor that was closed behind our back; there is nothing to be told about it then. */
+    /* Fails only for a descriptor that was closed behind our back; there is
+     * nothing to be told about it then. */
     (void) epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event);
 }
 
@@ -221,7 +222,7 @@ static void run_ready_watches(struct loop *loop)
     }
 }
 
-/* --- turns ------------------------------------------------------------------------------------------------------ */
+/* --- turns ---------------------------------------------------------------------------------------------- */
 
 int loop_open(struct loop *loop, struct error *err)
 {

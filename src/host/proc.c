@@ -14,8 +14,8 @@
 /* Room for the program's path and the session id; the rest of a command line is of no interest. */
 enum { COMMAND_LINE_SIZE = 512, FILE_BUFFER_SIZE = 1024, DIRECTORY_BUFFER_SIZE = 4096 };
 
-/* getdents64's record, which the kernel defines and libc hides. opendir() would do, but takes 32 KiB (glibc) of heap
- * for what happens once a second. */
+/* getdents64's record, which the kernel defines and libc hides. opendir() would do, but takes 32 KiB (glibc)
+ * of heap for what happens once a second. */
 struct directory_entry {
     uint64_t inode;
     int64_t next;
@@ -119,7 +119,8 @@ bool proc_has_worker(const struct proc_scan *scan, const char *session_id)
     return false;
 }
 
-/* Whether the file holds the words, wherever; a buffer at a time, with what could be the words' beginning kept. */
+/* Whether the file holds the words, wherever; a buffer at a time, with what could
+ * be the words' beginning kept. */
 static bool file_contains(int fd, const char *words)
 {
     char buffer[FILE_BUFFER_SIZE];

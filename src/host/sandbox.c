@@ -120,7 +120,8 @@ static int leave_root(struct error *err)
     return 0;
 }
 
-/* Leaving root clears what takes effect; this clears what could be had back, and whatever another user was given. */
+/* Leaving root clears what takes effect; this clears what could be had back, and
+ * whatever another user was given. */
 static int drop_capabilities(struct error *err)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -132,8 +133,8 @@ static int drop_capabilities(struct error *err)
 
 static int install_filter(struct error *err)
 {
-/* The sanitizers' runtimes map, trace and read more than the product does; an emulated program gets no filter from the
- * emulator. Neither build is for anything but tests. */
+/* The sanitizers' runtimes map, trace and read more than the product does; an emulated program gets no filter
+ * from the emulator. Neither build is for anything but tests. */
 #if !defined(__SANITIZE_ADDRESS__) && !defined(SANDBOX_WITHOUT_FILTER)
     struct sock_filter filter[FILTER_LEN];
     struct sock_fprog program = {.len = FILTER_LEN, .filter = filter};
@@ -147,7 +148,8 @@ static int install_filter(struct error *err)
     return 0;
 }
 
-/* A thousand connections are one session's due, and 1,024 descriptors what processes are often given to begin with. */
+/* A thousand connections are one session's due, and 1,024 descriptors what processes
+ * are often given to begin with. */
 static void allow_descriptors(void)
 {
     struct rlimit files;

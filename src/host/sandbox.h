@@ -3,9 +3,10 @@
  *
  *   - root: group and user become SANDBOX_UID when the process was started as root;
  *   - privileges for ever: no_new_privs, all capabilities dropped, not dumpable (no ptrace, no core);
- *   - system calls: a seccomp filter that knows what an event loop of sockets needs. Starting programs, tracing, mounting,
- *     loading code, changing identity, and opening files for writing are refused with EPERM; so is everything that is not
- *     on the list. Reading files stays possible: the resolver reads /etc/hosts and /etc/resolv.conf anew for each name.
+ *   - system calls: a seccomp filter that knows what an event loop of sockets needs. Starting programs,
+ *     tracing, mounting, loading code, changing identity, and opening files for writing are refused with
+ *     EPERM; so is everything that is not on the list. Reading files stays possible: the resolver reads
+ *     /etc/hosts and /etc/resolv.conf anew for each name.
  *
  * And what it could not have later: as many descriptors as its hard limit allows.
  */

@@ -21,8 +21,8 @@ void signals_block_all(void)
 
 void signals_restore_defaults(void)
 {
-    /* An ignored signal stays ignored across exec, and a parent may have left us with some. The two that can't be
-     * changed, and those the C library keeps for itself, are refused; that is as it should be. */
+    /* An ignored signal stays ignored across exec, and a parent may have left us with some. The two that
+     * can't be changed, and those the C library keeps for itself, are refused; that is as it should be. */
     for (int number = 1; number < NSIG; number++)
         signal(number, SIG_DFL);
     sigset_t none;

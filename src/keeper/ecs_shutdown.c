@@ -30,7 +30,7 @@ static struct str task_of(const struct ecs_shutdown *ending)
     return str_from(ending->identity->metadata.task_arn);
 }
 
-/* ---- the requests --------------------------------------------------------------------------------------------- */
+/* ---- the requests -------------------------------------------------------------------------------------- */
 
 static int make_describe_tasks(struct aws_call *call, struct api_request *request,
                                const struct endpoint *endpoint, struct error *err)
@@ -69,7 +69,7 @@ static int make_stop_task(struct aws_call *call, struct api_request *request, co
     return api_request_json(request, endpoint, ECS_TARGET_STOP_TASK, writer_view(&body), err);
 }
 
-/* ---- the answers ---------------------------------------------------------------------------------------------- */
+/* ---- the answers --------------------------------------------------------------------------------------- */
 
 static enum api_outcome read_describe_tasks(struct aws_call *call, const struct api_answer *answer,
                                             struct api_failure *failure, struct error *err)
@@ -102,7 +102,7 @@ static enum api_outcome judge_stop_task(struct aws_call *call, const struct api_
     return ecs_judge_stop_task(answer, &owner_of(call)->already, failure, err);
 }
 
-/* ---- what follows from them ----------------------------------------------------------------------------------- */
+/* ---- what follows from them ---------------------------------------------------------------------------- */
 
 static enum terminator_result result_of_failure(const struct ecs_shutdown *ending)
 {
@@ -144,7 +144,8 @@ static void found_service(struct ecs_shutdown *ending)
         run_step(ending, ECS_SHUTDOWN_COUNT_TASKS);
 }
 
-/* In a service of several tasks a change is most likely a neighbour's who leaves, and another task stays for who comes. */
+/* In a service of several tasks a change is most likely a neighbour's who leaves, and
+ * another task stays for who comes. */
 static bool was_just_asked_for(const struct ecs_shutdown *ending)
 {
     const struct ecs_service *service = &ending->service;
@@ -243,7 +244,7 @@ static void run_step(struct ecs_shutdown *ending, enum ecs_shutdown_step step)
     aws_call_start(&ending->call, ending->deadline_ms);
 }
 
-/* ---- the surface ---------------------------------------------------------------------------------------------- */
+/* ---- the surface --------------------------------------------------------------------------------------- */
 
 void ecs_shutdown_open(struct ecs_shutdown *ending, struct task_identity *identity,
                        void (*report_result)(struct ecs_shutdown *ending, enum terminator_result result),

@@ -1,23 +1,25 @@
 /*
- * ending: the two steps by which a task ends itself in ECS, each one attempt (terminator.h decides when, how often, and in
- * which order).
+ * ending: the two steps by which a task ends itself in ECS, each one attempt (terminator.h decides when, how
+ * often, and in which order).
  *
- *     scale in:   (DescribeTasks: which service?) ─► DescribeServices ─┬─ desired 0 or 1 ─► UpdateService to 0
- *                                                                      └─ more ─► StopTask of this task ─► UpdateService to
- *                                                                                                         one less
+ *     scale in:   (DescribeTasks: which service?)
+ *                 ─► DescribeServices ─┬─ desired 0 or 1 ─► UpdateService to 0
+ *                                      └─ more ─► StopTask of this task ─► UpdateService to one less
  *     stop task:  StopTask with the reason
  *
- * A service of several tasks: ECS, not we, chooses which task a lower count stops, and it might choose a busy neighbour. So
- * this task stops itself first and lowers the count at once; the scheduler then finds count and tasks in agreement. SIGTERM
- * that this brings about leaves time for the second call (the container's stop timeout).
+ * A service of several tasks: ECS, not we, chooses which task a lower count stops, and it might choose a busy
+ * neighbour. So this task stops itself first and lowers the count at once; the scheduler then finds count and
+ * tasks in agreement. SIGTERM that this brings about leaves time for the second call (the container's stop
+ * timeout).
  *
- * Somebody who asks for a service that is up (a workflow's `scale --tasks=1`) changes nothing in it, and comes for his session
- * some seconds later: if the task ended in between, he would wait for a service at 0. UpdateService is known to be called by
- * the time at which the deployment was last updated; both that and "now" are the service's own clock. What comes between our
- * look and our UpdateService is overwritten: ECS has no conditional update.
+ * Somebody who asks for a service that is up (a workflow's `scale --tasks=1`) changes nothing in it, and
+ * comes for his session some seconds later: if the task ended in between, he would wait for a service at 0.
+ * UpdateService is known to be called by the time at which the deployment was last updated; both that and
+ * "now" are the service's own clock. What comes between our look and our UpdateService is overwritten: ECS
+ * has no conditional update.
  *
- * A role without ecs:DescribeServices, as the image this replaces needed none, is no obstacle: the count is then set to 0
- * as that image did.
+ * A role without ecs:DescribeServices, as the image this replaces needed none, is no obstacle: the count is
+ * then set to 0 as that image did.
  */
 #ifndef FUMIDAI_KEEPER_ECS_SHUTDOWN_H
 #define FUMIDAI_KEEPER_ECS_SHUTDOWN_H
@@ -70,8 +72,8 @@ void ecs_shutdown_close(struct ecs_shutdown *ending);
 void ecs_shutdown_scale_in(struct ecs_shutdown *ending, const struct terminator_action *action);
 void ecs_shutdown_stop_task(struct ecs_shutdown *ending, const char *reason, int64_t deadline_ms);
 
-/* For a task whose service can't be told from its metadata: asks ECS at the start, so that a missing permission shows in
- * the log early. Reports nothing. */
+/* For a task whose service can't be told from its metadata: asks ECS at the start, so that a missing
+ * permission shows in the log early. Reports nothing. */
 void ecs_shutdown_find_service(struct ecs_shutdown *ending, int64_t deadline_ms);
 
 #endif

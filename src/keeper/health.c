@@ -16,7 +16,7 @@
 
 #define NAME_PREFIX "fumidai-health/"
 
-/* ---- the judgement -------------------------------------------------------------------------------------------- */
+/* ---- the judgement ------------------------------------------------------------------------------------- */
 
 static int unhealthy(struct error *why, const char *what, int64_t for_ms, const char *trouble)
 {
@@ -82,7 +82,7 @@ void health_write(struct writer *out, const struct health_facts *facts)
     json_end_object(&j);
 }
 
-/* ---- where keeper and asker meet ------------------------------------------------------------------------------- */
+/* ---- where keeper and asker meet ----------------------------------------------------------------------- */
 
 static int find_name(char *const *env, struct sockaddr_un *name, socklen_t *len, struct error *err)
 {
@@ -107,7 +107,7 @@ static int find_name(char *const *env, struct sockaddr_un *name, socklen_t *len,
     return 0;
 }
 
-/* ---- the keeper's end ------------------------------------------------------------------------------------------ */
+/* ---- the keeper's end ---------------------------------------------------------------------------------- */
 
 static void answer(struct health *health, int fd)
 {
@@ -186,7 +186,7 @@ void health_close(struct health *health)
     close(fd);
 }
 
-/* ---- the asker's end ------------------------------------------------------------------------------------------- */
+/* ---- the asker's end ----------------------------------------------------------------------------------- */
 
 static int connect_to_keeper(int fd, char *const *env, struct error *err)
 {

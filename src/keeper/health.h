@@ -7,19 +7,22 @@
  *       one packet, a line of JSON ◄──────────────── send, close
  *       who sent it? print it, exit 0 or 1
  *
- * Healthy is a task in which the keeper answers and, if it relays, the relay was heard of within HEALTH_SILENCE_MS and its
- * control channel is open or has been down for less than FUMIDAI_CHANNEL_LIMIT. ECS replaces an unhealthy task, which costs
- * its users their sessions; these run on through an outage of the control channel, so the limit does not count while
- * sessions are open. A relay that hangs or crashes is the keeper's to replace (relay_process.h) and makes a few seconds
- * unhealthy; ECS's own retries (3, 30 s apart) bear that, and see the one that does so for ever.
+ * Healthy is a task in which the keeper answers and, if it relays, the relay was heard of within
+ * HEALTH_SILENCE_MS and its control channel is open or has been down for less than FUMIDAI_CHANNEL_LIMIT. ECS
+ * replaces an unhealthy task, which costs its users their sessions; these run on through an outage of the
+ * control channel, so the limit does not count while sessions are open. A relay that hangs or crashes is the
+ * keeper's to replace (relay_process.h) and makes a few seconds unhealthy; ECS's own retries (3, 30 s apart)
+ * bear that, and see the one that does so for ever.
  *
- * Where they meet: an abstract unix socket, since the root file system is read-only. Abstract names belong to the network
- * namespace, which all containers of a task share, so the name ends in what only this container has: the last element of
- * ECS_CONTAINER_METADATA_URI_V4's path. Another container may still take that name first: the asker therefore believes
- * only a keeper that it can see, in its own process namespace. Outside ECS there is no such variable, and nobody to ask.
+ * Where they meet: an abstract unix socket, since the root file system is read-only. Abstract names belong to
+ * the network namespace, which all containers of a task share, so the name ends in what only this container
+ * has: the last element of ECS_CONTAINER_METADATA_URI_V4's path. Another container may still take that name
+ * first: the asker therefore believes only a keeper that it can see, in its own process namespace. Outside
+ * ECS there is no such variable, and nobody to ask.
  *
- * The asker can't hold up the keeper: nothing is read from it, the answer fits the empty socket whole or is dropped, no
- * state is kept, and after at most HEALTH_ANSWERS_MAX answers the keeper turns to other things for HEALTH_REST_MS.
+ * The asker can't hold up the keeper: nothing is read from it, the answer fits the empty socket whole or is
+ * dropped, no state is kept, and after at most HEALTH_ANSWERS_MAX answers the keeper turns to other things
+ * for HEALTH_REST_MS.
  */
 #ifndef FUMIDAI_KEEPER_HEALTH_H
 #define FUMIDAI_KEEPER_HEALTH_H
@@ -79,10 +82,12 @@ void health_open(struct health *health, struct loop *loop, char *const *env,
                  void (*gather)(struct health *health, struct health_facts *facts), void *owner);
 void health_close(struct health *health);
 
-/* Asks the keeper of this container. 0 when it says healthy, ERROR_UNAVAILABLE when it says that it is not: `line` is what
- * it said. Anything else is the reason why there is no answer to go by, and `line` is empty. */
+/* Asks the keeper of this container. 0 when it says healthy, ERROR_UNAVAILABLE when it says that it is not:
+ * `line` is what it said. Anything else is the reason why there is no answer to go by, and `line` is
+ * empty. */
 int health_ask(char *const *env, char line[HEALTH_LINE_SIZE], struct error *err);
-/* The command: prints the line (or one with the reason why there is none), returns the exit status, 0 or 1. */
+/* The command: prints the line (or one with the reason why there is none),
+ * returns the exit status, 0 or 1. */
 int health_run(char *const *env);
 
 #endif

@@ -55,7 +55,7 @@ struct keeper {
     int status;
 };
 
-/* ---- what the terminator sees --------------------------------------------------------------------------------- */
+/* ---- what the terminator sees -------------------------------------------------------------------------- */
 
 static struct terminator_activity gather_activity(struct keeper *k)
 {
@@ -143,7 +143,7 @@ static void report(struct keeper *k, uint32_t ticket, enum terminator_result res
     terminator_report(&k->terminator, ticket, result, loop_now_ms(&k->loop));
 }
 
-/* ---- what it wants done --------------------------------------------------------------------------------------- */
+/* ---- what it wants done -------------------------------------------------------------------------------- */
 
 static void look(struct keeper *k, const struct terminator_action *action)
 {
@@ -237,7 +237,8 @@ static void carry_out(struct keeper *k, const struct terminator_action *action)
     doers[action->kind](k, action);
 }
 
-/* For a relay that was told to close its door by an end since called off, or one that was started anew and told before. */
+/* For a relay that was told to close its door by an end since called off, or one that was
+ * started anew and told before. */
 static void open_door(struct keeper *k)
 {
     struct ipc_order order = {.kind = IPC_OPEN_DOOR};
@@ -253,7 +254,7 @@ static void ending_reported(struct ecs_shutdown *ending, enum terminator_result 
     advance(k);
 }
 
-/* ---- the relay ------------------------------------------------------------------------------------------------ */
+/* ---- the relay ----------------------------------------------------------------------------------------- */
 
 static void drain_relay(struct keeper *k)
 {
@@ -299,7 +300,7 @@ static bool decide_to_relay(const struct config *config, const char **why)
     return true;
 }
 
-/* ---- what the health check is told ---------------------------------------------------------------------------- */
+/* ---- what the health check is told --------------------------------------------------------------------- */
 
 static void gather_health(struct health *health, struct health_facts *facts)
 {
@@ -324,7 +325,7 @@ static void gather_health(struct health *health, struct health_facts *facts)
     facts->channel_trouble = relay->status.trouble;
 }
 
-/* ---- signals and children ------------------------------------------------------------------------------------- */
+/* ---- signals and children ------------------------------------------------------------------------------ */
 
 static void command_ended(struct keeper *k, int wait_status)
 {
@@ -391,7 +392,7 @@ static void start_command(struct keeper *k)
                              loop_now_ms(&k->loop));
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------ */
+/* ---- the whole ----------------------------------------------------------------------------------------- */
 
 static void identity_learned(struct task_identity *identity)
 {

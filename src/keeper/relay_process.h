@@ -1,12 +1,13 @@
 /*
  * relay_process: the keeper's view of the relay process: starts it, listens to it, replaces it.
  *
- *     DOWN ──start──► UP ── socket closed, process ended, silent for IPC_SILENCE_MS, nonsense ──► DOWN (killed)
- *      ▲                                                                                            │
- *      └──────────────────────────────── back-off with jitter ──────────────────────────────────────┘
+ *     DOWN ──start──► UP ── socket closed, process ended, silent for IPC_SILENCE_MS ──► DOWN (killed)
+ *      ▲                    or a malformed message                                       │
+ *      └─────────────────────────── back-off with jitter ────────────────────────────────┘
  *
- * The relay talks to the world and may crash or hang; its sessions are lost then and their users told so by the next one,
- * but what it had counted is kept here: a crash neither ends the task early nor keeps it alive for ever.
+ * The relay talks to the world and may crash or hang; its sessions are lost then and their users told so by
+ * the next one, but what it had counted is kept here: a crash neither ends the task early nor keeps it alive
+ * for ever.
  */
 #ifndef FUMIDAI_KEEPER_RELAY_PROCESS_H
 #define FUMIDAI_KEEPER_RELAY_PROCESS_H
@@ -20,8 +21,8 @@
 #include "wire/ipc.h"
 
 enum {
-    /* Sessions whose ids are remembered: the default of FUMIDAI_MAX_SESSIONS and as many lost ones. The users of any beyond
-     * learn of a relay's death by the service's own time limits. */
+    /* Sessions whose ids are remembered: the default of FUMIDAI_MAX_SESSIONS and as many lost ones. The users
+     * of any beyond learn of a relay's death by the service's own time limits. */
     RELAY_PROCESS_SESSIONS = 128,
     RELAY_PROCESS_ORPHANS_AT_ONCE = 16 /* told with each status: the relay's reports wait in a table of 64 */
 };

@@ -1,18 +1,20 @@
 /*
- * protection: holds ECS's scale-in protection of this task while sessions are open (FUMIDAI_TASK_PROTECTION), through the
- * ECS agent at $ECS_AGENT_URI. While it is held neither a lower desired count nor a deployment stops this task; StopTask
- * does, so it never keeps the task from ending itself.
+ * protection: holds ECS's scale-in protection of this task while sessions are open (FUMIDAI_TASK_PROTECTION),
+ * through the ECS agent at $ECS_AGENT_URI. While it is held neither a lower desired count nor a deployment
+ * stops this task; StopTask does, so it never keeps the task from ending itself.
  *
  *            wanted: PUT enabled            not wanted: PUT disabled
  *     FREE ──────────────────────► HELD ──────────────────────────────► FREE
  *                                  │  ▲
  *                                  └──┘ half of its time is over: PUT enabled
  *
- * A PUT whose answer is lost leaves the state UNKNOWN, and what is wanted is asked for again. A protection runs out by itself
- * after SCALE_IN_PROTECTION_MINUTES, so a task that can't release it any more does not stay protected for long.
+ * A PUT whose answer is lost leaves the state UNKNOWN, and what is wanted is asked for again. A protection
+ * runs out by itself after SCALE_IN_PROTECTION_MINUTES, so a task that can't release it any more does not
+ * stay protected for long.
  *
- * Nothing depends on it: a failure is a warning (each row of failures is told at its start, then every tenth), and is
- * tried again with back-off for as long as it is wanted. The role needs ecs:UpdateTaskProtection.
+ * Nothing depends on it: a failure is a warning (each row of failures is told at its start, then every
+ * tenth), and is tried again with back-off for as long as it is wanted. The role needs
+ * ecs:UpdateTaskProtection.
  */
 #ifndef FUMIDAI_KEEPER_SCALE_IN_PROTECTION_H
 #define FUMIDAI_KEEPER_SCALE_IN_PROTECTION_H

@@ -33,9 +33,9 @@
  *
  * Bytes may come in any pieces. A line beyond EXEC_LOG_LINE_MAX is judged by its beginning, the rest is
  * skipped. A last line without newline counts once it has been left alone for EXEC_LOG_QUIET_MS; should more
- * of it follow, it is judged again whole. Memory is the caller's, of fixed size; nothing fails. When the table
- * is full the session that ended longest ago makes room; when none has ended, further ones are not tracked
- * (the task is busy anyway).
+ * of it follow, it is judged again whole. Memory is the caller's, of fixed size; nothing fails. When the
+ * table is full the session that ended longest ago makes room; when none has ended, further ones are not
+ * tracked (the task is busy anyway).
  */
 #ifndef FUMIDAI_LIFECYCLE_EXEC_LOG_H
 #define FUMIDAI_LIFECYCLE_EXEC_LOG_H

@@ -135,8 +135,9 @@ static void go(struct terminator *t)
     want(t, TERMINATOR_EXIT);
 }
 
-/* Sessions are gone when the answer to END_SESSIONS has come: their users' service has then heard why. That is asked for
- * also when the last of them ended by itself, a moment ago perhaps, its report still on the way. */
+/* Sessions are gone when the answer to END_SESSIONS has come: their users' service has then heard why. That
+ * is asked for also when the last of them ended by itself, a moment ago perhaps, its report still on the
+ * way. */
 static bool sessions_gone(const struct terminator *t)
 {
     return t->sessions_told ? t->sessions_over : t->activity.total_sessions == 0;
@@ -194,8 +195,8 @@ static int64_t leaving_deadline(const struct terminator *t)
     return deadline;
 }
 
-/* `stopped`: by SIGTERM. Then who is there may finish, within what ECS gives, unless the end was due anyway: forced, or on
- * idle with nobody there but sessions that FUMIDAI_IDLE_BY does not count. */
+/* `stopped`: by SIGTERM. Then who is there may finish, within what ECS gives, unless the end was due anyway:
+ * forced, or on idle with nobody there but sessions that FUMIDAI_IDLE_BY does not count. */
 static void leave(struct terminator *t, bool stopped)
 {
     bool drain = stopped && (t->cause == TERMINATOR_CAUSE_SIGTERM || (!t->forced && t->activity.busy));
@@ -523,7 +524,8 @@ static void attempt_found_somebody(struct terminator *t)
     }
 }
 
-/* The service's other tasks may be ending, too, each about to take one from the same count: not all in one moment. */
+/* The service's other tasks may be ending, too, each about to take one from the same
+ * count: not all in one moment. */
 static void attempt_is_crowded(struct terminator *t)
 {
     if (t->step != TERMINATOR_STEP_SCALE_IN) {
@@ -554,7 +556,7 @@ static void last_attempt_did_not(struct terminator *t)
     report_after_leaving(t, TERMINATOR_NOT_TRIED);
 }
 
-/* ---- the table: a row a state, a column an event; a row that lacks a cell does not compile --------------- */
+/* ---- the table: a row a state, a column an event; a row that lacks a cell does not compile ------------- */
 
 #define ROW(busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, somebody, failed, refused, \
             crowded)                                                                                         \
@@ -579,14 +581,15 @@ static transition *const transitions[][EVENT_COUNT] = {
                       looked_nobody, looked_somebody, look_failed, look_failed, look_failed),
     /* ACTING  */ ROW(stay, stay, stay, attempt_failed,
                       life_is_over_too, command_ended_too, interrupted_too, stopped_while_acting,
-                      attempt_succeeded, attempt_found_somebody, attempt_failed, attempt_refused, attempt_is_crowded),
+                      attempt_succeeded, attempt_found_somebody, attempt_failed, attempt_refused,
+                      attempt_is_crowded),
     /* PAUSING */ ROW(called_off, called_off_to_idle, stay, look_or_act,
                       life_is_over_too, command_ended_too, interrupted_too, stopped,
                       stay, stay, stay, stay, stay),
     /* LEAVING */ ROW(go_on_leaving, go_on_leaving, go_on_leaving, go_on_leaving,
                       stay, go_on_leaving, stay, stay,
-                      last_attempt_succeeded, last_attempt_did_not, last_attempt_did_not, last_attempt_did_not,
-                      last_attempt_did_not),
+                      last_attempt_succeeded, last_attempt_did_not, last_attempt_did_not,
+                      last_attempt_did_not, last_attempt_did_not),
     /* GONE    */ ROW(stay, stay, stay, stay,
                       stay, stay, stay, stay,
                       stay, stay, stay, stay, stay),
@@ -597,7 +600,8 @@ _Static_assert(EVENT_COUNT == 13, "ROW has a column for each event");
 
 static void handle(struct terminator *t, enum event event)
 {
-    /* The analyzer takes states beyond the last for possible. NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage) */
+    /* The analyzer takes states beyond the last for possible.
+     * NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage) */
     transitions[t->state][event](t);
 }
 

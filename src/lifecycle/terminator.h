@@ -31,8 +31,8 @@
  *   2. TERMINATOR_SCALE_IN, if asked for, always before 3: a task that stops itself first can be
  *      killed before it has scaled in, and the service starts the next one.
  *   3. TERMINATOR_STOP_TASK with a reason, if asked for. Also when 2 failed for good.
- *   4. TERMINATOR_STOP_COMMAND, TERMINATOR_END_SESSIONS (if ever there was one: the report of the last may still be on
- *      the way), after the grace TERMINATOR_KILL_COMMAND.
+ *   4. TERMINATOR_STOP_COMMAND, TERMINATOR_END_SESSIONS (if ever there was one: the report of the last may
+ *      still be on the way), after the grace TERMINATOR_KILL_COMMAND.
  *   5. TERMINATOR_EXIT with the status.
  * Each attempt of 2 and 3 comes right after a last look of its own until one has succeeded; from then on
  * there is no way back. After an attempt that failed, the door is open again while the back-off lasts: in an
@@ -49,14 +49,15 @@
  * TERMINATOR_SCALE_IN: 0 for a service of one; one less when there are other tasks. In the latter case ECS
  * chooses which task to stop, so the caller calls StopTask on itself and UpdateService in one go, within this
  * one action; SIGTERM, which that StopTask brings about, lets an attempt under way come to its report before
- * TERMINATOR_EXIT (no new one is started). Tasks that were started together may end together, and each would take
- * one from the same count: so each reports TERMINATOR_CROWDED first, which pauses for a random time with the door
- * open, once an end.
+ * TERMINATOR_EXIT (no new one is started). Tasks that were started together may end together, and each would
+ * take one from the same count: so each reports TERMINATOR_CROWDED first, which pauses for a random time with
+ * the door open, once an end.
  *
- * Somebody may have asked for this service and not be here yet. If the caller finds that the service was changed
- * less than the action's `asked_within_ms` ago, it reports TERMINATOR_SOMEBODY, which starts the wait anew: at
- * most TERMINATOR_ASKED_MAX times without anybody coming. The period is TERMINATOR_ASKED_MS, but never more than
- * half of the wait that is over, so that ECS's own changes at the start of a task with short waits do not count.
+ * Somebody may have asked for this service and not be here yet. If the caller finds that the service was
+ * changed less than the action's `asked_within_ms` ago, it reports TERMINATOR_SOMEBODY, which starts the wait
+ * anew: at most TERMINATOR_ASKED_MAX times without anybody coming. The period is TERMINATOR_ASKED_MS, but
+ * never more than half of the wait that is over, so that ECS's own changes at the start of a task with short
+ * waits do not count.
  *
  * The clock is monotonic milliseconds; one that steps back is held still. A jump forward (a stopped process)
  * may end a wait, but the last look still finds whoever is there; time the caller slept through does not
@@ -245,7 +246,8 @@ int64_t terminator_deadline(const struct terminator *t);
 /* Whether new sessions may be taken: false from a closing last look on, until the end is called off or
  * pauses. */
 bool terminator_accepting(const struct terminator *t);
-/* When the task ends whoever is there then; INT64_MAX: not by time. For banners: whoever reads one is there. */
+/* When the task ends whoever is there then; INT64_MAX: not by time. For
+ * banners: whoever reads one is there. */
 int64_t terminator_lives_until(const struct terminator *t);
 void terminator_summary(const struct terminator *t, struct terminator_summary *summary);
 const char *terminator_state_name(enum terminator_state state);

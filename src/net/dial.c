@@ -42,7 +42,7 @@ struct dial {
     char host[RESOLVER_NAME_SIZE];
 };
 
-/* --- the end ------------------------------------------------------------------------------------------------------ */
+/* --- the end -------------------------------------------------------------------------------------------- */
 
 static void close_attempt(struct attempt *attempt)
 {
@@ -118,7 +118,7 @@ static void deadline_passed(struct loop_timer *timer)
     fail_with_reasons(dial, ERROR_TIMEOUT);
 }
 
-/* --- trying ------------------------------------------------------------------------------------------------------- */
+/* --- trying --------------------------------------------------------------------------------------------- */
 
 static void set_option(int fd, int level, int option, int value)
 {
@@ -194,8 +194,8 @@ static bool try_address(struct dial *dial, size_t index)
     return true;
 }
 
-/* Goes on to the next address that lets itself be tried; the end of all when there is none and nothing is pending.
- * Ends the dial or not: the last thing a callback does. */
+/* Goes on to the next address that lets itself be tried; the end of all when there is none and nothing is
+ * pending. Ends the dial or not: the last thing a callback does. */
 static void try_next(struct dial *dial)
 {
     size_t count = dial->resolving.answer.count;
@@ -240,7 +240,7 @@ static void attempt_ready(struct loop_watch *watch, uint32_t events)
     finish(dial);
 }
 
-/* --- the beginning ------------------------------------------------------------------------------------------------ */
+/* --- the beginning -------------------------------------------------------------------------------------- */
 
 /* Lets the families take turns, the preferred one first; the order within each stays. */
 static void alternate_families(struct resolver_answer *answer)

@@ -65,7 +65,7 @@ static void deadline_passed(struct loop_timer *timer)
     finish(call);
 }
 
-/* --- the answer --------------------------------------------------------------------------------------------------- */
+/* --- the answer ----------------------------------------------------------------------------------------- */
 
 static int make_room(struct http_call *call, size_t more)
 {
@@ -141,7 +141,7 @@ static void answer_was_closed(struct http_call *call)
         error_prefix(&call->err, "answer of %s:%u: ", call->host, call->port);
 }
 
-/* --- the call ----------------------------------------------------------------------------------------------------- */
+/* --- the call ------------------------------------------------------------------------------------------- */
 
 static void stream_changed(struct stream *stream, void *owner)
 {

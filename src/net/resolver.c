@@ -10,8 +10,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* musl's getaddrinfo has its answers (10 kB) and file buffers on the stack; glibc's loads modules and asks for far
- * more. Only pages that are touched count. */
+/* musl's getaddrinfo has its answers (10 kB) and file buffers on the stack; glibc's loads modules and asks
+ * for far more. Only pages that are touched count. */
 #ifdef __GLIBC__
 enum { THREAD_STACK_BYTES = 1024 * 1024 };
 #else
@@ -29,7 +29,7 @@ struct resolver_job {
     char name[RESOLVER_NAME_SIZE];
 };
 
-/* --- queues ------------------------------------------------------------------------------------------------------- */
+/* --- queues --------------------------------------------------------------------------------------------- */
 
 static void queue_append(struct resolver_queue *queue, struct resolver_request *request)
 {
@@ -61,7 +61,7 @@ static void queue_remove(struct resolver_request *request)
     request->queue = NULL;
 }
 
-/* --- the threads' side -------------------------------------------------------------------------------------------- */
+/* --- the threads' side ---------------------------------------------------------------------------------- */
 
 static void add_address(struct resolver_answer *answer, const struct sockaddr *address)
 {
@@ -109,7 +109,8 @@ static void *run_job(void *argument)
     job->next = resolver->finished;
     resolver->finished = job;
     uint64_t one = 1;
-    /* Inside the lock: once it is released the resolver may be closed. Can't fail: nobody lets the counter grow. */
+    /* Inside the lock: once it is released the resolver may be closed. Can't fail:
+     * nobody lets the counter grow. */
     ssize_t written = write(resolver->event_fd, &one, sizeof one);
     (void) written;
     pthread_mutex_unlock(&resolver->lock);
@@ -134,7 +135,7 @@ static int start_thread(struct resolver_job *job)
     return result;
 }
 
-/* --- the loop's side ---------------------------------------------------------------------------------------------- */
+/* --- the loop's side ------------------------------------------------------------------------------------ */
 
 static void deliver_later(struct resolver *resolver, struct resolver_request *request)
 {
@@ -266,10 +267,9 @@ void resolver_close(struct resolver *resolver)
         resolver->running--;
     }
     pthread_mutex_unlock(&resolver->lock);
+    /* Otherwise a thread will still write to it, and the number must not be reused. */
     if (resolver->running == 0) {
-        close(
-            resolver
-                ->event_fd); /* otherwise a thread will still write to it, and the number must not be reused */
+        close(resolver->event_fd);
         pthread_mutex_destroy(&resolver->lock);
     }
 }

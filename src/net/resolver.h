@@ -4,10 +4,10 @@
  * The C library's getaddrinfo blocks for as long as name servers are silent, so it runs in detached threads
  * with small stacks and all signals blocked, at most RESOLVER_THREADS_MAX at once; further requests wait in
  * the order they came. A name that is being looked up is not looked up once more: one whose name server is
- * silent takes one thread, however many ask for it, and leaves the others to other names. A thread gets its own
- * copy of the name and keeps nothing of the caller's: a cancelled request is forgotten at once, its thread ends
- * whenever getaddrinfo does. Time limits are the caller's: cancel. Literal addresses are answered without a
- * thread, still from the loop, never from inside resolver_start.
+ * silent takes one thread, however many ask for it, and leaves the others to other names. A thread gets its
+ * own copy of the name and keeps nothing of the caller's: a cancelled request is forgotten at once, its
+ * thread ends whenever getaddrinfo does. Time limits are the caller's: cancel. Literal addresses are answered
+ * without a thread, still from the loop, never from inside resolver_start.
  *
  * In a FROM scratch image there are /etc/resolv.conf and /etc/hosts and nothing else; musl needs nothing
  * else. A seccomp filter has to let threads (clone, mmap, munmap, mprotect, futex) and UDP/TCP sockets
@@ -67,8 +67,8 @@ struct resolver {
     struct resolver_job *jobs; /* theirs */
     struct resolver_queue waiting;
     struct resolver_queue answered;
-    /* What a thread runs; tests put their own in place of getaddrinfo (a name whose answer changes, one that never
-     * comes). It may block, and must touch nothing but its arguments. */
+    /* What a thread runs; tests put their own in place of getaddrinfo (a name whose answer changes, one that
+     * never comes). It may block, and must touch nothing but its arguments. */
     void (*look_up)(const char *name, struct resolver_answer *answer);
     pthread_mutex_t lock; /* guards `finished` */
     struct resolver_job *finished;

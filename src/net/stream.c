@@ -61,7 +61,7 @@ struct stream {
     char host[STREAM_HOST_SIZE];
 };
 
-/* --- buffers ------------------------------------------------------------------------------------------------------ */
+/* --- buffers -------------------------------------------------------------------------------------------- */
 
 static bool buffer_open(struct span_buffer *buffer, size_t capacity)
 {
@@ -115,7 +115,7 @@ static bool buffer_fill(struct span_buffer *buffer, struct tcp *tcp)
     return got > 0;
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------------ */
+/* --- the end -------------------------------------------------------------------------------------------- */
 
 static void tell_owner(struct stream *stream)
 {
@@ -167,7 +167,7 @@ static bool is_alive(const struct stream *stream)
     return stream->state == STREAM_OPENING || stream->state == STREAM_OPEN;
 }
 
-/* --- moving bytes: without TLS ------------------------------------------------------------------------------------ */
+/* --- moving bytes: without TLS -------------------------------------------------------------------------- */
 
 static void push_plain(struct stream *stream)
 {
@@ -186,7 +186,7 @@ static void pull_plain(struct stream *stream)
         look_for_end(stream);
 }
 
-/* --- moving bytes: with TLS --------------------------------------------------------------------------------------- */
+/* --- moving bytes: with TLS ----------------------------------------------------------------------------- */
 
 static bool write_record(struct stream *stream, br_ssl_engine_context *engine)
 {
@@ -225,8 +225,8 @@ static void engine_closed(struct stream *stream)
     }
 }
 
-/* Moves records both ways until the socket or the owner has to go first. What the peer said is read also while our
- * own record waits for room, or two ends that both send would wait for each other. */
+/* Moves records both ways until the socket or the owner has to go first. What the peer said is read also
+ * while our own record waits for room, or two ends that both send would wait for each other. */
 static void pump_tls(struct stream *stream)
 {
     br_ssl_engine_context *engine = tls_engine(stream->tls);
@@ -257,7 +257,7 @@ static void push_tls(struct stream *stream)
     }
 }
 
-/* --- the open stream ---------------------------------------------------------------------------------------------- */
+/* --- the open stream ------------------------------------------------------------------------------------ */
 
 static void push(struct stream *stream)
 {
@@ -314,8 +314,8 @@ static void flush_at_end_of_turn(struct loop_hook *hook)
         return;
     push(stream);
     tell_about_sending(stream);
-    /* Sending reads, too: what it took in is to be told, and a connection that broke in it has no further event to say
-     * that its last bytes and its end are still unread. */
+    /* Sending reads, too: what it took in is to be told, and a connection that broke in it has no further
+     * event to say that its last bytes and its end are still unread. */
     if (stream->state == STREAM_OPEN && (has_bytes(stream) || stream->tcp.hung_up))
         tell_owner(stream);
 }
@@ -326,7 +326,7 @@ static void notify_owner(struct loop_hook *hook)
     stream->changed(stream, stream->owner);
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------ */
+/* --- opening -------------------------------------------------------------------------------------------- */
 
 static int64_t begin_step(struct stream *stream, enum phase phase)
 {
@@ -568,7 +568,7 @@ void stream_close(struct stream *stream)
     free(stream);
 }
 
-/* --- the owner's side --------------------------------------------------------------------------------------------- */
+/* --- the owner's side ----------------------------------------------------------------------------------- */
 
 enum stream_state stream_state(const struct stream *stream)
 {

@@ -18,9 +18,9 @@
  * record is full: many small messages of one turn become one record and one system call.
  *
  * Memory: a plain stream allocates the two buffers its owner names; a TLS one BearSSL's contexts, its two
- * record buffers, and one for records as they come (so that many small ones cost one system call): three times
- * 16 KiB and 8 more, of which only touched pages count. All of it once, at stream_open or when the handshake
- * starts, released by stream_close. Plaintext is wiped on release.
+ * record buffers, and one for records as they come (so that many small ones cost one system call): three
+ * times 16 KiB and 8 more, of which only touched pages count. All of it once, at stream_open or when the
+ * handshake starts, released by stream_close. Plaintext is wiped on release.
  */
 #ifndef FUMIDAI_NET_STREAM_H
 #define FUMIDAI_NET_STREAM_H

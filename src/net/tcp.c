@@ -101,8 +101,8 @@ size_t tcp_read(struct tcp *tcp, void *out, size_t capacity)
     while (tcp->readable && capacity > 0) {
         ssize_t got = recv(tcp->watch.fd, out, capacity, 0);
         if (got > 0) {
-            /* A short read has emptied the socket. After a hang-up the end is still to be read, and no further
-             * event will say so. */
+            /* A short read has emptied the socket. After a hang-up the end is still to be read, and no
+             * further event will say so. */
             tcp->readable = (size_t) got == capacity || tcp->hung_up;
             return (size_t) got;
         }

@@ -11,9 +11,9 @@
  * and release in it.
  *
  * When the peer takes nothing more (it closed, it reset), tcp_write gives 0 and write_ended is set; what it
- * sent before can still be read, and reading finds the end or the failure. Closing with bytes unread, or while
- * some are still coming, makes the kernel send RST, which may destroy what was written last: to deliver surely,
- * tcp_end_write and read to the end first.
+ * sent before can still be read, and reading finds the end or the failure. Closing with bytes unread, or
+ * while some are still coming, makes the kernel send RST, which may destroy what was written last: to deliver
+ * surely, tcp_end_write and read to the end first.
  */
 #ifndef FUMIDAI_NET_TCP_H
 #define FUMIDAI_NET_TCP_H
@@ -59,7 +59,8 @@ size_t tcp_read(struct tcp *tcp, void *out, size_t capacity);
 size_t tcp_write(struct tcp *tcp, const void *data, size_t len);
 /* Half-close: what was written arrives, then FIN. */
 void tcp_end_write(struct tcp *tcp);
-/* Whether something that was written, or the end, has yet to be acknowledged by the peer's kernel; how many bytes it has. */
+/* Whether something that was written, or the end, has yet to be acknowledged by the peer's
+ * kernel; how many bytes it has. */
 bool tcp_is_delivering(const struct tcp *tcp, uint64_t *acknowledged);
 
 /* Why it failed; ERROR_NONE otherwise. */

@@ -22,8 +22,9 @@ struct tls {
     unsigned char out[BR_SSL_BUFSIZE_OUTPUT];
 };
 
-/* AES-GCM, which every endpoint of AWS speaks. Where AES is always done in software, ChaCha20 comes first, three times as
- * fast; on amd64 it would be dead weight, since no CPU that ECS or CI runs on lacks the instructions. */
+/* AES-GCM, which every endpoint of AWS speaks. Where AES is always done in software, ChaCha20 comes first,
+ * three times as fast; on amd64 it would be dead weight, since no CPU that ECS or CI runs on lacks the
+ * instructions. */
 static void set_suites(br_ssl_engine_context *engine)
 {
     static const uint16_t suites[] = {
@@ -63,8 +64,8 @@ static void set_certificates(struct tls *tls, const struct trust *trust)
 {
     br_ssl_engine_context *engine = &tls->client.eng;
     br_x509_minimal_init(&tls->x509, &br_sha256_vtable, trust->anchors, trust->count);
-    /* The general arithmetic, for all curves (P-256, P-384, P-521) and keys alike. BearSSL's special code for P-256 and
-     * RSA makes a handshake 3 ms faster and the program 15 KB larger. */
+    /* The general arithmetic, for all curves (P-256, P-384, P-521) and keys alike. BearSSL's special code for
+     * P-256 and RSA makes a handshake 3 ms faster and the program 15 KB larger. */
     br_ssl_engine_set_rsavrfy(engine, &br_rsa_i31_pkcs1_vrfy);
     br_ssl_engine_set_ec(engine, &br_ec_prime_i31);
     br_ssl_engine_set_ecdsa(engine, &br_ecdsa_i31_vrfy_asn1);
@@ -118,7 +119,7 @@ void tls_close(struct tls *tls)
     }
 }
 
-/* --- errors in words ---------------------------------------------------------------------------------------------- */
+/* --- errors in words ------------------------------------------------------------------------------------ */
 
 static int explain_validity(struct error *err)
 {

@@ -13,7 +13,7 @@
 
 enum { DN_MAX = 1024 /* a distinguished name; the longest in Mozilla's list has 250 bytes */ };
 
-/* --- the table ---------------------------------------------------------------------------------------------------- */
+/* --- the table ------------------------------------------------------------------------------------------ */
 
 static bool make_room(struct trust *trust)
 {
@@ -120,7 +120,7 @@ void trust_close(struct trust *trust)
     *trust = (struct trust){0};
 }
 
-/* --- certificates ------------------------------------------------------------------------------------------------- */
+/* --- certificates --------------------------------------------------------------------------------------- */
 
 struct name_bytes {
     unsigned char data[DN_MAX];
@@ -160,7 +160,7 @@ int trust_add_certificate(struct trust *trust, const void *der, size_t len, stru
     return add_anchor(trust, &anchor, err);
 }
 
-/* --- bundles ------------------------------------------------------------------------------------------------------ */
+/* --- bundles -------------------------------------------------------------------------------------------- */
 
 /* One bundle on its way through the PEM decoder. */
 struct bundle {

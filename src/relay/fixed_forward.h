@@ -1,8 +1,9 @@
 /*
- * fixed_relay: ports of this task that lead to one target each (FUMIDAI_LISTEN). An IAM policy that allows only
- * AWS-StartPortForwardingSession then reaches that target and nothing else; and tasks that AWS's exec agent serves can use
- * them, too. Each connection: name resolved and policy checked anew, both directions with half-close, a bounded buffer each
- * way, push back through TCP. A connection counts as a session for the terminator.
+ * fixed_relay: ports of this task that lead to one target each (FUMIDAI_LISTEN). An IAM policy that allows
+ * only AWS-StartPortForwardingSession then reaches that target and nothing else; and tasks that AWS's exec
+ * agent serves can use them, too. Each connection: name resolved and policy checked anew, both directions
+ * with half-close, a bounded buffer each way, push back through TCP. A connection counts as a session for the
+ * terminator.
  */
 #ifndef FUMIDAI_RELAY_FIXED_FORWARD_H
 #define FUMIDAI_RELAY_FIXED_FORWARD_H
@@ -38,7 +39,8 @@ struct fixed_forwards {
     void (*changed)(struct relay_context *context); /* a count changed */
 };
 
-/* Opens all ports, or none: ERROR_INVALID for a malformed list, ERROR_SYSTEM naming the port that can't be opened. */
+/* Opens all ports, or none: ERROR_INVALID for a malformed list, ERROR_SYSTEM naming
+ * the port that can't be opened. */
 int fixed_forwards_open(struct fixed_forwards *relays, struct relay_context *context, struct str listen,
                         void (*changed)(struct relay_context *context), struct error *err);
 void fixed_forwards_close_door(struct fixed_forwards *relays,

@@ -24,8 +24,8 @@
 
 enum {
     BYTES_QUIET_MS = 2000, /* FUMIDAI_IDLE_BY=bytes: somebody is there while bytes moved this recently */
-    /* A session that can't start is reported this long after it was asked for: the reason goes to whoever is connected,
-     * and a client needs a moment from StartSession's answer to its websocket. */
+    /* A session that can't start is reported this long after it was asked for: the reason goes to whoever is
+     * connected, and a client needs a moment from StartSession's answer to its websocket. */
     HEARD_MS = 1500
 };
 
@@ -79,7 +79,7 @@ static int64_t now_of(const struct relay *r)
     return loop_now_ms(&r->loop);
 }
 
-/* ---- what the keeper is told ---------------------------------------------------------------------------------- */
+/* ---- what the keeper is told --------------------------------------------------------------------------- */
 
 static uint32_t open_sessions(const struct relay *r)
 {
@@ -161,7 +161,7 @@ static void fixed_changed(struct relay_context *context)
     tell_change(relay_of_context(context));
 }
 
-/* ---- sessions ------------------------------------------------------------------------------------------------- */
+/* ---- sessions ------------------------------------------------------------------------------------------ */
 
 static void wake_control(struct relay *r)
 {
@@ -278,7 +278,7 @@ static void terminate_session(struct relay *r, struct str session_id)
             relay_session_end(r->sessions[i], false, STR_LITERAL("the service ended the session"));
 }
 
-/* ---- the control channel -------------------------------------------------------------------------------------- */
+/* ---- the control channel ------------------------------------------------------------------------------- */
 
 static void set_control_state(struct relay *r, enum ipc_control state)
 {
@@ -461,7 +461,7 @@ static void identity_learned(struct task_identity *identity)
         log_event(LOG_ERROR, "can't be the agent of this task", LOG_ERR(&err));
 }
 
-/* ---- what the keeper wants ------------------------------------------------------------------------------------ */
+/* ---- what the keeper wants ----------------------------------------------------------------------------- */
 
 static void look(struct relay *r, const struct ipc_order *order)
 {
@@ -553,7 +553,7 @@ static void keeper_ready(struct loop_watch *watch, uint32_t events)
     }
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------ */
+/* ---- the whole ----------------------------------------------------------------------------------------- */
 
 static bool is_own_port(const struct relay_context *context, uint16_t port)
 {

@@ -1,7 +1,7 @@
 /*
- * relay: the second process. It is the Session Manager agent of this task: control channel, data channels, port sessions,
- * targets. Everything that comes from outside is parsed here, and nothing here may do more than move bytes: see
- * host/sandbox.h.
+ * relay: the second process. It is the Session Manager agent of this task: control channel, data channels,
+ * port sessions, targets. Everything that comes from outside is parsed here, and nothing here may do more
+ * than move bytes: see host/sandbox.h.
  */
 #ifndef FUMIDAI_RELAY_RELAY_H
 #define FUMIDAI_RELAY_RELAY_H

@@ -26,8 +26,8 @@ struct relay_target {
     int64_t since_ms;
 };
 
-/* A connection whose stream is over: what was written may still be on its way, so it is read (and dropped) until the target
- * closes; for a while, or as long as it goes on taking what it was sent. */
+/* A connection whose stream is over: what was written may still be on its way, so it is read (and dropped)
+ * until the target closes; for a while, or as long as it goes on taking what it was sent. */
 struct linger {
     struct tcp tcp;
     struct loop *loop;
@@ -81,7 +81,7 @@ static const char *address_text(char out[ADDRESS_TEXT_SIZE], struct ip address, 
     return writer_terminate(&text);
 }
 
-/* ---- lingering ------------------------------------------------------------------------------------------------ */
+/* ---- lingering ----------------------------------------------------------------------------------------- */
 
 static void linger_end(struct linger *linger)
 {
@@ -144,7 +144,7 @@ static void linger_start(struct loop *loop, struct tcp *tcp)
     linger_on(linger);
 }
 
-/* ---- targets -------------------------------------------------------------------------------------------------- */
+/* ---- targets ------------------------------------------------------------------------------------------- */
 
 static int permit(void *context, const struct ip *address, uint16_t port, struct error *err)
 {
@@ -189,7 +189,8 @@ static void audit_stream(struct relay_session *s, struct relay_target *target, c
 
 static void act(struct relay_session *s, const struct port_action *action);
 
-/* After any read or write: the connection may have broken in it, or ended for writing while the reason is still to be read. */
+/* After any read or write: the connection may have broken in it, or ended for writing while
+ * the reason is still to be read. */
 static void check_target(struct relay_session *s, struct relay_target *target);
 
 /* What is held for a target, as much as it takes now. */
@@ -306,7 +307,7 @@ static void act(struct relay_session *s, const struct port_action *action)
     }
 }
 
-/* ---- the probe and the banner --------------------------------------------------------------------------------- */
+/* ---- the probe and the banner -------------------------------------------------------------------------- */
 
 static void write_end_of_task(const struct relay_session *s, struct writer *text)
 {
@@ -368,7 +369,7 @@ static void start_probe(struct relay_session *s)
     relay_session_end(s, true, str_from(err.text));
 }
 
-/* ---- the data channel's connection ---------------------------------------------------------------------------- */
+/* ---- the data channel's connection --------------------------------------------------------------------- */
 
 static void connect_again(struct loop_timer *timer)
 {
@@ -425,7 +426,7 @@ static void lost(struct relay_session *s, const struct session_event *event)
     loop_timer_set(loop_of(s), &s->again, now_of(s)); /* a close is routine: at once */
 }
 
-/* ---- the turn ------------------------------------------------------------------------------------------------- */
+/* ---- the turn ------------------------------------------------------------------------------------------ */
 
 static void finish(struct relay_session *s)
 {
@@ -601,7 +602,7 @@ static void timer_expired(struct loop_timer *timer)
     wake(LOOP_OWNER(timer, struct relay_session, timer));
 }
 
-/* ---- the surface ---------------------------------------------------------------------------------------------- */
+/* ---- the surface --------------------------------------------------------------------------------------- */
 
 static void start(struct relay_session *s)
 {

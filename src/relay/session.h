@@ -1,7 +1,7 @@
 /*
- * relay_session: one session with its sockets: the engine (tunnel/agent.h) on one side, the channel link and the targets'
- * connections on the other. It resolves, dials, probes, reads and writes as the engine asks, and writes the audit: one event
- * when the session starts, one for each stream, one at the end. Never payload.
+ * relay_session: one session with its sockets: the engine (tunnel/agent.h) on one side, the channel link and
+ * the targets' connections on the other. It resolves, dials, probes, reads and writes as the engine asks, and
+ * writes the audit: one event when the session starts, one for each stream, one at the end. Never payload.
  */
 #ifndef FUMIDAI_RELAY_SESSION_H
 #define FUMIDAI_RELAY_SESSION_H
@@ -28,7 +28,8 @@ struct relay_context {
     const struct network *network;
     struct aws_client *client;
     struct dial_policy policy;
-    /* A port of FUMIDAI_LISTEN on loopback may be dialled whatever FUMIDAI_ALLOW says: it leads to one target only. */
+    /* A port of FUMIDAI_LISTEN on loopback may be dialled whatever FUMIDAI_ALLOW says:
+     * it leads to one target only. */
     bool (*is_own_port)(const struct relay_context *relay, uint16_t port);
     struct str target_id;
     int64_t lives_until_ms; /* monotonic; INT64_MAX: not by time */
@@ -41,8 +42,8 @@ struct relay_context {
 
 struct relay_session;
 
-/* `document` is copied. `over` comes from the loop, once, as the last thing; the owner then calls relay_session_free. Null
- * when there is no memory (err says so). */
+/* `document` is copied. `over` comes from the loop, once, as the last thing; the owner then calls
+ * relay_session_free. Null when there is no memory (err says so). */
 struct relay_session *relay_session_start(struct relay_context *relay, const struct document *document,
                                           void (*over)(struct relay_session *session, void *owner),
                                           void *owner, struct error *err);

@@ -191,7 +191,7 @@ static bool belongs_to(const struct setting *s, enum config_command command)
     return (s->commands & IN(command)) != 0;
 }
 
-/* ---- members of struct config, by the table -------------------------------------------------------------- */
+/* ---- members of struct config, by the table ------------------------------------------------------------ */
 
 /* Choices are stored through their offset: every enum here is an unsigned int. */
 _Static_assert(sizeof(enum config_log_format) == sizeof(unsigned) &&
@@ -209,7 +209,7 @@ static void load(const struct config *config, const struct setting *s, void *val
     memcpy(value, (const char *) config + s->offset, size);
 }
 
-/* ---- one value --------------------------------------------------------------------------------------------- */
+/* ---- one value ----------------------------------------------------------------------------------------- */
 
 /* What goes before "is not ..." in a message; longer values say enough with their beginning. */
 #define VALUE_FORMAT "%s: \"%.*s\" "
@@ -394,7 +394,7 @@ static int assign(struct config *config, const struct given *g, struct error *er
     return 0;
 }
 
-/* ---- texts with an inner form -------------------------------------------------------------------------------- */
+/* ---- texts with an inner form -------------------------------------------------------------------------- */
 
 static bool is_host_and_port(struct str text)
 {
@@ -419,7 +419,8 @@ static int validate_listen(struct str value, struct error *err)
                              (int) (entry.len < 80 ? entry.len : 80), entry.ptr != NULL ? entry.ptr : "");
         }
     }
-    /* The form is right; what is left is what only the relay's own parser knows: how many, how long, which address. */
+    /* The form is right; what is left is what only the relay's own parser knows: how
+     * many, how long, which address. */
     if (forward_spec_parse(&scratch, whole, &detail) < 0)
         return error_set(err, ERROR_INVALID, "is refused: %s", detail.text);
     return 0;
@@ -431,7 +432,7 @@ static int validate_allow(struct str value, struct error *err)
     return dial_policy_init(&scratch, value, err);
 }
 
-/* ---- flags and words ------------------------------------------------------------------------------------------- */
+/* ---- flags and words ----------------------------------------------------------------------------------- */
 
 static const struct setting *find_flag(struct str name)
 {
@@ -530,7 +531,7 @@ static bool take_help_or_version(struct config *config, int argc, char **argv, i
     return config->help || config->version;
 }
 
-/* ---- environment, defaults, the whole ---------------------------------------------------------------------------- */
+/* ---- environment, defaults, the whole ------------------------------------------------------------------ */
 
 static struct str find_variable(char *const *environment, const char *name)
 {
@@ -613,7 +614,7 @@ int config_parse(struct config *config, int argc, char **argv, char *const *envi
     return failed;
 }
 
-/* ---- what people read ---------------------------------------------------------------------------------------------- */
+/* ---- what people read ---------------------------------------------------------------------------------- */
 
 static void write_level(struct writer *out, int level)
 {

@@ -1,18 +1,20 @@
 /*
- * link: what keeper and relay tell each other over their SOCK_SEQPACKET pair: two fixed-size messages, one for each
- * direction. Both ends are the same binary, started by the same process, so structs are sent as they are; a message of
- * another size or kind is a defect of the other end, and the keeper replaces a relay that sends one.
+ * link: what keeper and relay tell each other over their SOCK_SEQPACKET pair: two fixed-size messages, one
+ * for each direction. Both ends are the same binary, started by the same process, so structs are sent as they
+ * are; a message of another size or kind is a defect of the other end, and the keeper replaces a relay that
+ * sends one.
  *
- *     relay ──► keeper   struct ipc_status   every IPC_STATUS_MS, and at once when a count changes or an order is done;
- *                                             and one that names it for each session that begins or ends
- *     keeper ──► relay   struct ipc_order    when the terminator decides, and the time of the end when it moves
+ *     relay ──► keeper   struct ipc_status   every IPC_STATUS_MS, and at once when a count changes or an
+ *                                             order is done; and one for each session that begins or ends
+ *     keeper ──► relay   struct ipc_order    when the terminator decides, and when the time of shutdown moves
  *
- * A relay that was not heard of for IPC_SILENCE_MS is hung (or stopped) and is replaced; a keeper that has gone closes the
- * socket, and the relay leaves.
+ * A relay that was not heard of for IPC_SILENCE_MS is hung (or stopped) and is replaced; a keeper that has
+ * gone closes the socket, and the relay leaves.
  *
- * The keeper remembers the sessions' ids, and nothing else of them, for the one case in which the relay can't: when it has
- * died, IPC_ORPHAN tells the next one of each session that was lost, so that it can be reported to the service and its
- * user learns why. Orphans are told once the new relay's control channel is open.
+ * The keeper remembers the sessions' ids, and nothing else of them, for the one case in which the relay
+ * can't: when it has died, IPC_ORPHAN tells the next one of each session that was lost, so that it can be
+ * reported to the service and its user learns why. Orphans are told once the new relay's control channel is
+ * open.
  *
  * Times are CLOCK_MONOTONIC milliseconds, which both processes share.
  */
@@ -22,8 +24,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* argv[0] of a relay, which main tells it by: one that serves sessions and fixed relays, one that serves the latter only
- * (AWS's exec agent serves the sessions). */
+/* argv[0] of a relay, which main tells it by: one that serves sessions and fixed relays, one that serves the
+ * latter only (AWS's exec agent serves the sessions). */
 #define IPC_RELAY_NAME       "fumidai-relay"
 #define IPC_RELAY_PORTS_NAME "fumidai-ports"
 

@@ -45,7 +45,8 @@ static bool is_loopback(struct str host)
     return address.version == IP_V4 ? address.bytes[0] == 127 : memcmp(address.bytes, v6_loopback, 16) == 0;
 }
 
-/* Takes ":port" off the end; an IPv6 address without brackets keeps its colons. False for a port that is none. */
+/* Takes ":port" off the end; an IPv6 address without brackets keeps its colons.
+ * False for a port that is none. */
 static bool split_port(struct str *pattern, uint16_t *port)
 {
     struct str head;

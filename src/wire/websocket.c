@@ -118,8 +118,9 @@ void websocket_decoder_init(struct websocket_decoder *decoder, enum websocket_ro
 }
 
 /*
- * The buffer: [ gathered fragments ][ gap ][ start … end: not yet shown ][ free ]. The gap is what headers and
- * control frames between fragments leave behind; closing it costs a move, so it waits until room is short.
+ * The buffer: [ gathered fragments ][ gap ][ start … end: not yet shown ][ free ]. The gap is what headers
+ * and control frames between fragments leave behind; closing it costs a move, so it waits until room is
+ * short.
  */
 uint8_t *websocket_in_buf(struct websocket_decoder *decoder, size_t *room)
 {
@@ -262,8 +263,8 @@ static int show_control(struct websocket_decoder *decoder, struct websocket_even
     return 0;
 }
 
-/* Adds a data frame to the message under way, moving it up to the fragments before; shows the message when it is
- * whole. */
+/* Adds a data frame to the message under way, moving it up to the fragments before; shows the message when it
+ * is whole. */
 static void take_data(struct websocket_decoder *decoder, struct websocket_event *event,
                       const struct frame *frame, uint8_t *payload)
 {

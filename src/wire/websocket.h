@@ -35,7 +35,8 @@ enum {
     WEBSOCKET_HEADROOM = 14,    /* the longest header: 2, length 8, mask 4 */
     WEBSOCKET_MASK_SIZE = 4,
     WEBSOCKET_CONTROL_MAX = 125,
-    /* A decoder's buffer holds a message, its last frame's header, and a control frame between its fragments. */
+    /* A decoder's buffer holds a message, its last frame's header, and a control
+     * frame between its fragments. */
     WEBSOCKET_DECODER_OVERHEAD = WEBSOCKET_HEADROOM + WEBSOCKET_CONTROL_MAX
 };
 
@@ -110,8 +111,9 @@ struct websocket_decoder {
 void websocket_decoder_init(struct websocket_decoder *decoder, enum websocket_role role, void *buffer,
                             size_t capacity);
 
-/* Room for input, never 0 after websocket_next has returned NONE. in_buf may move what has not been shown, so events
- * shown before are gone; until then all that were shown stay valid. After a close frame whatever comes is thrown away. */
+/* Room for input, never 0 after websocket_next has returned NONE. in_buf may move what has not been shown, so
+ * events shown before are gone; until then all that were shown stay valid. After a close frame whatever comes
+ * is thrown away. */
 uint8_t *websocket_in_buf(struct websocket_decoder *decoder, size_t *room);
 void websocket_in_ack(struct websocket_decoder *decoder, size_t len);
 

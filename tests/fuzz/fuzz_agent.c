@@ -1,7 +1,8 @@
 /*
- * A session against a hostile peer: stream messages of any type, number and content, messages of the service, frames and bytes
- * of any kind, over connections that come and go, with targets that do what the input says. Nothing runs for ever, nothing is
- * asked for a connection that is not there, what goes out is well-formed, and in the end the session ends.
+ * A session against a hostile peer: stream messages of any type, number and content, messages of the service,
+ * frames and bytes of any kind, over connections that come and go, with targets that do what the input says.
+ * Nothing runs for ever, nothing is asked for a connection that is not there, what goes out is well-formed,
+ * and in the end the session ends.
  */
 #include "tunnel/agent.h"
 

@@ -1,4 +1,5 @@
-/* Agent messages: whatever parses lies inside the frame, and stream data written again is read back the same. */
+/* Agent messages: whatever parses lies inside the frame, and stream data written
+ * again is read back the same. */
 #include "wire/agent_message.h"
 
 #include <stdlib.h>

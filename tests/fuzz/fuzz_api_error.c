@@ -1,5 +1,5 @@
-/* Answers of every API: how a failure is called and what is made of it. Status, header and body out of one input:
- * status byte, length of the header, header, body. */
+/* Answers of every API: how a failure is called and what is made of it. Status, header and body out of one
+ * input: status byte, length of the header, header, body. */
 #include "aws/ecs.h"
 
 #include <stdlib.h>

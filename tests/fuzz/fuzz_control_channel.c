@@ -1,6 +1,6 @@
 /*
- * A control channel whose service says anything at any time, over connections that come and go. What it sends is well-formed
- * all the same, deadlines are kept, and no table grows beyond its size.
+ * A control channel whose service says anything at any time, over connections that come and go. What it sends
+ * is well-formed all the same, deadlines are kept, and no table grows beyond its size.
  */
 #include "channel/control_channel.h"
 

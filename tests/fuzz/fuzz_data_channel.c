@@ -1,8 +1,8 @@
 /*
- * The data channel against a hostile peer. The input is a script: each step says what the peer sends (raw bytes, or
- * stream data, acknowledgements, pauses with numbers of the script's choosing and digests that are right), what the
- * upper layer does, and how much time passes. Whatever happens: no payload is delivered twice or out of order, the wire
- * carries frames, and the deadline moves on.
+ * The data channel against a hostile peer. The input is a script: each step says what the peer sends (raw
+ * bytes, or stream data, acknowledgements, pauses with numbers of the script's choosing and digests that are
+ * right), what the upper layer does, and how much time passes. Whatever happens: no payload is delivered
+ * twice or out of order, the wire carries frames, and the deadline moves on.
  */
 #include "channel/data_channel.h"
 

@@ -1,4 +1,5 @@
-/* FUMIDAI_LISTEN, as anybody might write it: what is taken can be written down again and read back as the same. */
+/* FUMIDAI_LISTEN, as anybody might write it: what is taken can be written down
+ * again and read back as the same. */
 #include "tunnel/forward_spec.h"
 
 #include <stdlib.h>

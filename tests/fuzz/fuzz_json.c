@@ -1,4 +1,5 @@
-/* A document that is taken can be written anew, is then taken again, and comes out the same the second time. */
+/* A document that is taken can be written anew, is then taken again, and comes
+ * out the same the second time. */
 #include "base/json.h"
 
 #include <stdlib.h>

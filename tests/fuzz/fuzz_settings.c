@@ -1,4 +1,5 @@
-/* Arguments and environment nobody would write. What is taken is written so that it is taken the same again. */
+/* Arguments and environment nobody would write. What is taken is written so
+ * that it is taken the same again. */
 #include "settings/config.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* smux frames: the same events however the bytes are cut, and the data shown is the data framed. The first byte says how
- * to cut. */
+/* smux frames: the same events however the bytes are cut, and the data shown is the data framed. The first
+ * byte says how to cut. */
 #include "wire/smux.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /*
- * A port session between a hostile client and targets at the mercy of the input. Each byte of the input is an operation, some
- * with operands. Whatever happens: actions make sense for the connections that there are, what is counted is what is there,
- * what targets get is what was framed for them, and bounds hold.
+ * A port session between a hostile client and targets at the mercy of the input. Each byte of the input is an
+ * operation, some with operands. Whatever happens: actions make sense for the connections that there are,
+ * what is counted is what is there, what targets get is what was framed for them, and bounds hold.
  */
 #include "tunnel/streams.h"
 

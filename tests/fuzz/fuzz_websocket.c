@@ -1,5 +1,5 @@
-/* Websocket frames: the same events however the bytes are cut, in either role, in a small buffer. The first byte says how
- * to cut, the second which role. */
+/* Websocket frames: the same events however the bytes are cut, in either role, in a small buffer. The first
+ * byte says how to cut, the second which role. */
 #include "wire/websocket.h"
 
 #include <stdlib.h>

@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 /*
- * Gives len bytes that end right before an unmapped page; guard_copy fills them. A length of 0 gives a pointer
- * that must not be read at all. Never null: a test that gets no memory ends the program. Release with
+ * Gives len bytes that end right before an unmapped page; guard_copy fills them. A length of 0 gives a
+ * pointer that must not be read at all. Never null: a test that gets no memory ends the program. Release with
  * guard_free(pointer, len).
  */
 void *guard_alloc(size_t len);

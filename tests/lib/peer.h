@@ -1,6 +1,7 @@
 /*
- * peer: the other end of a connection, for tests of what talks to the network: a thread that listens on loopback,
- * accepts one connection after the other and hands each to a blocking function. TLS on top of it is BearSSL's server.
+ * peer: the other end of a connection, for tests of what talks to the network: a thread that listens on
+ * loopback, accepts one connection after the other and hands each to a blocking function. TLS on top of it is
+ * BearSSL's server.
  */
 #ifndef FUMIDAI_TESTS_PEER_H
 #define FUMIDAI_TESTS_PEER_H

@@ -275,7 +275,7 @@ static void expect_over(struct rig *rig, bool failed, const char *reason)
     assert_false(session_wants_connection(&rig->session));
 }
 
-/* ---- the handshake --------------------------------------------------------------------------------------------- */
+/* ---- the handshake ------------------------------------------------------------------------------------- */
 
 static void greets_in_the_order_of_the_protocol(void **state)
 {
@@ -414,7 +414,7 @@ static void a_client_that_never_answers_has_15_seconds(void **state)
     expect_over(rig, true, "the client did not answer the handshake within 15 s");
 }
 
-/* ---- every event in every state --------------------------------------------------------------------------------- */
+/* ---- every event in every state ------------------------------------------------------------------------ */
 
 enum stimulus { CONNECTED, RESPONSE, PROBED, TIME_UP, ENDED, LOST, STIMULI };
 
@@ -535,10 +535,10 @@ static void says_connected_again_while_nobody_has_answered(void **state)
     assert_string_equal(rig->heard[1], "5");
 }
 
-/* ---- ends -------------------------------------------------------------------------------------------------------- */
+/* ---- ends ---------------------------------------------------------------------------------------------- */
 
-/* What was resent stays unanswered: a NOP goes out, whose acknowledgement would show that the client has it; few of them,
- * however long the silence lasts. */
+/* What was resent stays unanswered: a NOP goes out, whose acknowledgement would show that the client has it;
+ * few of them, however long the silence lasts. */
 static void pitfall_01_a_witness_goes_when_resends_stay_unanswered(void **state)
 {
     struct rig *rig = *state;
@@ -675,7 +675,7 @@ static void what_is_held_for_targets_at_the_end_still_reaches_them(void **state)
     expect_over(rig, false, "the client ended the session");
 }
 
-/* ---- streams ------------------------------------------------------------------------------------------------------ */
+/* ---- streams ------------------------------------------------------------------------------------------- */
 
 static void streams_beyond_the_maximum_are_refused_by_flag_and_fin(void **state)
 {
@@ -737,7 +737,7 @@ static void a_payload_that_waits_for_a_target_neither_spins_nor_is_lost(void **s
     assert_int_equal(taken, FRAMES * 1000);
 }
 
-/* ---- basic sessions ------------------------------------------------------------------------------------------------ */
+/* ---- basic sessions ------------------------------------------------------------------------------------ */
 
 static void basic_dials_first_and_holds_its_tongue_for_a_while(void **state)
 {

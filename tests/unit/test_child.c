@@ -80,8 +80,9 @@ static void a_command_that_cannot_run_is_an_error_at_once(void **state)
 static void a_command_finds_signals_as_programs_expect_them(void **state)
 {
     (void) state;
-    /* /proc/self/status of a program that touches no signals: nothing blocked, nothing ignored. Signals 32 to 35
-     * are the C library's own, or qemu's; they let nobody change what somebody else (make, for one) has done to them. */
+    /* /proc/self/status of a program that touches no signals: nothing blocked, nothing ignored. Signals 32 to
+     * 35 are the C library's own, or qemu's; they let nobody change what somebody else (make, for one) has
+     * done to them. */
     assert_int_equal(run_shell("exec grep -qE '^SigBlk:\t0+$' /proc/self/status"), 0);
     assert_int_equal(run_shell("exec grep -qE '^SigIgn:\t0{7}[0-7][08]0{7}$' /proc/self/status"), 0);
 }
@@ -115,7 +116,7 @@ static void no_descriptor_leaks_into_the_command(void **state)
                      0);
 }
 
-/* --- a terminal: the test becomes the leader of a session on a new pseudo-terminal ----------------------------- */
+/* --- a terminal: the test becomes the leader of a session on a new pseudo-terminal ---------------------- */
 
 static int on_a_terminal(void)
 {
@@ -152,7 +153,7 @@ static void an_interactive_command_gets_the_terminal_and_gives_it_back(void **st
     close(terminal);
 }
 
-/* --- ourselves: this test program runs itself, main() sees the role --------------------------------------------- */
+/* --- ourselves: this test program runs itself, main() sees the role ------------------------------------- */
 
 static int role_echo(void)
 {
@@ -201,7 +202,8 @@ static void we_start_ourselves_with_a_channel(void **state)
 static void the_channel_works_with_every_low_descriptor_free(void **state)
 {
     (void) state;
-    /* Descriptor 3 free or taken before: the socket pair and the report pipe must not trample on each other. */
+    /* Descriptor 3 free or taken before: the socket pair and the report pipe
+     * must not trample on each other. */
     for (int taken = 0; taken < 4; taken++) {
         int held[4];
         for (int i = 0; i < taken; i++)
@@ -212,7 +214,7 @@ static void the_channel_works_with_every_low_descriptor_free(void **state)
     }
 }
 
-/* --- signals ------------------------------------------------------------------------------------------------------ */
+/* --- signals -------------------------------------------------------------------------------------------- */
 
 static int last_signal;
 static pid_t last_sender;

@@ -71,7 +71,7 @@ static const char *value_of(enum config_setting setting)
     return writer_terminate(&w);
 }
 
-/* ---- defaults -------------------------------------------------------------------------------------------- */
+/* ---- defaults ------------------------------------------------------------------------------------------ */
 
 static const struct {
     enum config_setting setting;
@@ -117,7 +117,7 @@ static void test_defaults(void **state)
     assert_non_null(config.words);
 }
 
-/* ---- good values ------------------------------------------------------------------------------------------- */
+/* ---- good values --------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *arguments;
@@ -228,7 +228,7 @@ static void test_the_articles_environment(void **state)
     assert_string_equal(config_source_name(&config, CONFIG_STOP_TASK_ON_EXIT), "ECS_TST_STOP_TASK");
 }
 
-/* ---- words ----------------------------------------------------------------------------------------------------- */
+/* ---- words --------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *arguments;
@@ -295,7 +295,7 @@ static void test_help_and_version(void **state)
     assert_int_equal(config.command, CONFIG_SETTINGS);
 }
 
-/* ---- bad values ---------------------------------------------------------------------------------------------------- */
+/* ---- bad values ---------------------------------------------------------------------------------------- */
 
 #define DURATION_WORDS "is not a duration like 30m, 1h30m, 1.5h or 300ms, "
 
@@ -392,7 +392,7 @@ static void test_a_long_value_leaves_room_for_what_is_allowed(void **state)
     assert_non_null(strstr(err.text, "xxx\" is not auto, on or off"));
 }
 
-/* ---- what people read ---------------------------------------------------------------------------------------------- */
+/* ---- what people read ---------------------------------------------------------------------------------- */
 
 static char page[32768];
 

@@ -928,7 +928,8 @@ static void pitfall_2_what_has_no_room_is_refused_and_few_of_ours_are_in_flight(
     assert_int_equal(data_channel_send_room(&channel, now_ms, PACER_BULK), 0);
     say_ack(0);
     assert_int_equal(data_channel_send_room(&channel, now_ms, PACER_BULK), PAYLOAD);
-    /* The peer holds 8,000 that we refused: nothing new, and after the last acknowledgement no reading either. */
+    /* The peer holds 8,000 that we refused: nothing new, and after the last
+     * acknowledgement no reading either. */
     fill_inbox(INBOX_MESSAGES + DATA_CHANNEL_REFUSED_MAX);
     assert_int_equal(data_channel_send_room(&channel, now_ms, PACER_BULK), 0);
     assert_true(data_channel_wants_input(&channel));

@@ -165,7 +165,7 @@ static void a_name_without_addresses_is_not_found(void **state)
     assert_string_equal(err.text, "dial no-such-name:80: no such name");
 }
 
-/* --- an address that is silent: a listener whose queue is full drops what comes ------------------------------------ */
+/* --- an address that is silent: a listener whose queue is full drops what comes ------------------------- */
 
 struct silent {
     int listen_fd;
@@ -244,7 +244,7 @@ static void a_name_server_that_is_silent_is_a_time_out_too(void **state)
     assert_non_null(strstr(err.text, "dial 127.0.0.2:80: "));
 }
 
-/* --- policy ------------------------------------------------------------------------------------------------------- */
+/* --- policy --------------------------------------------------------------------------------------------- */
 
 struct policy {
     uint8_t forbidden_last_byte; /* 0 forbids all */

@@ -13,9 +13,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-/* Written by the endpoint resolvers of the AWS SDK for Go (service/ecs v1.104.2, ssm v1.82.0, redshift v1.62.10,
- * redshiftserverless v1.35.2: NewDefaultEndpointResolverV2().ResolveEndpoint). In the order plain, FIPS,
- * dual-stack, both. */
+/* Written by the endpoint resolvers of the AWS SDK for Go (service/ecs v1.104.2, ssm v1.82.0, redshift
+ * v1.62.10, redshiftserverless v1.35.2: NewDefaultEndpointResolverV2().ResolveEndpoint). In the order plain,
+ * FIPS, dual-stack, both. */
 static const struct {
     enum endpoint_service service;
     const char *region;

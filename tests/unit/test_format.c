@@ -12,7 +12,8 @@
 
 #include "base/format.h"
 
-/* What the C library makes of the same call is what ours must make of it: text, length, and the cut at every capacity. */
+/* What the C library makes of the same call is what ours must make of it: text, length,
+ * and the cut at every capacity. */
 #define CHECK_LIKE_PRINTF(...)                                                                               \
     do {                                                                                                     \
         char theirs[256];                                                                                    \
@@ -70,7 +71,8 @@ static void test_no_room(void **state)
     assert_int_equal(format_text(NULL, 0, "%d", 12345), 5);
 }
 
-/* gcc checks the callers' arguments against printf's conversions, which are more than ours: the others show. */
+/* gcc checks the callers' arguments against printf's conversions, which are
+ * more than ours: the others show. */
 static size_t unchecked(char *out, size_t capacity, const char *format, ...)
 {
     va_list args;

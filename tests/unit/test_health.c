@@ -18,7 +18,7 @@
 
 #include "base/json.h"
 
-/* ---- the judgement -------------------------------------------------------------------------------------------- */
+/* ---- the judgement ------------------------------------------------------------------------------------- */
 
 #define RELAY(up, serves, trouble)                                                                           \
     .state = "waiting", .relays = true, .serves_sessions = (serves), .relay_is_up = (up), .relay_pid = 8,    \
@@ -81,7 +81,8 @@ static void writes_what_there_is(void **state)
                         "\"control_channel\":{\"open\":false,\"for_ms\":60,\"trouble\":\"\\\"403\\\"\"}}");
 }
 
-/* The relay's words are from outside: the longest that it can tell, of what escapes worst, twice in the line. */
+/* The relay's words are from outside: the longest that it can tell, of what
+ * escapes worst, twice in the line. */
 static void longest_line_fits(void **state)
 {
     (void) state;
@@ -93,7 +94,7 @@ static void longest_line_fits(void **state)
     assert_non_null(strstr(line, "\"healthy\":false"));
 }
 
-/* ---- keeper and asker ------------------------------------------------------------------------------------------ */
+/* ---- keeper and asker ---------------------------------------------------------------------------------- */
 
 static struct loop loop;
 static struct health health;
@@ -319,8 +320,8 @@ static void askers_cannot_hold_up_the_keeper(void **state)
     assert_int_equal(count_descriptors(), before);
 }
 
-/* Asks from a process namespace in which the keeper has no number: as another container's process would be answered by
- * ours, or ours by it. */
+/* Asks from a process namespace in which the keeper has no number: as another container's process would be
+ * answered by ours, or ours by it. */
 static void keeper_of_another_container_is_not_believed(void **state)
 {
     (void) state;

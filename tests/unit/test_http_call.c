@@ -44,7 +44,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- a server that reads one request and gives a prepared answer ------------------------------------------------- */
+/* --- a server that reads one request and gives a prepared answer ---------------------------------------- */
 
 struct script {
     const char *answer;
@@ -312,7 +312,7 @@ static void cancelling_at_any_time_leaves_nothing_behind(void **state)
     peer_close(&peer);
 }
 
-/* --- over TLS ----------------------------------------------------------------------------------------------------- */
+/* --- over TLS ------------------------------------------------------------------------------------------- */
 
 static void serve_tls(br_sslio_context *io, void *context)
 {

@@ -159,7 +159,7 @@ static void a_line_that_is_too_long_stays_well_formed(void **state)
     }
 }
 
-/* --- writing: each in a process of its own, because the log belongs to the process ---------------------------- */
+/* --- writing: each in a process of its own, because the log belongs to the process ---------------------- */
 
 static int in_child(int stderr_fd, int (*body)(void))
 {

@@ -52,8 +52,8 @@ static struct pacer fresh(uint32_t rate, uint32_t burst)
     return p;
 }
 
-/* Random traffic of both classes, random pauses, slow-downs: no window of 2 s, its ends included, ever holds more than
- * 2 × rate. */
+/* Random traffic of both classes, random pauses, slow-downs: no window of 2 s, its ends included, ever holds
+ * more than 2 × rate. */
 static void no_window_of_2_s_holds_more_than_twice_the_rate(void **state)
 {
     (void) state;
@@ -114,8 +114,8 @@ static uint32_t bulk(struct pacer *p, int64_t *now_ms, int64_t until_ms, int64_t
     return sent;
 }
 
-/* 97% of what the limit allows, on the wire, after a burst and for ever; and evenly: never a gap that somebody would see,
- * at no more than 300 wake-ups a second. */
+/* 97% of what the limit allows, on the wire, after a burst and for ever; and evenly: never a gap that
+ * somebody would see, at no more than 300 wake-ups a second. */
 static void bulk_is_spread_evenly_at_nearly_the_full_rate(void **state)
 {
     struct pacer p = fresh(RATE, BURST);
@@ -165,7 +165,8 @@ static void interactive_beside_bulk_never_waits(void **state)
     }
 }
 
-/* Issue: a one-byte round trip beside a bulk copy within 25 ms in 99 of 100 cases, as fast as a client may ask. */
+/* Issue: a one-byte round trip beside a bulk copy within 25 ms in 99 of 100 cases,
+ * as fast as a client may ask. */
 static void back_to_back_round_trips_beside_bulk_stay_within_25_ms(void **state)
 {
     struct pacer p = fresh(RATE, BURST);

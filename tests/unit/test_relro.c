@@ -12,8 +12,8 @@
 
 #include "host/relro.h"
 
-/* Pointers, so they are relocated at start; constant, so they are read-only from then on. With glibc the loader has seen
- * to that; `make unit-product` is where it is relro_protect's doing. */
+/* Pointers, so they are relocated at start; constant, so they are read-only from then on. With glibc the
+ * loader has seen to that; `make unit-product` is where it is relro_protect's doing. */
 __attribute__((used)) static const char *const relocated[] = {"one", "two"};
 
 static void test_relocated_constants_cannot_be_written(void **state)

@@ -26,11 +26,12 @@
 #include "host/sandbox.h"
 
 /*
- * Each probe is one process that enters the sandbox and makes one system call. It leaves with the call's errno, 0 when the
- * call was let through; a signal shows as 128 and its number, as in a shell.
+ * Each probe is one process that enters the sandbox and makes one system call. It leaves with the call's
+ * errno, 0 when the call was let through; a signal shows as 128 and its number, as in a shell.
  *
- * Where the filter is not there the probes of system calls are skipped, visibly: with AddressSanitizer it is off by design
- * (host/sandbox.c), and an emulator of another machine's instructions has no seccomp to install it with.
+ * Where the filter is not there the probes of system calls are skipped, visibly: with AddressSanitizer it is
+ * off by design (host/sandbox.c), and an emulator of another machine's instructions has no seccomp to install
+ * it with.
  */
 
 enum { NO_SANDBOX = 250, BY_SIGNAL = 128 };
@@ -77,7 +78,7 @@ static int said(long result)
     return result < 0 ? errno : 0;
 }
 
-/* ---- refused -------------------------------------------------------------------------------------------------- */
+/* ---- refused ------------------------------------------------------------------------------------------- */
 
 static char *const no_words[] = {NULL};
 
@@ -212,7 +213,8 @@ static void test_clone3_is_not_there(void **state)
 }
 
 #if defined(__x86_64__)
-/* The 32-bit ABI, whose call 20 is getpid, 64-bit writev; and the x32 ABI, whose numbers are marked with bit 30. */
+/* The 32-bit ABI, whose call 20 is getpid, 64-bit writev; and the x32 ABI, whose
+ * numbers are marked with bit 30. */
 static int call_32_bit(void)
 {
     long result;
@@ -231,7 +233,7 @@ static void test_other_abis(void **state)
 }
 #endif
 
-/* ---- allowed: a filter that refuses everything would pass what is above --------------------------------------- */
+/* ---- allowed: a filter that refuses everything would pass what is above -------------------------------- */
 
 PROBE(read_file, syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC))
 PROBE(use_internet, syscall(SYS_socket, AF_INET, SOCK_STREAM, 0))
@@ -272,12 +274,12 @@ static void test_threads_start(void **state)
     (void) state;
     require_filter();
 #if defined(__GLIBC__)
-    skip(); /* its threads insist on rseq, which musl's have no need of: `make unit-product` is where this is shown */
+    skip(); /* its threads insist on rseq, which musl's do not need: `make unit-product` tests this */
 #endif
     assert_int_equal(run(run_thread), 0);
 }
 
-/* ---- who it is then ------------------------------------------------------------------------------------------- */
+/* ---- who it is then ------------------------------------------------------------------------------------ */
 
 static bool status_holds(const char *text, const char *line)
 {

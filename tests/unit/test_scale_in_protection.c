@@ -16,7 +16,7 @@
 #include "net/resolver.h"
 #include "net/trust.h"
 
-/* ---- an ECS agent that answers as it is told ------------------------------------------------------------------- */
+/* ---- an ECS agent that answers as it is told ----------------------------------------------------------- */
 
 enum { ANSWERS_MAX = 8 };
 
@@ -69,7 +69,7 @@ static void serve(int fd, void *context)
     peer_write(fd, answer, (size_t) total);
 }
 
-/* ---- the loop around it ---------------------------------------------------------------------------------------- */
+/* ---- the loop around it -------------------------------------------------------------------------------- */
 
 static struct loop loop;
 static struct resolver resolver;
@@ -132,7 +132,7 @@ static void expect_request(int n, bool enabled)
                                                       : "{\"ProtectionEnabled\":false}"));
 }
 
-/* ---- the tests ------------------------------------------------------------------------------------------------- */
+/* ---- the tests ----------------------------------------------------------------------------------------- */
 
 static void holds_while_wanted(void **state)
 {
@@ -213,7 +213,8 @@ static void tries_again_after_each_kind_of_failure(void **state)
     }
 }
 
-/* The answer was lost, the protection may be there: it is taken back. A refusal leaves nothing to take back. */
+/* The answer was lost, the protection may be there: it is taken back. A refusal
+ * leaves nothing to take back. */
 static void releases_what_may_be_held(void **state)
 {
     agent.status[0] = "none";

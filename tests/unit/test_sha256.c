@@ -1,4 +1,5 @@
-/* SHA-256 by the processor and in portable code: FIPS 180-4's examples, and each other, at every length near a block. */
+/* SHA-256 by the processor and in portable code: FIPS 180-4's examples, and each other,
+ * at every length near a block. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -29,9 +29,9 @@ struct vector {
 };
 
 /*
- * AWS's published Signature Version 4 test suite: service "service", us-east-1, 2015-08-30T12:36:00Z, the keys
- * of its documentation. Left out are what the suite wants of other requests than ours: sorting of the query
- * (ours must be sorted), dot segments and double slashes in paths, multi-line header values.
+ * AWS's published Signature Version 4 test suite: service "service", us-east-1, 2015-08-30T12:36:00Z, the
+ * keys of its documentation. Left out are what the suite wants of other requests than ours: sorting of the
+ * query (ours must be sorted), dot segments and double slashes in paths, multi-line header values.
  */
 #define SUITE_TIME 1440938160000
 #define SUITE      "example.amazonaws.com"
@@ -209,8 +209,8 @@ static const struct vector SUITE_VECTORS[] = {
 };
 
 /*
- * Requests of ours, signed by the AWS SDK for Go (aws-sdk-go-v2 v1.47.7, aws/signer/v4, Signer.SignHTTP with its
- * default options, URL.RawPath set to the path as sent): what AWS's own agent signs with, and what the
+ * Requests of ours, signed by the AWS SDK for Go (aws-sdk-go-v2 v1.47.7, aws/signer/v4, Signer.SignHTTP with
+ * its default options, URL.RawPath set to the path as sent): what AWS's own agent signs with, and what the
  * emulator verifies with.
  */
 #define SDK_TOKEN "IQoJb3JpZ2luX2VjEXAMPLE/token+with=signs=="

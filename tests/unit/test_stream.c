@@ -73,7 +73,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- an owner that sends a pattern and checks that it comes back ------------------------------------------------- */
+/* --- an owner that sends a pattern and checks that it comes back ---------------------------------------- */
 
 enum { UNLIMITED = 1 << 30 };
 
@@ -169,7 +169,7 @@ static void run_until_received(const struct client *client, size_t count)
     assert_int_equal(client->received, count);
 }
 
-/* --- peers -------------------------------------------------------------------------------------------------------- */
+/* --- peers ---------------------------------------------------------------------------------------------- */
 
 static void echo_plain(int fd, void *context)
 {
@@ -323,7 +323,7 @@ static void a_stalled_reader_does_not_lose_or_grow(void **state)
     peer_close(&peer);
 }
 
-/* --- ends --------------------------------------------------------------------------------------------------------- */
+/* --- ends ----------------------------------------------------------------------------------------------- */
 
 static void a_finished_tls_stream_is_delivered_and_ends(void **state)
 {
@@ -419,7 +419,7 @@ static void a_reset_is_a_failure_in_words(void **state)
     peer_close(&peer);
 }
 
-/* --- failures to open --------------------------------------------------------------------------------------------- */
+/* --- failures to open ----------------------------------------------------------------------------------- */
 
 /* Puts the port's digits where `text` says PORT. */
 static const char *with_port(const char *text, uint16_t port)
@@ -599,7 +599,7 @@ static void closing_at_any_time_leaves_nothing_behind(void **state)
     peer_close(&peer);
 }
 
-/* --- proxies ------------------------------------------------------------------------------------------------------ */
+/* --- proxies -------------------------------------------------------------------------------------------- */
 
 struct test_proxy {
     const char *answer; /* null: connects to the host */
@@ -680,7 +680,8 @@ static void tls_goes_through_the_proxy_end_to_end(void **state)
             echo_through(tls_peer_serve, &echo_ec, true, 1000, UNLIMITED);
             assert_string_equal(test_proxy.request, "");
         } else {
-            /* Ends in the certificate, which is for localhost: seen through the tunnel, so TLS is end to end. */
+            /* Ends in the certificate, which is for localhost: seen through the
+             * tunnel, so TLS is end to end. */
             struct client client = NEW_CLIENT;
             start(&client, names[i], 443, true);
             run_while(&client, STREAM_OPENING);

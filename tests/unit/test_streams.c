@@ -138,7 +138,7 @@ static void fill_up(struct rig *rig, uint32_t id, size_t total)
     }
 }
 
-/* ---- the stream's life ---------------------------------------------------------------------------------------- */
+/* ---- the stream's life --------------------------------------------------------------------------------- */
 
 static void a_stream_lives_and_ends_as_aws_client_does_it(void **state)
 {
@@ -434,7 +434,7 @@ static void takes_frames_cut_anywhere(void **state)
     }
 }
 
-/* ---- bounds ---------------------------------------------------------------------------------------------------- */
+/* ---- bounds -------------------------------------------------------------------------------------------- */
 
 static void the_thousand_and_first_stream_is_refused(void **state)
 {
@@ -535,7 +535,7 @@ static void never_holds_more_than_its_memory(void **state)
     assert_int_equal(rig->ps.chunks_used, 0);
 }
 
-/* ---- stalls ------------------------------------------------------------------------------------------------------ */
+/* ---- stalls -------------------------------------------------------------------------------------------- */
 
 static void pitfall_15_a_stalled_target_is_reset_when_others_wait(void **state)
 {
@@ -661,7 +661,7 @@ static void pitfall_15_the_one_that_takes_nothing_is_reset_and_not_the_one_that_
     assert_int_equal(rig->action.stream, 4);
 }
 
-/* ---- turns ------------------------------------------------------------------------------------------------------- */
+/* ---- turns --------------------------------------------------------------------------------------------- */
 
 static void streams_take_turns(void **state)
 {
@@ -711,7 +711,7 @@ static void who_sends_much_is_bulk_until_it_was_quiet_for_a_while(void **state)
     assert_true(port_session_pick(&rig->ps, PACER_INTERACTIVE, &next));
 }
 
-/* ---- basic sessions ---------------------------------------------------------------------------------------------- */
+/* ---- basic sessions ------------------------------------------------------------------------------------ */
 
 static void basic_dials_anew_upon_the_next_data(void **state)
 {

@@ -691,8 +691,8 @@ static void test_sigterm_awaits_the_call_under_way(void **state)
     expect_exit(0, "no session came within 30m0s");
 }
 
-/* A session that FUMIDAI_IDLE_BY does not count holds up neither the end nor what comes after it; one that has come to life
- * since has the time that SIGTERM gives. */
+/* A session that FUMIDAI_IDLE_BY does not count holds up neither the end nor what comes after it; one that
+ * has come to life since has the time that SIGTERM gives. */
 static void test_sigterm_after_an_idle_end_with_forgotten_sessions(void **state)
 {
     (void) state;

@@ -233,7 +233,8 @@ static void conversations_are_read_the_same_in_every_split(void **state)
     }
 }
 
-/* The largest message, in fragments of every size, a ping of 125 bytes after each: the buffer always has room. */
+/* The largest message, in fragments of every size, a ping of 125 bytes after
+ * each: the buffer always has room. */
 static void the_largest_message_fits_however_it_is_cut(void **state)
 {
     const size_t largest = CAPACITY - WEBSOCKET_DECODER_OVERHEAD;

@@ -1,9 +1,9 @@
 /*
  * usage: generate PINS DIRECTORY >trust_anchors.c
  *
- * Turns the certificates named in PINS, PEM files in DIRECTORY, into BearSSL's table of trust anchors (a name and a
- * public key each). Runs at build time. A certificate that is absent, or is not the pinned one, ends it with a message
- * and status 1, and so stops the build.
+ * Turns the certificates named in PINS, PEM files in DIRECTORY, into BearSSL's table of trust anchors (a name
+ * and a public key each). Runs at build time. A certificate that is absent, or is not the pinned one, ends it
+ * with a message and status 1, and so stops the build.
  */
 #include <bearssl.h>
 #include <stdarg.h>
