@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -27,8 +28,8 @@
 
 /* What an event loop of sockets, its resolver threads, and musl's allocator and threads need. */
 static const int allowed[] = {
-    /* descriptors that are open already, and the files that names are looked up in */
-    SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_close, SYS_lseek, SYS_fstat, SYS_fcntl,
+    /* descriptors that are open already, and the files that names are looked up in (fcntl: see below) */
+    SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_close, SYS_lseek, SYS_fstat,
     /* sockets (socket itself: see below) */
     SYS_connect, SYS_bind, SYS_accept4, SYS_sendto, SYS_sendmsg, SYS_recvfrom, SYS_recvmsg, SYS_shutdown,
     SYS_setsockopt, SYS_getsockopt, SYS_getsockname, SYS_getpeername,
@@ -77,14 +78,32 @@ static const struct sock_filter prologue[] = {
     /* musl tries clone3 nowhere; glibc falls back on clone when it is not there */
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
     RETURN(SECCOMP_RET_ERRNO | ENOSYS),
-    /* internet sockets only */
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 5),
+    /* fcntl only to read and set flags. F_SETOWN with F_SETSIG would make the kernel send any signal to any
+     * process of the same user, and in the image that includes PID 1. */
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl, 0, 5),
+    LOAD_ARGUMENT(1),
+    BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, F_GETFD, 0, 1),
+    BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, F_SETFL, 0, 1),
+    RETURN(REFUSE),
+    RETURN(SECCOMP_RET_ALLOW),
+    /* TCP and UDP over IP, and no other socket */
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 14),
     LOAD_ARGUMENT(0),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 2, 0),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 1, 0),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 1, 0),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 9),
+    LOAD_ARGUMENT(1),
+    BPF_STMT(BPF_ALU | BPF_AND | BPF_K, ~(uint32_t) (SOCK_CLOEXEC | SOCK_NONBLOCK)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOCK_DGRAM, 3, 0),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOCK_STREAM, 0, 5),
+    LOAD_ARGUMENT(2),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, 4, 2),
+    LOAD_ARGUMENT(2),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_UDP, 2, 0),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
     RETURN(REFUSE),
     RETURN(SECCOMP_RET_ALLOW),
 };
+_Static_assert(F_GETFD == 1 && F_SETFD == 2 && F_GETFL == 3 && F_SETFL == 4, "the four are a range");
 
 enum {
     PROLOGUE_LEN = sizeof prologue / sizeof prologue[0],

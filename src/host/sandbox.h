@@ -1,14 +1,16 @@
 /*
- * sandbox: what the relay gives up before it reads its first byte from outside.
+ * sandbox: what a process gives up before it reads its first byte from outside. The relay and the AWS worker
+ * enter it.
  *
  *   - root: group and user become SANDBOX_UID when the process was started as root;
  *   - privileges for ever: no_new_privs, all capabilities dropped, not dumpable (no ptrace, no core);
- *   - system calls: a seccomp filter that knows what an event loop of sockets needs. Starting programs,
- *     tracing, mounting, loading code, changing identity, and opening files for writing are refused with
- *     EPERM; so is everything that is not on the list. Reading files stays possible: the resolver reads
- *     /etc/hosts and /etc/resolv.conf anew for each name.
+ *   - system calls: a seccomp filter that lets through what an event loop of sockets needs. Everything else
+ *     is refused with EPERM, among it: starting programs, tracing, mounting, loading code, changing identity,
+ *     opening files for writing, signals to other processes (fcntl's F_SETOWN included), and every socket but
+ *     TCP and UDP over IP. Reading files stays possible: the resolver reads /etc/hosts and /etc/resolv.conf
+ *     anew for each name.
  *
- * And what it could not have later: as many descriptors as its hard limit allows.
+ * It also raises the limit of open descriptors to the hard limit, which could not be done later.
  */
 #ifndef FUMIDAI_HOST_SANDBOX_H
 #define FUMIDAI_HOST_SANDBOX_H

@@ -7,12 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -108,8 +110,30 @@ PROBE(map_code, syscall(SYS_mmap, NULL, 4096UL, PROT_READ | PROT_EXEC, MAP_PRIVA
 PROBE(map_all, syscall(SYS_mmap, NULL, 4096UL, PROT_READ | PROT_WRITE | PROT_EXEC,
                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L))
 PROBE(connect_locally, syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0))
+PROBE(send_locally, syscall(SYS_socket, AF_UNIX, SOCK_DGRAM, 0))
 PROBE(talk_to_kernel, syscall(SYS_socket, AF_NETLINK, SOCK_RAW, 0))
 PROBE(sniff, syscall(SYS_socket, AF_PACKET, SOCK_RAW, 0))
+PROBE(talk_to_host, syscall(SYS_socket, AF_VSOCK, SOCK_STREAM, 0))
+PROBE(talk_to_kernel_crypto, syscall(SYS_socket, AF_ALG, SOCK_SEQPACKET, 0))
+PROBE(send_raw, syscall(SYS_socket, AF_INET, SOCK_RAW, IPPROTO_RAW))
+PROBE(send_raw_6, syscall(SYS_socket, AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMPV6))
+PROBE(ping, syscall(SYS_socket, AF_INET, SOCK_DGRAM, IPPROTO_ICMP))
+PROBE(use_multipath_tcp, syscall(SYS_socket, AF_INET, SOCK_STREAM, 262 /* IPPROTO_MPTCP */))
+PROBE(use_sctp, syscall(SYS_socket, AF_INET, SOCK_STREAM, IPPROTO_SCTP))
+PROBE(use_sctp_6, syscall(SYS_socket, AF_INET6, SOCK_SEQPACKET, IPPROTO_SCTP))
+PROBE(use_udp_lite, syscall(SYS_socket, AF_INET, SOCK_DGRAM, 136 /* IPPROTO_UDPLITE */))
+PROBE(mix_stream_and_udp, syscall(SYS_socket, AF_INET, SOCK_STREAM, IPPROTO_UDP))
+PROBE(mix_datagram_and_tcp, syscall(SYS_socket, AF_INET, SOCK_DGRAM, IPPROTO_TCP))
+PROBE(let_kernel_signal_parent, syscall(SYS_fcntl, 0, F_SETOWN, parent))
+PROBE(choose_kernels_signal, syscall(SYS_fcntl, 0, F_SETSIG, SIGKILL))
+PROBE(let_kernel_signal_thread, syscall(SYS_fcntl, 0, F_SETOWN_EX, NULL))
+PROBE(tell_kernels_signal, syscall(SYS_fcntl, 0, F_GETSIG))
+PROBE(be_told_of_changes, syscall(SYS_fcntl, 0, F_NOTIFY, 0))
+PROBE(take_lease, syscall(SYS_fcntl, 0, F_SETLEASE, F_RDLCK))
+PROBE(lock_file, syscall(SYS_fcntl, 0, F_SETLK, NULL))
+PROBE(duplicate, syscall(SYS_fcntl, 0, F_DUPFD, 0))
+PROBE(resize_pipe, syscall(SYS_fcntl, 0, F_SETPIPE_SZ, 1 << 20))
+PROBE(control_device, syscall(SYS_ioctl, 0, FIOSETOWN, &parent))
 PROBE(make_pair, syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, (int[2]){0, 0}))
 PROBE(open_port, syscall(SYS_listen, 0, 1))
 PROBE(signal_self, syscall(SYS_kill, getpid(), 0))
@@ -167,9 +191,31 @@ static const struct {
     {"mmap PROT_READ|PROT_EXEC", map_code},
     {"mmap PROT_EXEC and writable", map_all},
     {"mprotect PROT_EXEC", protect_as_code},
-    {"socket AF_UNIX", connect_locally},
+    {"socket AF_UNIX SOCK_STREAM", connect_locally},
+    {"socket AF_UNIX SOCK_DGRAM", send_locally},
     {"socket AF_NETLINK", talk_to_kernel},
     {"socket AF_PACKET", sniff},
+    {"socket AF_VSOCK", talk_to_host},
+    {"socket AF_ALG", talk_to_kernel_crypto},
+    {"socket AF_INET SOCK_RAW", send_raw},
+    {"socket AF_INET6 SOCK_RAW", send_raw_6},
+    {"socket IPPROTO_ICMP", ping},
+    {"socket IPPROTO_MPTCP", use_multipath_tcp},
+    {"socket SOCK_STREAM IPPROTO_SCTP", use_sctp},
+    {"socket SOCK_SEQPACKET", use_sctp_6},
+    {"socket IPPROTO_UDPLITE", use_udp_lite},
+    {"socket SOCK_STREAM IPPROTO_UDP", mix_stream_and_udp},
+    {"socket SOCK_DGRAM IPPROTO_TCP", mix_datagram_and_tcp},
+    {"fcntl F_SETOWN", let_kernel_signal_parent},
+    {"fcntl F_SETSIG", choose_kernels_signal},
+    {"fcntl F_SETOWN_EX", let_kernel_signal_thread},
+    {"fcntl F_GETSIG", tell_kernels_signal},
+    {"fcntl F_NOTIFY", be_told_of_changes},
+    {"fcntl F_SETLEASE", take_lease},
+    {"fcntl F_SETLK", lock_file},
+    {"fcntl F_DUPFD", duplicate},
+    {"fcntl F_SETPIPE_SZ", resize_pipe},
+    {"ioctl FIOSETOWN", control_device},
     {"socketpair", make_pair},
     {"listen", open_port},
     {"kill itself", signal_self},
@@ -236,8 +282,21 @@ static void test_other_abis(void **state)
 /* ---- allowed: a filter that refuses everything would pass what is above -------------------------------- */
 
 PROBE(read_file, syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC))
-PROBE(use_internet, syscall(SYS_socket, AF_INET, SOCK_STREAM, 0))
-PROBE(use_internet_6, syscall(SYS_socket, AF_INET6, SOCK_DGRAM, 0))
+PROBE(use_tcp, syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))
+PROBE(use_tcp_by_name, syscall(SYS_socket, AF_INET6, SOCK_STREAM, IPPROTO_TCP))
+PROBE(use_udp, syscall(SYS_socket, AF_INET6, SOCK_DGRAM, 0))
+PROBE(use_udp_by_name,
+      syscall(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP)) /* musl's resolver */
+
+static int use_flags(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return errno;
+    flags = fcntl(fd, F_GETFD);
+    return flags < 0 || fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0 ? errno : 0;
+}
 
 static int map_memory(void)
 {
@@ -264,8 +323,11 @@ static void test_what_the_relay_needs_goes_on(void **state)
     require_filter();
     assert_int_equal(run(nothing), 0);
     assert_int_equal(run(read_file), 0);
-    assert_int_equal(run(use_internet), 0);
-    assert_int_equal(run(use_internet_6), 0);
+    assert_int_equal(run(use_tcp), 0);
+    assert_int_equal(run(use_tcp_by_name), 0);
+    assert_int_equal(run(use_udp), 0);
+    assert_int_equal(run(use_udp_by_name), 0);
+    assert_int_equal(run(use_flags), 0);
     assert_int_equal(run(map_memory), 0);
 }
 
