@@ -17,7 +17,7 @@ enum { FETCH_MS = 10 * 1000, TOKEN_FILE_MAX = CREDENTIALS_AUTHORIZATION_SIZE };
 static void start_fetch(struct aws_client *client);
 static void send_request(struct aws_call *call);
 
-void aws_client_open(struct aws_client *client, const struct network *network, char *const *env)
+void aws_client_open(struct aws_client *client, struct network *network, char *const *env)
 {
     struct error ignored = ERROR_INIT;
     memset(client, 0, sizeof *client);

@@ -38,7 +38,7 @@ enum {
 struct aws_call;
 
 struct aws_client {
-    const struct network *network;
+    struct network *network;
     char *const *env;
     char region[ENDPOINT_REGION_SIZE]; /* empty until known; signed calls fail before */
     bool has_plan;                     /* whether the environment says where keys come from */
@@ -55,7 +55,7 @@ struct aws_client {
 
 /* `env` is main's; AWS_REGION may settle the region at once. A missing source of credentials is no error
  * here: it becomes one, with its reason, when a call needs them. */
-void aws_client_open(struct aws_client *client, const struct network *network, char *const *env);
+void aws_client_open(struct aws_client *client, struct network *network, char *const *env);
 /* From the task's ARN, unless the environment decides. */
 int aws_client_find_region(struct aws_client *client, struct str task_arn, struct error *err);
 void aws_client_close(struct aws_client *client); /* wipes the keys; no call may be under way */

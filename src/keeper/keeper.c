@@ -20,7 +20,7 @@
 #include "keeper/relay_process.h"
 #include "keeper/scale_in_protection.h"
 #include "lifecycle/terminator.h"
-#include "net/network_setup.h"
+#include "net/network.h"
 #include "wire/ipc.h"
 
 enum {
@@ -32,7 +32,7 @@ struct keeper {
     const struct config *config;
     struct loop loop;
     struct signals signals;
-    struct network_setup network;
+    struct network network;
     struct aws_client client;
     struct task_identity identity;
     struct ecs_shutdown ending;
@@ -439,9 +439,9 @@ static int open_all(struct keeper *k, char **relay_argv, char *const *env, struc
     const char *why;
     uint64_t seed;
     if (loop_open(&k->loop, err) < 0 || signals_open(&k->signals, &k->loop, caught, err) < 0 ||
-        network_setup_open(&k->network, &k->loop, env, err) < 0)
+        network_open(&k->network, &k->loop, env, err) < 0)
         return err->code;
-    aws_client_open(&k->client, &k->network.network, env);
+    aws_client_open(&k->client, &k->network, env);
     task_identity_open(&k->identity, &k->client, k->config->ecs_service_name, identity_learned, k);
     ecs_shutdown_open(&k->ending, &k->identity, ending_reported, k);
     if (k->config->task_protection)

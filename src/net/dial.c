@@ -271,7 +271,7 @@ static void resolved(struct resolver_request *resolving)
     try_next(dial);
 }
 
-int dial_start(struct dial **dial, const struct network *network, const struct dial_request *request,
+int dial_start(struct dial **dial, struct network *network, const struct dial_request *request,
                void (*done)(struct dial *dial, void *owner), void *owner, struct error *err)
 {
     *dial = NULL;
@@ -282,7 +282,7 @@ int dial_start(struct dial **dial, const struct network *network, const struct d
         return ERROR_SYSTEM;
     }
     made->loop = network->loop;
-    made->resolver = network->resolver;
+    made->resolver = &network->resolver;
     made->request = *request;
     made->request.host = made->host;
     made->started_ms = loop_now_ms(network->loop);
@@ -294,7 +294,7 @@ int dial_start(struct dial **dial, const struct network *network, const struct d
         made->attempts[i] = (struct attempt){.watch = LOOP_WATCH_INIT, .dial = made};
     loop_timer_init(&made->deadline, deadline_passed);
     loop_timer_init(&made->next_address, next_address_is_due);
-    int result = resolver_start(network->resolver, &made->resolving, request->host, resolved, err);
+    int result = resolver_start(&network->resolver, &made->resolving, request->host, resolved, err);
     if (result != 0) {
         name_target(request->host, request->port, err);
         free(made);

@@ -36,7 +36,7 @@ struct dial_request {
 struct dial; /* allocated by dial_start, about 2 KiB, released by dial_close */
 
 /* `done` is called once, from the loop, never from inside dial_start. */
-int dial_start(struct dial **dial, const struct network *network, const struct dial_request *request,
+int dial_start(struct dial **dial, struct network *network, const struct dial_request *request,
                void (*done)(struct dial *dial, void *owner), void *owner, struct error *err);
 
 /* After done: the socket (the caller's from now on) and the address it reached; or a negative code with

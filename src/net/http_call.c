@@ -12,7 +12,7 @@
 enum { BODY_START_BYTES = 2048 /* most answers fit; what is longer doubles it */ };
 
 struct http_call {
-    const struct network *network;
+    struct network *network;
     struct stream *stream; /* while it runs */
     struct loop_timer deadline;
     int64_t started_ms;
@@ -197,8 +197,7 @@ static int start(struct http_call *call, const struct http_call_request *request
     return result;
 }
 
-int http_call_start(struct http_call **call, const struct network *network,
-                    const struct http_call_request *request,
+int http_call_start(struct http_call **call, struct network *network, const struct http_call_request *request,
                     void (*done)(struct http_call *call, void *owner), void *owner, struct error *err)
 {
     *call = NULL;

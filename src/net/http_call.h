@@ -38,8 +38,7 @@ struct http_call_request {
 struct http_call;
 
 /* `done` is called once, from the loop, never from inside this function; http_call_close there or later. */
-int http_call_start(struct http_call **call, const struct network *network,
-                    const struct http_call_request *request,
+int http_call_start(struct http_call **call, struct network *network, const struct http_call_request *request,
                     void (*done)(struct http_call *call, void *owner), void *owner, struct error *err);
 
 /* After done. 0 when there is an answer; otherwise the reason, with the step it happened in. */

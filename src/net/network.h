@@ -1,17 +1,30 @@
-/* network: what every connection of a process shares; set up once by main, outlives all of them. */
+/*
+ * network: what a process needs to reach anything: the loop, the resolver, the CA certificates and the proxy, put
+ * together from the environment. One a process; it outlives every connection that is made with it.
+ *
+ *     SSL_CERT_FILE, AWS_CA_BUNDLE   PEM files with CA certificates, in addition to the built-in ones
+ *     HTTPS_PROXY, NO_PROXY          in capitals or small letters, as curl and Go read them (wire/proxy.h)
+ *
+ * Open it before the process enters its sandbox: files are read here.
+ */
 #ifndef FUMIDAI_NET_NETWORK_H
 #define FUMIDAI_NET_NETWORK_H
 
-struct loop;
-struct resolver;
-struct trust;
-struct proxy;
+#include "base/error.h"
+#include "host/loop.h"
+#include "net/resolver.h"
+#include "net/trust.h"
+#include "wire/proxy.h"
 
 struct network {
     struct loop *loop;
-    struct resolver *resolver;
-    const struct trust *trust; /* null: nothing can be opened over TLS */
-    const struct proxy *proxy; /* null: none */
+    struct resolver resolver;
+    struct trust trust; /* without CA certificates nothing can be opened over TLS */
+    struct proxy proxy; /* without a host: none */
 };
+
+/* A proxy setting that is malformed is an error: going around a proxy that the user asked for would be worse. */
+int network_open(struct network *network, struct loop *loop, char *const *env, struct error *err);
+void network_close(struct network *network);
 
 #endif

@@ -33,7 +33,7 @@ struct connect_talk {
 };
 
 struct stream {
-    const struct network *network;
+    struct network *network;
     enum stream_state state;
     enum phase phase;
     struct tcp tcp;
@@ -375,7 +375,7 @@ static void connected_to_host(struct stream *stream)
     if (!buffer_open(&stream->raw, RAW_BUFFER_SIZE)) {
         error_set(&stream->err, ERROR_SYSTEM, "out of memory");
         fail(stream);
-    } else if (tls_open(&stream->tls, stream->network->trust, stream->host, &stream->err) != 0) {
+    } else if (tls_open(&stream->tls, &stream->network->trust, stream->host, &stream->err) != 0) {
         fail(stream);
     } else {
         run_handshake(stream);
@@ -455,8 +455,8 @@ static void connected_to_proxy(struct stream *stream)
         return;
     }
     struct writer w = writer_of(talk->request, sizeof talk->request);
-    if (proxy_write_connect(stream->network->proxy, str_from(stream->host), stream->port, &w, &stream->err) !=
-        0) {
+    if (proxy_write_connect(&stream->network->proxy, str_from(stream->host), stream->port, &w,
+                            &stream->err) != 0) {
         fail(stream);
         return;
     }
@@ -501,9 +501,8 @@ static void socket_changed(struct tcp *tcp)
 
 static int start_dialling(struct stream *stream, const struct stream_options *options, struct error *err)
 {
-    const struct proxy *proxy = stream->network->proxy;
-    stream->uses_proxy =
-        options->tls && proxy != NULL && proxy_applies(proxy, str_from(stream->host), stream->port);
+    const struct proxy *proxy = &stream->network->proxy;
+    stream->uses_proxy = options->tls && proxy_applies(proxy, str_from(stream->host), stream->port);
     struct dial_request request = {
         .host = stream->uses_proxy ? proxy->host : stream->host,
         .port = stream->uses_proxy ? proxy->port : stream->port,
@@ -515,12 +514,12 @@ static int start_dialling(struct stream *stream, const struct stream_options *op
     return tcp_dial(&stream->tcp, stream->network, &request, socket_changed, err);
 }
 
-int stream_open(struct stream **stream, const struct network *network, const struct stream_options *options,
+int stream_open(struct stream **stream, struct network *network, const struct stream_options *options,
                 void (*changed)(struct stream *stream, void *owner), void *owner, struct error *err)
 {
     *stream = NULL;
-    if (options->tls && network->trust == NULL)
-        return error_set(err, ERROR_UNSUPPORTED, "TLS with %s: no roots to trust", options->host);
+    if (options->tls && network->trust.count == 0)
+        return error_set(err, ERROR_UNSUPPORTED, "TLS with %s: there are no CA certificates", options->host);
     struct stream *made = calloc(1, sizeof *made);
     size_t recv_bytes = options->plain_recv_bytes != 0 ? options->plain_recv_bytes : PLAIN_BUFFER_DEFAULT;
     size_t send_bytes = options->plain_send_bytes != 0 ? options->plain_send_bytes : PLAIN_BUFFER_DEFAULT;

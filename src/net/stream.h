@@ -56,7 +56,7 @@ struct stream_options {
 struct stream;
 
 /* HTTPS_PROXY concerns streams with TLS only. The stream is in STREAM_OPENING when this returns 0. */
-int stream_open(struct stream **stream, const struct network *network, const struct stream_options *options,
+int stream_open(struct stream **stream, struct network *network, const struct stream_options *options,
                 void (*changed)(struct stream *stream, void *owner), void *owner, struct error *err);
 void stream_close(struct stream *stream); /* at any time; null does no harm; unsent bytes are dropped */
 

@@ -85,7 +85,7 @@ static void dialled(struct dial *dial, void *owner)
     tcp->changed(tcp);
 }
 
-int tcp_dial(struct tcp *tcp, const struct network *network, const struct dial_request *request,
+int tcp_dial(struct tcp *tcp, struct network *network, const struct dial_request *request,
              void (*changed)(struct tcp *tcp), struct error *err)
 {
     *tcp = (struct tcp){.loop = network->loop, .changed = changed, .watch = LOOP_WATCH_INIT};

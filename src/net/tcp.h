@@ -47,7 +47,7 @@ struct tcp {
 };
 
 /* Starts a dial. On failure of the dial itself `changed` finds TCP_STATE_FAILED, and tcp_error the reason. */
-int tcp_dial(struct tcp *tcp, const struct network *network, const struct dial_request *request,
+int tcp_dial(struct tcp *tcp, struct network *network, const struct dial_request *request,
              void (*changed)(struct tcp *tcp), struct error *err);
 /* Takes over a connected, non-blocking socket (from accept4); open at once, closed on failure. */
 int tcp_adopt(struct tcp *tcp, struct loop *loop, int fd, void (*changed)(struct tcp *tcp),

@@ -135,10 +135,10 @@ static int explain_certificate(int number, const char *host, struct error *err)
 {
     switch (number) {
     case BR_ERR_X509_NOT_TRUSTED:
-        return error_set(
-            err, ERROR_DENIED,
-            "the certificate is not trusted: none of the known roots signed it; set SSL_CERT_FILE to "
-            "a PEM file with the right root");
+        return error_set(err, ERROR_DENIED,
+                         "the certificate is not trusted: none of the known CA certificates signed it; set "
+                         "SSL_CERT_FILE to "
+                         "a PEM file with the right one");
     case BR_ERR_X509_EXPIRED:
         return explain_validity(err);
     case BR_ERR_X509_BAD_SERVER_NAME:

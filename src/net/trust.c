@@ -80,7 +80,7 @@ static int add_anchor(struct trust *trust, const br_x509_trust_anchor *anchor, s
     if (is_known(trust, anchor))
         return 0;
     if (trust->count == TRUST_ANCHORS_MAX)
-        return error_set(err, ERROR_TOO_LARGE, "more than %d roots", TRUST_ANCHORS_MAX);
+        return error_set(err, ERROR_TOO_LARGE, "more than %d CA certificates", TRUST_ANCHORS_MAX);
     struct key_parts key = parts_of(&anchor->pkey);
     unsigned char *end = malloc(anchor->dn.len + key.len[0] + key.len[1]);
     if (end == NULL || !make_room(trust)) {
@@ -106,7 +106,7 @@ int trust_open(struct trust *trust, struct error *err)
         int result = add_anchor(trust, &TRUST_ANCHORS[i], err);
         if (result != 0) {
             trust_close(trust);
-            return error_prefix(err, "built-in roots: ");
+            return error_prefix(err, "built-in CA certificates: ");
         }
     }
     return 0;
@@ -250,7 +250,7 @@ static int read_bundle(struct bundle *bundle, const char *path)
 
 static void warn(const char *path, const char *reason, size_t refused)
 {
-    log_event(LOG_WARN, "not all roots of a CA bundle can be used", LOG_TEXT("file", path),
+    log_event(LOG_WARN, "some certificates of a CA bundle can't be used", LOG_TEXT("file", path),
               LOG_TEXT("error", reason), LOG_I64("refused", refused));
 }
 
@@ -272,7 +272,7 @@ size_t trust_add_file(struct trust *trust, const char *path)
     else if (bundle->refused > 0)
         warn(path, bundle->err.text, bundle->refused);
     else if (trust->count == before)
-        log_event(LOG_DEBUG, "a CA bundle adds no roots", LOG_TEXT("file", path));
+        log_event(LOG_DEBUG, "a CA bundle adds no certificates", LOG_TEXT("file", path));
     free(bundle);
     return trust->count - before;
 }

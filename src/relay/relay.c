@@ -17,7 +17,7 @@
 #include "host/loop.h"
 #include "host/random.h"
 #include "host/sandbox.h"
-#include "net/network_setup.h"
+#include "net/network.h"
 #include "relay/fixed_forward.h"
 #include "relay/session.h"
 #include "wire/ipc.h"
@@ -40,7 +40,7 @@ struct relay {
     const struct config *config;
     bool serves_sessions;
     struct loop loop;
-    struct network_setup network;
+    struct network network;
     struct aws_client client;
     struct task_identity identity;
     struct relay_context context;
@@ -562,10 +562,10 @@ static bool is_own_port(const struct relay_context *context, uint16_t port)
 
 static int open_all(struct relay *r, char *const *env, struct error *err)
 {
-    if (loop_open(&r->loop, err) < 0 || network_setup_open(&r->network, &r->loop, env, err) < 0)
+    if (loop_open(&r->loop, err) < 0 || network_open(&r->network, &r->loop, env, err) < 0)
         return err->code;
     r->context = (struct relay_context){.config = r->config,
-                                        .network = &r->network.network,
+                                        .network = &r->network,
                                         .client = &r->client,
                                         .is_own_port = is_own_port,
                                         .lives_until_ms = INT64_MAX,
@@ -578,7 +578,7 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
     r->sessions = calloc(r->config->max_sessions + 1, sizeof(struct relay_session *));
     if (r->sessions == NULL)
         return error_set(err, ERROR_SYSTEM, "out of memory");
-    aws_client_open(&r->client, &r->network.network, env);
+    aws_client_open(&r->client, &r->network, env);
     loop_timer_init(&r->status_timer, status_expired);
     loop_hook_init(&r->status_hook, LOOP_FLUSH, status_due);
     loop_timer_init(&r->control_timer, control_expired);

@@ -25,7 +25,7 @@ enum {
 /* What all sessions of the process share. */
 struct relay_context {
     const struct config *config;
-    const struct network *network;
+    struct network *network;
     struct aws_client *client;
     struct dial_policy policy;
     /* A port of FUMIDAI_LISTEN on loopback may be dialled whatever FUMIDAI_ALLOW says:

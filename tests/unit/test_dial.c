@@ -18,11 +18,10 @@
 #include "host/loop.h"
 #include "lib/peer.h"
 #include "net/dial.h"
-#include "net/resolver.h"
+#include "net/network.h"
 
 static struct loop loop;
-static struct resolver resolver;
-static struct network network = {.loop = &loop, .resolver = &resolver};
+static struct network network;
 
 /* A name is a list of addresses: "127.0.0.2,127.0.0.3", or nothing. */
 static void look_up_list(const char *name, struct resolver_answer *answer)
@@ -40,19 +39,19 @@ static void look_up_list(const char *name, struct resolver_answer *answer)
 static int setup(void **state)
 {
     (void) state;
-    if (loop_open(&loop, NULL) != 0 || resolver_open(&resolver, &loop, NULL) != 0)
+    if (loop_open(&loop, NULL) != 0 || network_open(&network, &loop, NULL, NULL) != 0)
         return -1;
-    resolver.look_up = look_up_list;
+    network.resolver.look_up = look_up_list;
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void) state;
-    while (resolver_busy(&resolver) > 0)
+    while (resolver_busy(&network.resolver) > 0)
         loop_turn(&loop, 100, NULL);
     assert_null(loop.timers); /* nobody forgot one */
-    resolver_close(&resolver);
+    network_close(&network);
     loop_close(&loop);
     return 0;
 }

@@ -15,19 +15,15 @@
 #include "lib/peer.h"
 #include "lib/test_certificates.h"
 #include "net/http_call.h"
-#include "net/resolver.h"
-#include "net/trust.h"
+#include "net/network.h"
 
 static struct loop loop;
-static struct resolver resolver;
-static struct trust trust;
-static struct network network = {.loop = &loop, .resolver = &resolver, .trust = &trust};
+static struct network network;
 
 static int setup(void **state)
 {
     (void) state;
-    if (loop_open(&loop, NULL) != 0 || resolver_open(&resolver, &loop, NULL) != 0 ||
-        trust_open(&trust, NULL) != 0)
+    if (loop_open(&loop, NULL) != 0 || network_open(&network, &loop, NULL, NULL) != 0)
         return -1;
     return 0;
 }
@@ -35,11 +31,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void) state;
-    while (resolver_busy(&resolver) > 0)
+    while (resolver_busy(&network.resolver) > 0)
         loop_turn(&loop, 100, NULL);
     assert_null(loop.timers);
-    trust_close(&trust);
-    resolver_close(&resolver);
+    network_close(&network);
     loop_close(&loop);
     return 0;
 }
@@ -332,7 +327,7 @@ static void over_tls_only_a_goodbye_ends_a_body_without_length(void **state)
     assert_int_equal(write(fd, CERTIFICATE_ROOT_EC, sizeof CERTIFICATE_ROOT_EC - 1),
                      sizeof CERTIFICATE_ROOT_EC - 1);
     close(fd);
-    assert_int_equal(trust_add_file(&trust, path), 1);
+    assert_int_equal(trust_add_file(&network.trust, path), 1);
     unlink(path);
     char answer[] = "HTTP/1.1 200 OK\r\n\r\nhello";
     for (int cut_off = 0; cut_off < 2; cut_off++) {

@@ -13,8 +13,7 @@
 #include "base/time.h"
 #include "host/clock.h"
 #include "lib/peer.h"
-#include "net/resolver.h"
-#include "net/trust.h"
+#include "net/network.h"
 
 /* ---- an ECS agent that answers as it is told ----------------------------------------------------------- */
 
@@ -72,9 +71,7 @@ static void serve(int fd, void *context)
 /* ---- the loop around it -------------------------------------------------------------------------------- */
 
 static struct loop loop;
-static struct resolver resolver;
-static struct trust trust;
-static struct network network = {.loop = &loop, .resolver = &resolver, .trust = &trust};
+static struct network network;
 static struct aws_client client;
 static struct scale_in_protection protection;
 static char uri[64];
@@ -87,8 +84,7 @@ static int setup(void **state)
     agent.life_ms = 3600 * 1000;
     peer_open(&peer, "127.0.0.1", 0, serve, &agent);
     snprintf(uri, sizeof uri, "ECS_AGENT_URI=http://127.0.0.1:%u/api/0a-1b", peer.port);
-    if (loop_open(&loop, NULL) < 0 || resolver_open(&resolver, &loop, NULL) < 0 ||
-        trust_open(&trust, NULL) < 0)
+    if (loop_open(&loop, NULL) < 0 || network_open(&network, &loop, NULL, NULL) < 0)
         return -1;
     aws_client_open(&client, &network, env);
     scale_in_protection_open(&protection, &client);
@@ -101,8 +97,7 @@ static int teardown(void **state)
     scale_in_protection_close(&protection);
     aws_client_close(&client);
     assert_null(loop.timers);
-    trust_close(&trust);
-    resolver_close(&resolver);
+    network_close(&network);
     loop_close(&loop);
     peer_close(&peer);
     return 0;

@@ -16,15 +16,11 @@
 #include "host/loop.h"
 #include "lib/peer.h"
 #include "lib/test_certificates.h"
-#include "net/resolver.h"
+#include "net/network.h"
 #include "net/stream.h"
-#include "net/trust.h"
-#include "wire/proxy.h"
 
 static struct loop loop;
-static struct resolver resolver;
-static struct trust trust;
-static struct network network = {.loop = &loop, .resolver = &resolver, .trust = &trust};
+static struct network network;
 
 /* Every name is this machine. */
 static void look_up_loopback(const char *name, struct resolver_answer *answer)
@@ -44,18 +40,16 @@ static void add_root(const char *pem)
     assert_true(fd >= 0);
     assert_int_equal(write(fd, pem, strlen(pem)), (ssize_t) strlen(pem));
     close(fd);
-    assert_int_equal(trust_add_file(&trust, path), 1);
+    assert_int_equal(trust_add_file(&network.trust, path), 1);
     unlink(path);
 }
 
 static int setup(void **state)
 {
     (void) state;
-    if (loop_open(&loop, NULL) != 0 || resolver_open(&resolver, &loop, NULL) != 0 ||
-        trust_open(&trust, NULL) != 0)
+    if (loop_open(&loop, NULL) != 0 || network_open(&network, &loop, NULL, NULL) != 0)
         return -1;
-    resolver.look_up = look_up_loopback;
-    network.proxy = NULL;
+    network.resolver.look_up = look_up_loopback;
     add_root(CERTIFICATE_ROOT_EC);
     add_root(CERTIFICATE_ROOT_RSA);
     return 0;
@@ -64,11 +58,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void) state;
-    while (resolver_busy(&resolver) > 0)
+    while (resolver_busy(&network.resolver) > 0)
         loop_turn(&loop, 100, NULL);
     assert_null(loop.timers);
-    trust_close(&trust);
-    resolver_close(&resolver);
+    network_close(&network);
     loop_close(&loop);
     return 0;
 }
@@ -471,12 +464,12 @@ static void a_certificate_must_be_right(void **state)
                     "TLS with other.test:PORT: the certificate is not for other.test");
     fails_with_peer(&weak, "localhost", ERROR_DENIED,
                     "TLS with localhost:PORT: a certificate's RSA key has less than 2048 bits");
-    trust_close(&trust);
-    assert_int_equal(trust_open(&trust, NULL), 0);
-    fails_with_peer(
-        &good, "localhost", ERROR_DENIED,
-        "TLS with localhost:PORT: the certificate is not trusted: none of the known roots signed it; "
-        "set SSL_CERT_FILE to a PEM file with the right root");
+    trust_close(&network.trust);
+    assert_int_equal(trust_open(&network.trust, NULL), 0);
+    fails_with_peer(&good, "localhost", ERROR_DENIED,
+                    "TLS with localhost:PORT: the certificate is not trusted: none of the known CA "
+                    "certificates signed it; "
+                    "set SSL_CERT_FILE to a PEM file with the right one");
     add_root(CERTIFICATE_ROOT_EC);
 
     struct peer peer;
@@ -567,15 +560,15 @@ static void nobody_there_and_no_such_name(void **state)
     fails("nowhere.test", 443, true, ERROR_NOT_FOUND, "dial nowhere.test:443: no such name");
 }
 
-static void tls_without_roots_is_refused_at_once(void **state)
+static void tls_without_ca_certificates_is_refused_at_once(void **state)
 {
     (void) state;
-    struct network bare = {.loop = &loop, .resolver = &resolver};
+    struct network bare = {.loop = &loop};
     struct stream_options options = {.host = "localhost", .port = 1, .tls = true};
     struct stream *stream;
     struct error err = ERROR_INIT;
     assert_int_equal(stream_open(&stream, &bare, &options, client_changed, NULL, &err), ERROR_UNSUPPORTED);
-    assert_string_equal(err.text, "TLS with localhost: no roots to trust");
+    assert_string_equal(err.text, "TLS with localhost: there are no CA certificates");
     assert_null(stream);
 }
 
@@ -654,14 +647,11 @@ static void serve_as_proxy(int fd, void *context)
     close(target);
 }
 
-static struct proxy proxy;
-
 static void use_proxy(uint16_t port, const char *userinfo, const char *exceptions)
 {
     char url[128];
     snprintf(url, sizeof url, "http://%sproxy.test:%u", userinfo, port);
-    assert_int_equal(proxy_parse(&proxy, str_from(url), str_from(exceptions), NULL), 0);
-    network.proxy = &proxy;
+    assert_int_equal(proxy_parse(&network.proxy, str_from(url), str_from(exceptions), NULL), 0);
 }
 
 static void tls_goes_through_the_proxy_end_to_end(void **state)
@@ -750,7 +740,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nonsense_and_silence_are_told_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(each_step_has_an_end, setup, teardown),
         cmocka_unit_test_setup_teardown(nobody_there_and_no_such_name, setup, teardown),
-        cmocka_unit_test_setup_teardown(tls_without_roots_is_refused_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(tls_without_ca_certificates_is_refused_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_at_any_time_leaves_nothing_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(tls_goes_through_the_proxy_end_to_end, setup, teardown),
         cmocka_unit_test_setup_teardown(a_proxy_may_refuse, setup, teardown),

@@ -18,23 +18,22 @@
 
 #include "host/loop.h"
 #include "lib/peer.h"
-#include "net/resolver.h"
+#include "net/network.h"
 #include "net/tcp.h"
 
 static struct loop loop;
-static struct resolver resolver;
-static struct network network = {.loop = &loop, .resolver = &resolver};
+static struct network network;
 
 static int setup(void **state)
 {
     (void) state;
-    return loop_open(&loop, NULL) != 0 || resolver_open(&resolver, &loop, NULL) != 0 ? -1 : 0;
+    return loop_open(&loop, NULL) != 0 || network_open(&network, &loop, NULL, NULL) != 0 ? -1 : 0;
 }
 
 static int teardown(void **state)
 {
     (void) state;
-    resolver_close(&resolver);
+    network_close(&network);
     loop_close(&loop);
     return 0;
 }

@@ -1,0 +1,47 @@
+#include "net/network.h"
+
+#include "base/env.h"
+#include "host/log.h"
+
+/* In either spelling; the lower one wins, as with curl and Go. */
+static struct str either(char *const *env, const char *lower, const char *upper)
+{
+    struct str value = env_get(env, lower);
+    return value.len > 0 ? value : env_get(env, upper);
+}
+
+static void add_ca_certificates(struct network *network, char *const *env, const char *variable)
+{
+    struct str path = env_get(env, variable);
+    if (path.len == 0)
+        return;
+    size_t added = trust_add_file(&network->trust, path.ptr); /* an environment string is terminated */
+    log_event(LOG_DEBUG, "read CA certificates", LOG_TEXT("variable", variable), LOG_STR("path", path),
+              LOG_I64("added", added));
+}
+
+int network_open(struct network *network, struct loop *loop, char *const *env, struct error *err)
+{
+    network->loop = loop;
+    int result = proxy_parse(&network->proxy, either(env, "https_proxy", "HTTPS_PROXY"),
+                             either(env, "no_proxy", "NO_PROXY"), err);
+    if (result < 0)
+        return result;
+    result = trust_open(&network->trust, err);
+    if (result < 0)
+        return result;
+    result = resolver_open(&network->resolver, loop, err);
+    if (result < 0) {
+        trust_close(&network->trust);
+        return result;
+    }
+    add_ca_certificates(network, env, "SSL_CERT_FILE");
+    add_ca_certificates(network, env, "AWS_CA_BUNDLE");
+    return 0;
+}
+
+void network_close(struct network *network)
+{
+    resolver_close(&network->resolver);
+    trust_close(&network->trust);
+}
