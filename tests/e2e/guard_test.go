@@ -206,7 +206,7 @@ func TestGuardNameServerWithoutIPv6(t *testing.T) {
 			t.Parallel()
 			s := s.in(t)
 			s.VPC.DNS.Set(name, netip.MustParseAddr(s.remote.host))
-			s.VPC.DNS.FailIPv6(name, code)
+			s.VPC.DNS.Fail(fargate.DNSFault{Name: name, Type: dnsmessage.TypeAAAA, RCode: code})
 			s.remote.host = name
 			s.converse(s.open(way{where: "remote"}))
 		})
