@@ -9,7 +9,6 @@ static const struct api_call STOP_TASK = {ENDPOINT_ECS, "StopTask", 200};
 static const struct api_call DESCRIBE_TASKS = {ENDPOINT_ECS, "DescribeTasks", 200};
 static const struct api_call DESCRIBE_SERVICES = {ENDPOINT_ECS, "DescribeServices", 200};
 static const struct api_call UPDATE_PROTECTION = {ENDPOINT_ECS, "UpdateTaskProtection", 200};
-static const struct api_call GET_PROTECTION = {ENDPOINT_ECS, "GetTaskProtection", 200};
 
 /* --- requests --- */
 
@@ -131,12 +130,6 @@ static int find_first(struct json *doc, const struct api_answer *answer, const c
 static int read_task(struct ecs_task *task, const struct json *doc, int object, struct error *err)
 {
     int result = api_json_text(doc, object, "group", task->group, sizeof task->group, err);
-    if (result == 0)
-        result = api_json_text(doc, object, "lastStatus", task->last_status, sizeof task->last_status, err);
-    if (result == 0) {
-        result = api_json_text(doc, object, "desiredStatus", task->desired_status,
-                               sizeof task->desired_status, err);
-    }
     if (result == 0 && str_starts_with(str_from(task->group), "service:") &&
         !str_copy(str_from(task->group + strlen("service:")), task->service_name,
                   sizeof task->service_name)) {
@@ -199,13 +192,7 @@ enum api_outcome ecs_read_describe_services(struct ecs_service *service, const s
         return outcome;
     int result = find_first(&doc, answer, "services", tokens, capacity, &element, err);
     if (result == 0)
-        result = api_json_text(&doc, element, "status", service->status, sizeof service->status, err);
-    if (result == 0)
         result = read_count(&doc, element, "desiredCount", &service->desired_count, err);
-    if (result == 0)
-        result = read_count(&doc, element, "runningCount", &service->running_count, err);
-    if (result == 0)
-        result = read_count(&doc, element, "pendingCount", &service->pending_count, err);
     if (result == 0)
         service->changed_unix_ms = latest_change(&doc, json_member(&doc, element, "deployments"));
     return conclude(&DESCRIBE_SERVICES, result, err);
@@ -218,7 +205,7 @@ void ecs_write_protection(struct writer *body, bool enabled, uint32_t minutes)
     struct json_writer j = json_writer_of(body);
     json_begin_object(&j);
     json_member_bool(&j, "ProtectionEnabled", enabled);
-    if (enabled && minutes > 0)
+    if (enabled)
         json_member_i64(&j, "ExpiresInMinutes", minutes);
     json_end_object(&j);
 }
@@ -226,9 +213,8 @@ void ecs_write_protection(struct writer *body, bool enabled, uint32_t minutes)
 int ecs_make_protection_request(struct api_request *request, const struct endpoint *endpoint, struct str body,
                                 struct error *err)
 {
-    const char *method = body.len > 0 ? "PUT" : "GET";
-    int result = api_request_start(request, method, endpoint, STR_LITERAL("/task-protection/v1/state"), err);
-    if (result == 0 && body.len > 0)
+    int result = api_request_start(request, "PUT", endpoint, STR_LITERAL("/task-protection/v1/state"), err);
+    if (result == 0)
         result = api_request_add(request, "content-type", STR_LITERAL("application/json"), err);
     request->body = body;
     return result;
@@ -254,21 +240,20 @@ static int read_protection(struct ecs_protection *protection, const struct json 
     return result;
 }
 
-enum api_outcome ecs_read_protection(struct ecs_protection *protection, bool is_update,
-                                     const struct api_answer *answer, struct error *err)
+enum api_outcome ecs_read_protection(struct ecs_protection *protection, const struct api_answer *answer,
+                                     struct error *err)
 {
     enum { TOKENS = 64 };
     struct json_token tokens[TOKENS];
     struct json doc = {0};
-    const struct api_call *call = is_update ? &UPDATE_PROTECTION : &GET_PROTECTION;
     memset(protection, 0, sizeof *protection);
     if (answer->status != 202) { /* the agent's status for ECS's "failure" */
-        enum api_outcome outcome = api_judge(call, answer, NULL, err);
+        enum api_outcome outcome = api_judge(&UPDATE_PROTECTION, answer, NULL, err);
         if (outcome != API_OK)
             return outcome;
     }
     int result = json_parse(&doc, answer->body, tokens, TOKENS, err);
     if (result == 0)
         result = read_protection(protection, &doc, err);
-    return conclude(call, result, err);
+    return conclude(&UPDATE_PROTECTION, result, err);
 }

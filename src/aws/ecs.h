@@ -35,7 +35,6 @@ enum {
     ECS_REASON_MAX = 1024, /* StopTask: characters of `reason`; ours is cut there */
     ECS_NAME_SIZE = 256,   /* names have up to 255 characters */
     ECS_GROUP_SIZE = 265,  /* "service:" and a name, or whatever RunTask was given */
-    ECS_STATUS_SIZE = 32,  /* "DEPROVISIONING" */
     ECS_BODY_SIZE =
         9216 /* holds every body written here: a reason of 1,024 characters, each escaped in six */
 };
@@ -57,15 +56,10 @@ struct ecs_task {
     char group[ECS_GROUP_SIZE];
     char
         service_name[ECS_NAME_SIZE]; /* from group "service:NAME"; empty for a task that no service started */
-    char last_status[ECS_STATUS_SIZE];
-    char desired_status[ECS_STATUS_SIZE];
 };
 
 struct ecs_service {
-    char status[ECS_STATUS_SIZE]; /* ACTIVE, DRAINING, INACTIVE */
     uint32_t desired_count;
-    uint32_t running_count;
-    uint32_t pending_count;
     int64_t changed_unix_ms; /* when a deployment of it was last made or updated; INT64_MIN: not said */
 };
 
@@ -80,23 +74,20 @@ enum api_outcome ecs_read_describe_services(struct ecs_service *service, const s
 
 /*
  * Task scale-in protection, through the ECS agent at $ECS_AGENT_URI (no signature): while it is on, neither
- * scale-in nor a deployment stops this task. GET and PUT of /task-protection/v1/state.
+ * scale-in nor a deployment stops this task. PUT of /task-protection/v1/state.
  */
-enum { ECS_PROTECTION_MINUTES_MAX = 2880 };
-
 struct ecs_protection {
     bool enabled;
     int64_t expires_unix_ms; /* INT64_MAX when not enabled or not said */
 };
 
-/* minutes: 1 to ECS_PROTECTION_MINUTES_MAX, 0 for the service's default of 120; not sent when disabling. */
+/* minutes: 1 to 2,880; not sent when disabling. */
 void ecs_write_protection(struct writer *body, bool enabled, uint32_t minutes);
-/* `endpoint` is endpoint_from_url of $ECS_AGENT_URI. An empty body asks (GET), another one sets (PUT). */
+/* `endpoint` is endpoint_from_url of $ECS_AGENT_URI. */
 int ecs_make_protection_request(struct api_request *request, const struct endpoint *endpoint, struct str body,
                                 struct error *err);
-/* is_update: whether it was the PUT (for the name of the action in an error). A refusal of ECS's ("failure"
- * with DEPLOYMENT_BLOCKED, TASK_NOT_VALID) is API_FAILED with ERROR_DENIED. */
-enum api_outcome ecs_read_protection(struct ecs_protection *protection, bool is_update,
-                                     const struct api_answer *answer, struct error *err);
+/* A refusal of ECS's ("failure" with DEPLOYMENT_BLOCKED, TASK_NOT_VALID) is API_FAILED with ERROR_DENIED. */
+enum api_outcome ecs_read_protection(struct ecs_protection *protection, const struct api_answer *answer,
+                                     struct error *err);
 
 #endif

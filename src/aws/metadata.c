@@ -38,17 +38,6 @@ static int read_fields(const struct json *doc, int object, const struct field *f
     return 0;
 }
 
-/* What is no address-sized string is left out, as is what has no place: none of this is needed to go on. */
-static void read_addresses(struct metadata_addresses *addresses, const struct json *doc, int array)
-{
-    addresses->count = 0;
-    for (size_t i = 0; i < json_count(doc, array) && addresses->count < METADATA_ADDRESSES_MAX; i++) {
-        char *out = addresses->text[addresses->count];
-        if (json_string(doc, json_element(doc, array, i), out, METADATA_ADDRESS_SIZE, NULL) && out[0] != '\0')
-            addresses->count++;
-    }
-}
-
 static int parse(struct json *doc, struct str body, struct json_token *tokens, size_t capacity,
                  struct error *err)
 {
@@ -62,18 +51,12 @@ static int parse(struct json *doc, struct str body, struct json_token *tokens, s
 
 static int read_container_document(struct metadata *metadata, const struct json *doc, struct error *err)
 {
-    const struct field fields[] = {
-        {"DockerId", metadata->runtime_id, sizeof metadata->runtime_id, true},
-        {"Name", metadata->container_name, sizeof metadata->container_name, false},
-    };
+    const struct field id = {"DockerId", metadata->runtime_id, sizeof metadata->runtime_id, true};
     int root = json_root(doc);
-    int result = read_fields(doc, root, fields, sizeof fields / sizeof fields[0], err);
+    int result = read_fields(doc, root, &id, 1, err);
     if (result != 0)
         return result;
     int network = json_element(doc, json_member(doc, root, "Networks"), 0);
-    read_addresses(&metadata->ipv4, doc, json_member(doc, network, "IPv4Addresses"));
-    read_addresses(&metadata->ipv6, doc, json_member(doc, network, "IPv6Addresses"));
-    read_addresses(&metadata->nameservers, doc, json_member(doc, network, "DomainNameServers"));
     const struct field subnets[] = {
         {"IPv4SubnetCIDRBlock", metadata->ipv4_subnet, sizeof metadata->ipv4_subnet, false},
         {"IPv6SubnetCIDRBlock", metadata->ipv6_subnet, sizeof metadata->ipv6_subnet, false},
@@ -81,41 +64,14 @@ static int read_container_document(struct metadata *metadata, const struct json 
     return read_fields(doc, network, subnets, sizeof subnets / sizeof subnets[0], err);
 }
 
-static int read_containers(struct metadata *metadata, const struct json *doc, int array, struct error *err)
-{
-    metadata->container_count = 0;
-    for (size_t i = 0; i < json_count(doc, array) && i < METADATA_CONTAINERS_MAX; i++) {
-        struct metadata_container *container = &metadata->containers[i];
-        const struct field fields[] = {
-            {"DockerId", container->runtime_id, sizeof container->runtime_id, false},
-            {"Name", container->name, sizeof container->name, false},
-            {"KnownStatus", container->known_status, sizeof container->known_status, false},
-        };
-        int result =
-            read_fields(doc, json_element(doc, array, i), fields, sizeof fields / sizeof fields[0], err);
-        if (result != 0) {
-            error_prefix(err, "Containers[%zu]: ", i);
-            return result;
-        }
-        metadata->container_count++;
-    }
-    return 0;
-}
-
 static int read_task_document(struct metadata *metadata, const struct json *doc, struct error *err)
 {
     const struct field fields[] = {
         {"Cluster", metadata->cluster, sizeof metadata->cluster, true},
         {"TaskARN", metadata->task_arn, sizeof metadata->task_arn, true},
-        {"Family", metadata->family, sizeof metadata->family, false},
-        {"Revision", metadata->revision, sizeof metadata->revision, false},
         {"ServiceName", metadata->service_name, sizeof metadata->service_name, false},
-        {"AvailabilityZone", metadata->availability_zone, sizeof metadata->availability_zone, false},
-        {"LaunchType", metadata->launch_type, sizeof metadata->launch_type, false},
     };
-    int root = json_root(doc);
-    int result = read_fields(doc, root, fields, sizeof fields / sizeof fields[0], err);
-    return result != 0 ? result : read_containers(metadata, doc, json_member(doc, root, "Containers"), err);
+    return read_fields(doc, json_root(doc), fields, sizeof fields / sizeof fields[0], err);
 }
 
 int metadata_read_container(struct metadata *metadata, struct str body, struct json_token *tokens,
@@ -150,20 +106,10 @@ static struct str last_element(const char *path)
     return str_cut_last(str_from(path), '/', &head, &tail) ? tail : head;
 }
 
-struct str metadata_cluster_name(const struct metadata *metadata)
-{
-    return last_element(metadata->cluster);
-}
-
-struct str metadata_task_id(const struct metadata *metadata)
-{
-    return last_element(metadata->task_arn);
-}
-
 int metadata_format_target(const struct metadata *metadata, char target[METADATA_TARGET_SIZE],
                            struct error *err)
 {
-    struct str cluster = metadata_cluster_name(metadata), task = metadata_task_id(metadata);
+    struct str cluster = last_element(metadata->cluster), task = last_element(metadata->task_arn);
     const char *missing = cluster.len == 0                  ? "Cluster"
                           : task.len == 0                   ? "TaskARN"
                           : metadata->runtime_id[0] == '\0' ? "DockerId"

@@ -1,9 +1,10 @@
 /*
- * metadata: who this task is, from ECS's task metadata endpoint, version 4.
+ * metadata: what ECS's task metadata endpoint, version 4, says of this task.
  *
  * Two documents: the container's (GET $ECS_CONTAINER_METADATA_URI_V4) and the task's (the same with "/task").
- * Both are read into one struct, in either order; what an older platform or the EC2 launch type leaves out
- * stays empty. Only the fields that the target id needs are required.
+ * Both are read into one struct, in either order. An older platform or the EC2 launch type leaves fields out:
+ * those stay empty, and only what the target id is made of is required. Nothing is read that nobody uses, so
+ * that a document is not unusable because of a field that does not matter.
  *
  * The target id by which Session Manager knows a container is ecs:<cluster>_<task id>_<runtime id>: the last
  * path elements of Cluster (an ARN on Fargate, elsewhere maybe a name) and TaskARN, and DockerId.
@@ -20,47 +21,23 @@
 #include "base/str.h"
 
 enum {
-    METADATA_ARN_SIZE = 513,      /* a task's: about 60 characters, the cluster's name (255) and 32 */
-    METADATA_NAME_SIZE = 256,     /* ECS: names of clusters, services, families, containers have up to 255 */
-    METADATA_ID_SIZE = 129,       /* runtime id: 32 hex digits, '-', 10 digits on Fargate; 64 on EC2 */
-    METADATA_ADDRESS_SIZE = 50,   /* an IPv6 address (39, or 45 with dotted IPv4) with "/128" */
-    METADATA_ADDRESSES_MAX = 8,   /* IPv4 addresses or name servers; one or two in practice */
-    METADATA_CONTAINERS_MAX = 10, /* ECS: containers in a task definition */
-    METADATA_STATUS_SIZE = 32,
+    METADATA_ARN_SIZE = 513,        /* a task's: about 60 characters, the cluster's name (255) and 32 */
+    METADATA_NAME_SIZE = 256,       /* ECS: a service's name has up to 255 characters */
+    METADATA_ID_SIZE = 129,         /* runtime id: 32 hex digits, '-', 10 digits on Fargate; 64 on EC2 */
+    METADATA_SUBNET_SIZE = 50,      /* an IPv6 address (39, or 45 with dotted IPv4) with "/128" */
     METADATA_DOCUMENT_MAX = 131072, /* ten containers with generous labels; tags are not in it */
     METADATA_TARGET_SIZE = 401      /* SSM StartSession: Target has at most 400 characters */
-};
-
-struct metadata_addresses {
-    char text[METADATA_ADDRESSES_MAX][METADATA_ADDRESS_SIZE];
-    size_t count; /* those beyond the maximum are left out */
-};
-
-struct metadata_container {
-    char runtime_id[METADATA_ID_SIZE];
-    char name[METADATA_NAME_SIZE];
-    char known_status[METADATA_STATUS_SIZE];
 };
 
 struct metadata {
     /* the container's document */
     char runtime_id[METADATA_ID_SIZE]; /* DockerId */
-    char container_name[METADATA_NAME_SIZE];
-    struct metadata_addresses ipv4;        /* Networks[0].IPv4Addresses */
-    struct metadata_addresses ipv6;        /* Networks[0].IPv6Addresses */
-    struct metadata_addresses nameservers; /* Networks[0].DomainNameServers */
-    char ipv4_subnet[METADATA_ADDRESS_SIZE];
-    char ipv6_subnet[METADATA_ADDRESS_SIZE];
+    char ipv4_subnet[METADATA_SUBNET_SIZE];
+    char ipv6_subnet[METADATA_SUBNET_SIZE];
     /* the task's document */
     char cluster[METADATA_ARN_SIZE]; /* an ARN or a name; APIs take both */
     char task_arn[METADATA_ARN_SIZE];
-    char family[METADATA_NAME_SIZE];
-    char revision[METADATA_STATUS_SIZE];
     char service_name[METADATA_NAME_SIZE]; /* platform 1.4 and later, tasks of a service only */
-    char availability_zone[METADATA_STATUS_SIZE];
-    char launch_type[METADATA_STATUS_SIZE];
-    struct metadata_container containers[METADATA_CONTAINERS_MAX];
-    size_t container_count;
 };
 
 /* The GETs; `endpoint` is endpoint_from_url of $ECS_CONTAINER_METADATA_URI_V4. */
@@ -77,10 +54,6 @@ int metadata_read_container(struct metadata *metadata, struct str body, struct j
                             size_t capacity, struct error *err);
 int metadata_read_task(struct metadata *metadata, struct str body, struct json_token *tokens, size_t capacity,
                        struct error *err);
-
-/* The last path element of Cluster and TaskARN, as views into `metadata`. */
-struct str metadata_cluster_name(const struct metadata *metadata);
-struct str metadata_task_id(const struct metadata *metadata);
 
 /* Needs both documents. ERROR_NOT_FOUND names what is missing. */
 int metadata_format_target(const struct metadata *metadata, char target[METADATA_TARGET_SIZE],

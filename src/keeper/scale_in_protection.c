@@ -36,7 +36,7 @@ static enum api_outcome read_answer(struct aws_call *call, const struct api_answ
 {
     struct scale_in_protection *protection = owner_of(call);
     (void) failure;
-    enum api_outcome outcome = ecs_read_protection(&protection->answer, true, answer, err);
+    enum api_outcome outcome = ecs_read_protection(&protection->answer, answer, err);
     if (outcome == API_OK && protection->answer.enabled != protection->asked) {
         error_set(err, ERROR_UNAVAILABLE, "UpdateTaskProtection: the answer says that it is %s",
                   protection->answer.enabled ? "on" : "off");

@@ -48,6 +48,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ecs_judge_stop_task(&answer, &already, NULL, NULL);
     ecs_read_describe_tasks(&task, &answer, tokens, count, NULL, NULL);
     ecs_read_describe_services(&service, &answer, tokens, count, NULL, NULL);
-    ecs_read_protection(&protection, true, &answer, NULL);
+    ecs_read_protection(&protection, &answer, NULL);
     return 0;
 }
