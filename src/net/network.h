@@ -1,6 +1,6 @@
 /*
- * network: what a process needs to reach anything: the loop, the resolver, the CA certificates and the proxy, put
- * together from the environment. One a process; it outlives every connection that is made with it.
+ * network: what a process needs to reach anything: the loop, the resolver, the CA certificates and the proxy,
+ * put together from the environment. One a process; it outlives every connection that is made with it.
  *
  *     SSL_CERT_FILE, AWS_CA_BUNDLE   PEM files with CA certificates, in addition to the built-in ones
  *     HTTPS_PROXY, NO_PROXY          in capitals or small letters, as curl and Go read them (wire/proxy.h)
@@ -23,7 +23,7 @@ struct network {
     struct proxy proxy; /* without a host: none */
 };
 
-/* A proxy setting that is malformed is an error: going around a proxy that the user asked for would be worse. */
+/* A malformed proxy setting is an error: going around a proxy that the user asked for would be worse. */
 int network_open(struct network *network, struct loop *loop, char *const *env, struct error *err);
 void network_close(struct network *network);
 

@@ -4,7 +4,7 @@
  *
  * The table is generated at build time from the distribution's ca-certificates; third_party/trust_anchors holds
  * the SHA-256 of each certificate, and the build stops when one differs. Certificates that a user adds
- * (SSL_CERT_FILE, AWS_CA_BUNDLE) are the TLS stream's business, not this table's.
+ * (SSL_CERT_FILE, AWS_CA_BUNDLE) are the business of net/trust, not of this table.
  */
 #ifndef FUMIDAI_NET_TRUST_ANCHORS_H
 #define FUMIDAI_NET_TRUST_ANCHORS_H

@@ -1,17 +1,12 @@
 #include "relay/fixed_forward.h"
 
-#include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "host/clock.h"
 #include "host/log.h"
 #include "host/loop.h"
-
-enum { BACKLOG = 64, PAUSE_MS = 250 /* of accepting, when connections or descriptors have run out */ };
 
 /* Bytes on their way from one end to the other. */
 struct pipe {
@@ -40,6 +35,13 @@ static struct loop *loop_of(const struct fixed_forwards *relays)
     return relays->context->network->loop;
 }
 
+/* Connections beyond the bound wait in the kernel's backlog. */
+static void accept_while_there_is_room(struct fixed_forwards *relays)
+{
+    for (size_t i = 0; i < relays->list.count; i++)
+        listener_accept(&relays->ports[i].listener, relays->open < FIXED_FORWARD_CONNECTIONS_MAX);
+}
+
 static void close_connection(struct fixed_connection *c, const char *why, bool broken)
 {
     struct fixed_forwards *relays = c->port->relays;
@@ -64,6 +66,7 @@ static void close_connection(struct fixed_connection *c, const char *why, bool b
         tcp_close(&c->target);
     }
     free(c);
+    accept_while_there_is_room(relays);
     relays->changed(relays->context);
 }
 
@@ -175,65 +178,15 @@ static void begin_connection(struct fixed_port *port, int fd)
     relays->changed(relays->context);
 }
 
-/* Stops or goes on accepting. A listener that is readable and not served would wake the loop for ever. */
-static void listen_for(struct fixed_forwards *relays, uint32_t events)
+static void connected(struct listener *listener, int fd)
 {
-    for (size_t i = 0; i < relays->list.count; i++)
-        if (relays->ports[i].watch.fd >= 0)
-            loop_watch_set(loop_of(relays), &relays->ports[i].watch, events);
-}
-
-static void pause_expired(struct loop_timer *timer)
-{
-    listen_for(LOOP_OWNER(timer, struct fixed_forwards, pause), EPOLLIN);
-}
-
-static void acceptable(struct loop_watch *watch, uint32_t events)
-{
-    struct fixed_port *port = LOOP_OWNER(watch, struct fixed_port, watch);
-    struct fixed_forwards *relays = port->relays;
-    (void) events;
-    for (;;) {
-        int fd = -1;
-        bool is_full = relays->open == FIXED_FORWARD_CONNECTIONS_MAX;
-        if (!is_full)
-            fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (is_full ||
-            (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))) {
-            listen_for(relays, 0);
-            loop_timer_set(loop_of(relays), &relays->pause,
-                           clock_after_ms(loop_now_ms(loop_of(relays)), PAUSE_MS));
-            return;
-        }
-        if (fd < 0)
-            return;
-        if (relays->door_closed)
-            close(fd);
-        else
-            begin_connection(port, fd);
-    }
-}
-
-static int open_listener(struct fixed_port *port, struct error *err)
-{
-    const struct forward_spec *entry = port->entry;
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(entry->port)};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(entry->port)};
-    bool is_v4 = entry->address.version == IP_V4;
-    int one = 1;
-    memcpy(&v4.sin_addr, entry->address.bytes, sizeof v4.sin_addr);
-    memcpy(&v6.sin6_addr, entry->address.bytes, sizeof v6.sin6_addr);
-    int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return error_set(err, ERROR_SYSTEM, "port %u: socket: %s", entry->port, strerror(errno));
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    const struct sockaddr *address = is_v4 ? (const struct sockaddr *) &v4 : (const struct sockaddr *) &v6;
-    if (bind(fd, address, is_v4 ? sizeof v4 : sizeof v6) < 0 || listen(fd, BACKLOG) < 0) {
-        error_set(err, ERROR_SYSTEM, "can't listen on port %u: %s", entry->port, strerror(errno));
+    struct fixed_port *port = LOOP_OWNER(listener, struct fixed_port, listener);
+    if (port->relays->door_closed) {
         close(fd);
-        return ERROR_SYSTEM;
+        return;
     }
-    return loop_watch_add(loop_of(port->relays), &port->watch, fd, EPOLLIN, acceptable, err);
+    begin_connection(port, fd);
+    accept_while_there_is_room(port->relays);
 }
 
 int fixed_forwards_open(struct fixed_forwards *relays, struct relay_context *context, struct str listen,
@@ -242,18 +195,18 @@ int fixed_forwards_open(struct fixed_forwards *relays, struct relay_context *con
     memset(relays, 0, sizeof *relays);
     relays->context = context;
     relays->changed = changed;
-    loop_timer_init(&relays->pause, pause_expired);
     if (forward_spec_parse(&relays->list, listen, err) < 0)
         return err->code;
     for (size_t i = 0; i < relays->list.count; i++) {
-        relays->ports[i] = (struct fixed_port){.relays = relays, .entry = &relays->list.entries[i]};
-        relays->ports[i].watch = LOOP_WATCH_INIT;
-        int result = open_listener(&relays->ports[i], err);
+        const struct forward_spec *entry = &relays->list.entries[i];
+        struct fixed_port *port = &relays->ports[i];
+        *port = (struct fixed_port){.relays = relays, .entry = entry};
+        int result =
+            listener_open(&port->listener, loop_of(relays), entry->address, entry->port, connected, err);
         if (result < 0)
             return result;
-        log_event(LOG_INFO, "fixed relay is open", LOG_I64("listen", relays->list.entries[i].port),
-                  LOG_TEXT("host", relays->list.entries[i].host),
-                  LOG_I64("port", relays->list.entries[i].host_port));
+        log_event(LOG_INFO, "fixed relay is open", LOG_I64("listen", entry->port),
+                  LOG_TEXT("host", entry->host), LOG_I64("port", entry->host_port));
     }
     return 0;
 }

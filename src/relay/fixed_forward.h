@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "net/listener.h"
 #include "relay/session.h"
 #include "tunnel/forward_spec.h"
 
@@ -24,7 +25,7 @@ struct fixed_connection;
 struct fixed_port {
     struct fixed_forwards *relays;
     const struct forward_spec *entry;
-    struct loop_watch watch; /* owns the descriptor */
+    struct listener listener;
 };
 
 struct fixed_forwards {
@@ -32,7 +33,6 @@ struct fixed_forwards {
     struct forward_specs list;
     struct fixed_port ports[FORWARD_SPECS_MAX];
     struct fixed_connection *first;
-    struct loop_timer pause;
     uint32_t open;
     uint64_t total;
     bool door_closed;
