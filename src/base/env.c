@@ -11,11 +11,24 @@ struct str env_get(char *const *env, const char *name)
     return str_from(NULL);
 }
 
+struct str env_get_first(char *const *env, const char *const *names, const char **found)
+{
+    for (; *names != NULL; names++) {
+        struct str value = env_get(env, *names);
+        if (value.len > 0) {
+            *found = *names;
+            return value;
+        }
+    }
+    *found = NULL;
+    return str_from(NULL);
+}
+
 int env_get_bool(char *const *env, const char *name, bool *flag, struct error *err)
 {
     struct str value = env_get(env, name);
     *flag = str_equal_nocase(value, "true");
     if (*flag || value.len == 0 || str_equal_nocase(value, "false"))
         return 0;
-    return error_set(err, ERROR_INVALID, "%s=%.*s: neither true nor false", name, STR_ARG(value));
+    return error_set(err, ERROR_INVALID, "%s=%.*s: must be true or false", name, STR_ARG(value));
 }

@@ -5,26 +5,23 @@
 #include <string.h>
 
 #include "base/format.h"
+#include "base/utf8.h"
 
 static const char CUT_MARK[] = "...";
 
 /* A cut may fall into a UTF-8 sequence: the mark goes where that sequence began. */
 static void mark_cut(char text[ERROR_TEXT_SIZE])
 {
-    size_t at = ERROR_TEXT_SIZE - sizeof CUT_MARK;
-    while (at > 0 && ((unsigned char) text[at] & 0xC0) == 0x80)
-        at--;
-    memcpy(text + at, CUT_MARK, sizeof CUT_MARK);
+    size_t len = utf8_limit(str_from(text), ERROR_TEXT_SIZE - sizeof CUT_MARK).len;
+    memcpy(text + len, CUT_MARK, sizeof CUT_MARK);
 }
 
 /* What peers send ends up in messages, so nothing in them may start a new log line or drive a terminal. */
 static void keep_to_one_line(char *text)
 {
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char) *text;
-        if (c < 0x20 || c == 0x7F)
+    for (; *text != '\0'; text++)
+        if (str_is_control(*text))
             *text = '?';
-    }
 }
 
 /* Formats into `text`; gives the length without terminator. */

@@ -8,6 +8,8 @@
 #define JSMN_PARENT_LINKS
 #include <jsmn.h>
 
+#include "base/utf8.h"
+
 _Static_assert(sizeof(struct json_token) == sizeof(jsmntok_t), "json_token must mirror jsmntok_t");
 _Static_assert(offsetof(struct json_token, type) == offsetof(jsmntok_t, type), "type");
 _Static_assert(offsetof(struct json_token, start) == offsetof(jsmntok_t, start), "start");
@@ -19,43 +21,6 @@ _Static_assert(offsetof(struct json_token, next) == offsetof(jsmntok_t, parent),
 
 static const char REPLACEMENT[] = "\xEF\xBF\xBD"; /* U+FFFD */
 enum { REPLACEMENT_CODE = 0xFFFD };
-
-/* The length of the UTF-8 sequence that the text starts with (RFC 3629: no surrogates, no overlong forms,
- * nothing beyond U+10FFFF), or 0. */
-static size_t utf8_length(struct str text)
-{
-    const uint8_t *s = (const uint8_t *) text.ptr;
-    if (text.len == 0 || s[0] < 0x80)
-        return text.len == 0 ? 0 : 1;
-    size_t len = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
-    if (s[0] < 0xC2 || s[0] > 0xF4 || text.len < len)
-        return 0;
-    /* Only the second byte has narrower limits, after four of the first bytes. */
-    uint8_t low = s[0] == 0xE0 ? 0xA0 : s[0] == 0xF0 ? 0x90 : 0x80;
-    uint8_t high = s[0] == 0xED ? 0x9F : s[0] == 0xF4 ? 0x8F : 0xBF;
-    if (s[1] < low || s[1] > high)
-        return 0;
-    for (size_t i = 2; i < len; i++)
-        if ((s[i] & 0xC0) != 0x80)
-            return 0;
-    return len;
-}
-
-static size_t utf8_encode(uint32_t code, char out[4])
-{
-    if (code < 0x80) {
-        out[0] = (char) code;
-        return 1;
-    }
-    size_t len = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    for (size_t i = len - 1; i > 0; i--) {
-        out[i] = (char) (0x80 | (code & 0x3F));
-        code >>= 6;
-    }
-    static const uint8_t lead[5] = {0, 0, 0xC0, 0xE0, 0xF0};
-    out[0] = (char) (lead[len] | code);
-    return len;
-}
 
 /* Takes "\uXXXX" off the text; false when it does not start so. */
 static bool take_unicode_escape(struct str *rest, uint32_t *code)
@@ -83,7 +48,7 @@ static uint32_t join_surrogates(struct str *rest, uint32_t code)
 
 /* Takes one character, unescaped, off a string's raw text, which json_parse has checked. Gives its length in
  * UTF-8, 0 at the end. */
-static size_t take_char(struct str *rest, char out[4])
+static size_t take_char(struct str *rest, char out[UTF8_SIZE])
 {
     uint32_t code;
     if (rest->len == 0)
@@ -98,7 +63,7 @@ static size_t take_char(struct str *rest, char out[4])
         *rest = str_slice(*rest, 2, rest->len);
         return 1;
     }
-    size_t len = utf8_length(*rest);
+    size_t len = utf8_decode(*rest, &code);
     memcpy(out, len == 0 ? REPLACEMENT : rest->ptr, len == 0 ? 3 : len);
     *rest = str_slice(*rest, len == 0 ? 1 : len, rest->len);
     return len == 0 ? 3 : len;
@@ -169,7 +134,7 @@ static bool check_string(struct check *c, const struct json_token *token)
 static bool take_number_digits(struct str *rest)
 {
     size_t len = 0;
-    while (len < rest->len && rest->ptr[len] >= '0' && rest->ptr[len] <= '9')
+    while (len < rest->len && str_is_digit(rest->ptr[len]))
         len++;
     *rest = str_slice(*rest, len, rest->len);
     return len > 0;
@@ -354,23 +319,18 @@ bool json_next_member(const struct json *doc, int object, int *position, int *ke
     return true;
 }
 
-static char ascii_lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
-}
-
 enum match { MATCH_NONE, MATCH_FOLDED, MATCH_EXACT };
 
 static enum match compare_name(struct str raw, struct str name)
 {
     enum match match = MATCH_EXACT;
-    char c[4];
+    char c[UTF8_SIZE];
     size_t len;
     while ((len = take_char(&raw, c)) > 0) {
         if (len > name.len)
             return MATCH_NONE;
         for (size_t i = 0; i < len; i++) {
-            if (ascii_lower(c[i]) != ascii_lower(name.ptr[i]))
+            if (str_lower(c[i]) != str_lower(name.ptr[i]))
                 return MATCH_NONE;
             if (c[i] != name.ptr[i])
                 match = MATCH_FOLDED;
@@ -408,7 +368,7 @@ int json_element(const struct json *doc, int array, size_t index)
 
 static bool unescape(struct str raw, char *out, size_t capacity, size_t *written)
 {
-    char c[4];
+    char c[UTF8_SIZE];
     size_t len;
     *written = 0;
     while ((len = take_char(&raw, c)) > 0) {
@@ -462,7 +422,7 @@ static size_t read_mantissa(struct str text, uint64_t *digits, int *power)
 {
     bool fraction = false;
     size_t i = 0;
-    for (; i < text.len && ((text.ptr[i] >= '0' && text.ptr[i] <= '9') || text.ptr[i] == '.'); i++) {
+    for (; i < text.len && (str_is_digit(text.ptr[i]) || text.ptr[i] == '.'); i++) {
         if (text.ptr[i] == '.') {
             if (fraction || i == 0)
                 return 0;
@@ -620,7 +580,8 @@ static size_t plain_length(struct str text)
     while (at < text.len) {
         struct str rest = str_slice(text, at, text.len);
         uint8_t byte = (uint8_t) rest.ptr[0];
-        size_t len = utf8_length(rest);
+        uint32_t code;
+        size_t len = utf8_decode(rest, &code);
         if (len == 0 || byte < 0x20 || byte == '"' || byte == '\\' || is_line_separator(rest))
             break;
         at += len;

@@ -2,15 +2,10 @@
 
 #include <string.h>
 
-static char ascii_lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
-}
-
 static bool equal_bytes_nocase(const char *a, const char *b, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        if (ascii_lower(a[i]) != ascii_lower(b[i]))
+        if (str_lower(a[i]) != str_lower(b[i]))
             return false;
     return true;
 }
@@ -132,13 +127,56 @@ bool str_find_nocase(struct str view, const char *needle, size_t *at)
     return false;
 }
 
+static bool is_separator(char c)
+{
+    return c == ',' || is_blank(c);
+}
+
+bool str_take_item(struct str *list, struct str *item)
+{
+    size_t from = 0;
+    while (from < list->len && is_separator(list->ptr[from]))
+        from++;
+    size_t to = from;
+    while (to < list->len && !is_separator(list->ptr[to]))
+        to++;
+    *item = str_slice(*list, from, to);
+    *list = str_slice(*list, to, list->len);
+    return item->len > 0;
+}
+
+bool str_split_host_port(struct str text, struct str *host, struct str *port)
+{
+    struct str before, rest;
+    *host = text;
+    *port = str_from(NULL);
+    if (str_starts_with(text, "[")) {
+        if (!str_cut(str_slice(text, 1, text.len), ']', host, &rest) || (rest.len > 0 && rest.ptr[0] != ':'))
+            return false;
+        if (rest.len > 0)
+            *port = str_slice(rest, 1, rest.len);
+    } else if (str_cut(text, ':', &before, &rest) && !str_find(rest, ":", &(size_t){0})) {
+        *host = before;
+        *port = rest;
+    }
+    return host->len > 0;
+}
+
+bool str_all(struct str view, bool (*is_of_kind)(char c))
+{
+    for (size_t i = 0; i < view.len; i++)
+        if (!is_of_kind(view.ptr[i]))
+            return false;
+    return true;
+}
+
 bool str_parse_u64(struct str view, uint64_t *value)
 {
     if (view.len == 0)
         return false;
     uint64_t sum = 0;
     for (size_t i = 0; i < view.len; i++) {
-        if (view.ptr[i] < '0' || view.ptr[i] > '9')
+        if (!str_is_digit(view.ptr[i]))
             return false;
         uint64_t digit = (uint64_t) (view.ptr[i] - '0');
         if (sum > (UINT64_MAX - digit) / 10)
@@ -169,9 +207,9 @@ bool str_parse_port(struct str view, uint16_t *port)
 
 static int hex_digit(char c)
 {
-    if (c >= '0' && c <= '9')
+    if (str_is_digit(c))
         return c - '0';
-    c = ascii_lower(c);
+    c = str_lower(c);
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 

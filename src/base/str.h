@@ -14,6 +14,32 @@ struct str {
     size_t len;
 };
 
+/* What a byte is in ASCII, in any locale; bytes beyond ASCII are none of these. */
+static inline bool str_is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static inline char str_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
+}
+
+static inline bool str_is_letter(char c)
+{
+    return str_lower(c) >= 'a' && str_lower(c) <= 'z';
+}
+
+static inline bool str_is_alnum(char c)
+{
+    return str_is_letter(c) || str_is_digit(c);
+}
+
+static inline bool str_is_control(char c)
+{
+    return (unsigned char) c < ' ' || c == 0x7F;
+}
+
 /* For printf("%.*s", STR_ARG(view)); a view in this program is far shorter than INT_MAX. */
 #define STR_ARG(view)     (int) (view).len, ((view).ptr != NULL ? (view).ptr : "")
 #define STR_LITERAL(text) ((struct str){(text), sizeof(text) - 1})
@@ -34,6 +60,16 @@ bool str_cut(struct str view, char separator, struct str *head, struct str *tail
 bool str_cut_last(struct str view, char separator, struct str *head, struct str *tail);
 bool str_find(struct str view, const char *needle, size_t *at);        /* first occurrence */
 bool str_find_nocase(struct str view, const char *needle, size_t *at); /* ASCII letters only */
+
+/* Takes the next item off a list that is separated by commas or blanks. Empty items are skipped; false when
+ * there is none left. */
+bool str_take_item(struct str *list, struct str *item);
+/* "HOST", "HOST:PORT", "[IPv6]", "[IPv6]:PORT" or, without a port, IPv6 without brackets; the host is given
+ * without them. *port is not checked; its pointer is null when there is no colon for it. False when there is
+ * no host, a bracket is not closed, or something other than a port follows it. */
+bool str_split_host_port(struct str text, struct str *host, struct str *port);
+/* Whether all bytes are of a kind; true of an empty view. */
+bool str_all(struct str view, bool (*is_of_kind)(char c));
 
 /* Whole view must be digits and fit; no sign, no blanks. */
 bool str_parse_u64(struct str view, uint64_t *value);

@@ -16,15 +16,10 @@ static const struct {
 /* The magnitude of INT64_MIN: -2^63 ns fits, +2^63 does not. */
 #define DURATION_MAGNITUDE_MAX ((uint64_t) 1 << 63)
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static struct str take_digits(struct str *rest)
 {
     size_t len = 0;
-    while (len < rest->len && is_digit(rest->ptr[len]))
+    while (len < rest->len && str_is_digit(rest->ptr[len]))
         len++;
     struct str digits = str_slice(*rest, 0, len);
     *rest = str_slice(*rest, len, rest->len);
@@ -34,7 +29,7 @@ static struct str take_digits(struct str *rest)
 static bool take_unit(struct str *rest, uint64_t *unit_ns)
 {
     size_t len = 0;
-    while (len < rest->len && rest->ptr[len] != '.' && !is_digit(rest->ptr[len]))
+    while (len < rest->len && rest->ptr[len] != '.' && !str_is_digit(rest->ptr[len]))
         len++;
     struct str name = str_slice(*rest, 0, len);
     *rest = str_slice(*rest, len, rest->len);

@@ -251,6 +251,94 @@ static void copies_whole_or_not_at_all(void **state)
     assert_false(str_copy(nothing, NULL, 0));
 }
 
+static void knows_ascii(void **state)
+{
+    (void) state;
+    for (int byte = 0; byte < 256; byte++) {
+        char c = (char) byte;
+        bool digit = byte >= '0' && byte <= '9';
+        bool upper = byte >= 'A' && byte <= 'Z', lower = byte >= 'a' && byte <= 'z';
+        assert_int_equal(str_is_digit(c), digit);
+        assert_int_equal(str_is_letter(c), upper || lower);
+        assert_int_equal(str_is_alnum(c), digit || upper || lower);
+        assert_int_equal(str_is_control(c), byte < 32 || byte == 127);
+        assert_int_equal((unsigned char) str_lower(c), upper ? byte + 32 : byte);
+    }
+    assert_true(str_all(STR_LITERAL("0123456789"), str_is_digit));
+    assert_false(str_all(STR_LITERAL("0123456789:"), str_is_digit));
+    assert_true(str_all(nothing, str_is_digit));
+}
+
+static const struct {
+    const char *list;
+    const char *items; /* each followed by a bar */
+} lists[] = {{"", ""},
+             {",", ""},
+             {" ,\t\r\n, ", ""},
+             {"a", "a|"},
+             {"a,b", "a|b|"},
+             {"a b", "a|b|"},
+             {" a , b ,, c:1=d\n", "a|b|c:1=d|"},
+             {",a", "a|"},
+             {"a,", "a|"}};
+
+static void takes_items_off_a_list(void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        struct str whole = guarded(lists[i].list), rest = whole, item;
+        char found[32] = "";
+        while (str_take_item(&rest, &item)) {
+            strncat(found, item.ptr, item.len);
+            strcat(found, "|");
+        }
+        assert_string_equal(found, lists[i].items);
+        assert_int_equal(rest.len, 0);
+        assert_int_equal(item.len, 0);
+        release(whole);
+    }
+}
+
+static const struct {
+    const char *text;
+    bool valid;
+    const char *host;
+    const char *port; /* null: none */
+} addresses[] = {{"db:5432", true, "db", "5432"},
+                 {"db", true, "db", NULL},
+                 {"db:", true, "db", ""},
+                 {"10.0.0.1:1", true, "10.0.0.1", "1"},
+                 {"*.internal:5432-5439", true, "*.internal", "5432-5439"},
+                 {"[fd00::1]:5432", true, "fd00::1", "5432"},
+                 {"[fd00::1]", true, "fd00::1", NULL},
+                 {"[fd00::1]:", true, "fd00::1", ""},
+                 {"[fd00::/8]:1-2", true, "fd00::/8", "1-2"},
+                 {"fd00::1", true, "fd00::1", NULL},
+                 {"::1", true, "::1", NULL},
+                 {"[db]:1", true, "db", "1"},
+                 {"", false, NULL, NULL},
+                 {":5432", false, NULL, NULL},
+                 {"[", false, NULL, NULL},
+                 {"[fd00::1", false, NULL, NULL},
+                 {"[]:5432", false, NULL, NULL},
+                 {"[fd00::1]5432", false, NULL, NULL},
+                 {"[fd00::1] :5432", false, NULL, NULL}};
+
+static void splits_host_and_port(void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {
+        struct str text = guarded(addresses[i].text), host, port;
+        assert_int_equal(str_split_host_port(text, &host, &port), addresses[i].valid);
+        if (addresses[i].valid) {
+            assert_true(str_equal_text(host, addresses[i].host));
+            assert_true(str_equal_text(port, addresses[i].port));
+            assert_int_equal(port.ptr == NULL, addresses[i].port == NULL);
+        }
+        release(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +351,9 @@ int main(void)
         cmocka_unit_test(finds_needles),
         cmocka_unit_test(parses_numbers),
         cmocka_unit_test(copies_whole_or_not_at_all),
+        cmocka_unit_test(knows_ascii),
+        cmocka_unit_test(takes_items_off_a_list),
+        cmocka_unit_test(splits_host_and_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
