@@ -4,6 +4,7 @@
 
 #include "aws/xml.h"
 #include "base/time.h"
+#include "base/utf8.h"
 
 /* --- requests --- */
 
@@ -39,8 +40,7 @@ int api_request_add(struct api_request *request, const char *name, struct str va
     if (!header_name_is_valid(name))
         return error_set(err, ERROR_INVALID, "header name \"%s\": not in lower case", name);
     for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char) value.ptr[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7F)
+        if (str_is_control(value.ptr[i]) && value.ptr[i] != '\t')
             return error_set(err, ERROR_INVALID, "header %s: a control character in its value", name);
     }
     if (request->header_count == API_HEADERS_MAX)
@@ -82,10 +82,9 @@ int api_json_text(const struct json *doc, int object, const char *name, char *ou
 static void copy_line(struct str text, char *out, size_t capacity)
 {
     static const char CUT_MARK[] = "...";
-    size_t len = text.len < capacity ? text.len : str_limit_utf8(text, capacity - sizeof CUT_MARK).len;
+    size_t len = text.len < capacity ? text.len : utf8_limit(text, capacity - sizeof CUT_MARK).len;
     for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char) text.ptr[i];
-        out[i] = c < 0x20 || c == 0x7F ? ' ' : text.ptr[i];
+        out[i] = str_is_control(text.ptr[i]) ? ' ' : text.ptr[i];
     }
     if (len < text.len)
         memcpy(out + len, CUT_MARK, sizeof CUT_MARK);

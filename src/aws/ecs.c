@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/time.h"
+#include "base/utf8.h"
 
 static const struct api_call UPDATE_SERVICE = {ENDPOINT_ECS, "UpdateService", 200};
 static const struct api_call STOP_TASK = {ENDPOINT_ECS, "StopTask", 200};
@@ -30,7 +31,7 @@ void ecs_write_stop_task(struct writer *body, struct str cluster, struct str tas
     json_begin_object(&j);
     json_member_string(&j, "cluster", cluster);
     json_member_string(&j, "task", task);
-    json_member_string(&j, "reason", str_limit_utf8(reason, ECS_REASON_MAX));
+    json_member_string(&j, "reason", utf8_limit(reason, ECS_REASON_MAX));
     json_end_object(&j);
 }
 

@@ -42,34 +42,22 @@ const char *endpoint_service_name(enum endpoint_service service)
     return SERVICES[service].name;
 }
 
-static bool is_letter(char c)
+static bool is_path_char(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
+    return str_is_alnum(c) || (c != '\0' && strchr("-._~!$&'()*+,;=:@/%", c) != NULL);
 }
 
 bool endpoint_path_is_valid(struct str path)
 {
-    for (size_t i = 0; i < path.len; i++) {
-        char c = path.ptr[i];
-        if (!is_letter(c) && !is_digit(c) && (c == '\0' || strchr("-._~!$&'()*+,;=:@/%", c) == NULL))
-            return false;
-    }
-    return true;
+    return str_all(path, is_path_char);
 }
 
 /* --- URLs --- */
 
 static void copy_lower(struct str text, char *out)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        out[i] = c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
-    }
+    for (size_t i = 0; i < text.len; i++)
+        out[i] = str_lower(text.ptr[i]);
     out[text.len] = '\0';
 }
 
@@ -113,15 +101,15 @@ int endpoint_from_url(struct endpoint *endpoint, struct str text, struct error *
 
 /* --- hosts --- */
 
+static bool is_region_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || str_is_digit(c) || c == '-';
+}
+
 static bool region_is_valid(struct str region)
 {
-    if (region.len == 0 || region.len >= ENDPOINT_REGION_SIZE)
+    if (region.len == 0 || region.len >= ENDPOINT_REGION_SIZE || !str_all(region, is_region_char))
         return false;
-    for (size_t i = 0; i < region.len; i++) {
-        char c = region.ptr[i];
-        if (!(c >= 'a' && c <= 'z') && !is_digit(c) && c != '-')
-            return false;
-    }
     return region.ptr[0] != '-' && region.ptr[region.len - 1] != '-';
 }
 
@@ -157,17 +145,13 @@ static int find_url(const struct service *service, char *const *env, const char 
 {
     bool ignore;
     *url = str_from(NULL);
-    *variable = "";
+    *variable = NULL;
     if (env_get_bool(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", &ignore, err) != 0)
         return ERROR_INVALID;
     if (ignore)
         return 0;
-    *variable = service->url_variable;
-    *url = env_get(env, *variable);
-    if (url->len == 0) {
-        *variable = "AWS_ENDPOINT_URL";
-        *url = env_get(env, *variable);
-    }
+    const char *const names[] = {service->url_variable, "AWS_ENDPOINT_URL", NULL};
+    *url = env_get_first(env, names, variable);
     return 0;
 }
 
@@ -195,7 +179,7 @@ int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service servic
         return result;
     }
     if (!region_is_valid(region))
-        return error_set(err, ERROR_INVALID, "\"%.*s\" is no region", STR_ARG(region));
+        return error_set(err, ERROR_INVALID, "\"%.*s\" is not a valid region", STR_ARG(region));
     build_host(endpoint, &SERVICES[service], region, fips, dual_stack);
     return 0;
 }
@@ -216,12 +200,9 @@ static struct str region_of_arn(struct str arn)
 int endpoint_find_region(char region[ENDPOINT_REGION_SIZE], char *const *env, struct str task_arn,
                          struct error *err)
 {
-    const char *from = "AWS_REGION";
-    struct str found = env_get(env, from);
-    if (found.len == 0) {
-        from = "AWS_DEFAULT_REGION";
-        found = env_get(env, from);
-    }
+    const char *from;
+    struct str found =
+        env_get_first(env, (const char *const[]){"AWS_REGION", "AWS_DEFAULT_REGION", NULL}, &from);
     if (found.len == 0) {
         from = "the task's ARN";
         found = region_of_arn(task_arn);
@@ -233,7 +214,7 @@ int endpoint_find_region(char region[ENDPOINT_REGION_SIZE], char *const *env, st
                          "to take it from");
     }
     if (!region_is_valid(found))
-        return error_set(err, ERROR_INVALID, "%s: \"%.*s\" is no region", from, STR_ARG(found));
+        return error_set(err, ERROR_INVALID, "%s: \"%.*s\" is not a valid region", from, STR_ARG(found));
     str_copy(found, region, ENDPOINT_REGION_SIZE);
     return 0;
 }

@@ -69,7 +69,7 @@ int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service servic
                          char *const *env, struct error *err);
 
 /* task_arn may be empty. ERROR_NOT_FOUND when neither variable nor ARN says, ERROR_INVALID when what they say
- * is no region (letters, digits and hyphens: it becomes part of a host name). */
+ * is not a valid region (letters, digits and hyphens: it becomes part of a host name). */
 int endpoint_find_region(char region[ENDPOINT_REGION_SIZE], char *const *env, struct str task_arn,
                          struct error *err);
 

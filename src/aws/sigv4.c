@@ -6,7 +6,9 @@
 #include <bearssl_hmac.h>
 
 #include "base/bytes.h"
+#include "base/num.h"
 #include "base/time.h"
+#include "wire/url.h"
 
 #define ALGORITHM "AWS4-HMAC-SHA256"
 #define SCOPE_END "aws4_request"
@@ -32,17 +34,11 @@ static void format_hex(const uint8_t digest[DIGEST_SIZE], char out[2 * DIGEST_SI
     writer_terminate(&w);
 }
 
-static bool is_unreserved(char c)
-{
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_' || c == '~';
-}
-
 static void hash_path(br_sha256_context *hash, const char *path)
 {
     static const char DIGITS[] = "0123456789ABCDEF";
     for (; *path != '\0'; path++) {
-        if (is_unreserved(*path) || *path == '/') {
+        if (url_is_unreserved(*path) || *path == '/') {
             br_sha256_update(hash, path, 1);
         } else {
             unsigned char c = (unsigned char) *path;
@@ -63,7 +59,7 @@ static bool is_escaped(struct str text)
                 if (d >= digits.len || !strchr("0123456789ABCDEF", digits.ptr[d]) || digits.ptr[d] == '\0')
                     return false;
             i += 2;
-        } else if (!is_unreserved(text.ptr[i])) {
+        } else if (!url_is_unreserved(text.ptr[i])) {
             return false;
         }
     }
@@ -72,7 +68,7 @@ static bool is_escaped(struct str text)
 
 static int compare(struct str a, struct str b)
 {
-    size_t common = a.len < b.len ? a.len : b.len;
+    size_t common = num_min_size(a.len, b.len);
     int order = common == 0 ? 0 : memcmp(a.ptr, b.ptr, common);
     return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
 }

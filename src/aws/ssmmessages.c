@@ -4,6 +4,7 @@
 
 #include "aws/xml.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 #define SCHEMA_VERSION "1.0"
 
@@ -145,7 +146,7 @@ void ssmmessages_write_task_complete(struct writer *payload, const struct ssmmes
     json_member_bool(&j, "IsRoutingFailure", false);
     json_member_text(&j, "AwsAccountId", "");
     json_member_string(&j, "InstanceId", complete->target_id);
-    json_member_string(&j, "Output", str_limit_utf8(complete->output, SSMMESSAGES_OUTPUT_MAX));
+    json_member_string(&j, "Output", utf8_limit(complete->output, SSMMESSAGES_OUTPUT_MAX));
     for (size_t i = 0; i < sizeof UNUSED / sizeof UNUSED[0]; i++)
         json_member_text(&j, UNUSED[i], "");
     json_member_i64(&j, "RetryNumber", complete->retry_number);

@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "base/time.h"
+#include "base/utf8.h"
 #include "host/clock.h"
 
 /* --- rendering ------------------------------------------------------------------------------------------ */
@@ -85,24 +86,13 @@ static void put_json_attribute(struct json_writer *j, const struct log_attribute
  * could make a log line look like something it is not. */
 static size_t printable_length(struct str text, size_t at)
 {
-    static const uint32_t minimum[] = {0, 0, 0x80, 0x800, 0x10000};
-    const uint8_t *byte = (const uint8_t *) text.ptr + at;
-    if (byte[0] < 0x80)
-        return byte[0] >= 0x20 && byte[0] < 0x7f;
-    size_t len = byte[0] >= 0xf0 ? 4 : byte[0] >= 0xe0 ? 3 : byte[0] >= 0xc2 ? 2 : 0;
-    if (len == 0 || byte[0] > 0xf4 || text.len - at < len)
-        return 0;
-    uint32_t rune = byte[0] & (0x7fU >> len);
-    for (size_t i = 1; i < len; i++) {
-        if ((byte[i] & 0xc0) != 0x80)
-            return 0;
-        rune = rune << 6 | (byte[i] & 0x3f);
-    }
-    bool malformed = rune < minimum[len] || rune > 0x10ffff || (rune >= 0xd800 && rune <= 0xdfff);
-    bool invisible = rune <= 0xa0 || rune == 0xad || (rune >= 0x2000 && rune <= 0x200f) ||
-                     (rune >= 0x2028 && rune <= 0x202f) || (rune >= 0x205f && rune <= 0x206f) ||
-                     rune == 0x3000 || rune == 0xfeff || (rune >= 0xfff0 && rune <= 0xfffb);
-    return malformed || invisible ? 0 : len;
+    uint32_t rune = 0; /* that of malformed bytes, too */
+    size_t len = utf8_decode(str_slice(text, at, text.len), &rune);
+    bool invisible = rune < 0x20 || (rune >= 0x7f && rune <= 0xa0) || rune == 0xad ||
+                     (rune >= 0x2000 && rune <= 0x200f) || (rune >= 0x2028 && rune <= 0x202f) ||
+                     (rune >= 0x205f && rune <= 0x206f) || rune == 0x3000 || rune == 0xfeff ||
+                     (rune >= 0xfff0 && rune <= 0xfffb);
+    return invisible ? 0 : len;
 }
 
 /* slog's rule: quotes for the empty value and for whatever is not plainly

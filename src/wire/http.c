@@ -6,37 +6,32 @@
 
 static bool is_token_char(char c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+    return str_is_alnum(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
 }
 
 static bool is_token(struct str text)
 {
-    for (size_t i = 0; i < text.len; i++)
-        if (!is_token_char(text.ptr[i]))
-            return false;
-    return text.len > 0;
+    return text.len > 0 && str_all(text, is_token_char);
 }
 
-static bool is_control(uint8_t byte)
+static bool is_field_char(char c)
 {
-    return (byte < 0x20 && byte != '\t') || byte == 0x7F;
+    return c == '\t' || !str_is_control(c);
 }
 
 static bool is_field_value(struct str text)
 {
-    for (size_t i = 0; i < text.len; i++)
-        if (is_control((uint8_t) text.ptr[i]))
-            return false;
-    return true;
+    return str_all(text, is_field_char);
+}
+
+static bool is_target_char(char c)
+{
+    return c >= '!' && c <= '~';
 }
 
 static bool is_request_target(struct str text)
 {
-    for (size_t i = 0; i < text.len; i++)
-        if (text.ptr[i] < '!' || text.ptr[i] > '~')
-            return false;
-    return text.len > 0;
+    return text.len > 0 && str_all(text, is_target_char);
 }
 
 /* ---- requests --------------------------------------------------------------------------------------- */
@@ -177,10 +172,10 @@ static int take_status_line(struct http_response *r, struct str line, struct err
     static const char prefix[] = "HTTP/1.";
     enum { MINOR = sizeof prefix - 1, CODE = MINOR + 2, REASON = CODE + 3 };
     uint32_t status = 0;
-    bool valid = line.len >= REASON && str_starts_with(line, prefix) && line.ptr[MINOR] >= '0' &&
-                 line.ptr[MINOR] <= '9' && line.ptr[MINOR + 1] == ' ' &&
-                 str_parse_u32(str_slice(line, CODE, REASON), &status) && status >= 100 && status <= 599 &&
-                 (line.len == REASON || line.ptr[REASON] == ' ') && is_field_value(line);
+    bool valid = line.len >= REASON && str_starts_with(line, prefix) && str_is_digit(line.ptr[MINOR]) &&
+                 line.ptr[MINOR + 1] == ' ' && str_parse_u32(str_slice(line, CODE, REASON), &status) &&
+                 status >= 100 && status <= 599 && (line.len == REASON || line.ptr[REASON] == ' ') &&
+                 is_field_value(line);
     if (!valid) {
         return error_set(err, ERROR_INVALID, "HTTP answer: \"%.*s\" is no status line of HTTP/1",
                          STR_ARG(str_slice(line, 0, 64)));
@@ -408,7 +403,7 @@ static int take_chunk_byte(struct http_response *r, char c, struct error *err)
         r->state = STATE_CHUNK_EXTENSION;
     } else if (r->state == STATE_CHUNK_EXTENSION && c == '\r') {
         r->state = STATE_CHUNK_SIZE_LF;
-    } else if (r->state == STATE_CHUNK_EXTENSION && !is_control((uint8_t) c)) {
+    } else if (r->state == STATE_CHUNK_EXTENSION && is_field_char(c)) {
         return 0;
     } else if (r->state == STATE_CHUNK_SIZE_LF && c == '\n') {
         r->line_len = 0;
@@ -439,7 +434,7 @@ static int take_trailer_byte(struct http_response *r, char c, struct error *err)
         r->state = STATE_TRAILER_START;
     else if (r->state == STATE_LAST_LF && c == '\n')
         r->state = STATE_END;
-    else if (r->state != STATE_LAST_LF && r->state != STATE_TRAILER_LF && !is_control((uint8_t) c))
+    else if (r->state != STATE_LAST_LF && r->state != STATE_TRAILER_LF && is_field_char(c))
         r->state = STATE_TRAILER_LINE;
     else
         return error_set(err, ERROR_INVALID, "HTTP answer: a trailer does not end in CR LF");

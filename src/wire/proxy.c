@@ -45,38 +45,12 @@ static bool is_loopback(struct str host)
     return address.version == IP_V4 ? address.bytes[0] == 127 : memcmp(address.bytes, v6_loopback, 16) == 0;
 }
 
-/* Takes ":port" off the end; an IPv6 address without brackets keeps its colons.
- * False for a port that is none. */
-static bool split_port(struct str *pattern, uint16_t *port)
-{
-    struct str head;
-    struct str tail;
-    *port = 0;
-    bool has_colon = str_cut_last(*pattern, ':', &head, &tail);
-    struct str before;
-    struct str after;
-    bool bracketed = str_starts_with(*pattern, "[");
-    if (has_colon && (bracketed ? str_ends_with(head, "]") : !str_cut(head, ':', &before, &after))) {
-        *pattern = head;
-        if (!str_parse_port(tail, port))
-            return false;
-    }
-    if (bracketed && str_ends_with(*pattern, "]"))
-        *pattern = str_slice(*pattern, 1, pattern->len - 1);
-    return true;
-}
-
 static bool ends_with_nocase(struct str host, struct str ending)
 {
     struct str end = str_slice(host, host.len - ending.len, host.len);
-    for (size_t i = 0; i < ending.len; i++) {
-        char a = end.ptr[i];
-        char b = ending.ptr[i];
-        a = a >= 'A' && a <= 'Z' ? (char) (a - 'A' + 'a') : a;
-        b = b >= 'A' && b <= 'Z' ? (char) (b - 'A' + 'a') : b;
-        if (a != b)
+    for (size_t i = 0; i < ending.len; i++)
+        if (str_lower(end.ptr[i]) != str_lower(ending.ptr[i]))
             return false;
-    }
     return true;
 }
 
@@ -97,29 +71,26 @@ static bool exception_matches(struct str pattern, struct str host, uint16_t port
 {
     struct ip_block block;
     struct ip address;
-    uint16_t only_port = 0;
+    struct str target, only_port;
+    uint16_t number;
     if (str_equal_text(pattern, "*"))
         return true;
-    /* An IPv6 address without brackets must not lose its last group to the port. */
-    if (!ip_block_parse(pattern, &block) &&
-        (!split_port(&pattern, &only_port) || (only_port != 0 && only_port != port)))
+    if (!str_split_host_port(pattern, &target, &only_port) ||
+        (only_port.ptr != NULL && (!str_parse_port(only_port, &number) || number != port)))
         return false;
     if (ip_parse(host, &address))
-        return ip_block_parse(pattern, &block) && ip_block_contains(block, address);
-    return name_matches(pattern, host);
+        return ip_block_parse(target, &block) && ip_block_contains(block, address);
+    return name_matches(target, host);
 }
 
 bool proxy_applies(const struct proxy *proxy, struct str host, uint16_t port)
 {
     if (proxy->host[0] == '\0' || is_loopback(host))
         return false;
-    struct str rest = str_from(proxy->exceptions);
-    while (rest.len > 0) {
-        struct str pattern;
-        str_cut(rest, ',', &pattern, &rest);
-        if (exception_matches(str_trim(pattern), host, port))
+    struct str rest = str_from(proxy->exceptions), pattern;
+    while (str_take_item(&rest, &pattern))
+        if (exception_matches(pattern, host, port))
             return false;
-    }
     return true;
 }
 

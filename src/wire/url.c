@@ -13,19 +13,14 @@ static const struct {
     [URL_WSS] = {"wss", true, 443},
 };
 
-static bool is_alphanumeric(char c)
-{
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
-
 static bool is_one_of(char c, const char *set)
 {
     return c != '\0' && strchr(set, c) != NULL;
 }
 
-static bool is_unreserved(char c)
+bool url_is_unreserved(char c)
 {
-    return is_alphanumeric(c) || is_one_of(c, "-._~");
+    return str_is_alnum(c) || is_one_of(c, "-._~");
 }
 
 static bool take_escaped_byte(struct str rest, uint8_t *byte)
@@ -54,7 +49,7 @@ static int check_bytes(struct str text, struct error *err)
             return error_set(err, ERROR_INVALID,
                              "byte %zu of the URL is a '%%' without two hexadecimal digits", i + 1);
         }
-        if (c != '%' && !is_unreserved(c) && !is_one_of(c, ":/?[]@!$&'()*+,;="))
+        if (c != '%' && !url_is_unreserved(c) && !is_one_of(c, ":/?[]@!$&'()*+,;="))
             return error_set(err, ERROR_INVALID, "byte %zu may not stand in a URL", i + 1);
     }
     return 0;
@@ -71,7 +66,7 @@ static int check_host(const struct url *url, struct error *err)
     for (size_t i = 0; i < url->host.len; i++) {
         char c = url->host.ptr[i];
         bool allowed = url->host_is_ipv6 ? is_one_of(c, "0123456789abcdefABCDEF:.")
-                                         : is_alphanumeric(c) || is_one_of(c, "-._");
+                                         : str_is_alnum(c) || is_one_of(c, "-._");
         if (!allowed)
             return error_set(err, ERROR_INVALID, "the URL's host holds a '%c'", c);
         colons += c == ':';
@@ -214,7 +209,7 @@ static bool decode_userinfo(struct writer *w, struct str userinfo)
     writer_char(w, ':');
     writer_percent_decode(w, password);
     for (size_t i = 0; i < w->len; i++)
-        if (w->start[i] < 0x20 || w->start[i] == 0x7F)
+        if (str_is_control((char) w->start[i]))
             return false;
     return !w->failed;
 }
@@ -237,7 +232,7 @@ void writer_percent_encode(struct writer *w, struct str text, const char *also_p
     static const char digits[] = "0123456789ABCDEF";
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
-        if (is_unreserved(c) || (also_plain != NULL && is_one_of(c, also_plain))) {
+        if (url_is_unreserved(c) || (also_plain != NULL && is_one_of(c, also_plain))) {
             writer_char(w, c);
         } else {
             const char escape[3] = {'%', digits[(uint8_t) c >> 4], digits[(uint8_t) c & 0x0F]};

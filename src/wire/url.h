@@ -64,7 +64,9 @@ void url_write_target(struct writer *w, const struct url *url);
  * than URL_USERINFO_MAX or holds control characters. The caller wipes what was written after use. */
 void url_write_basic_authorization(struct writer *w, const struct url *url);
 
-/* Every byte but A-Z a-z 0-9 - . _ ~ and those in `also_plain` (may be null) becomes %XX, upper case. */
+/* A-Z a-z 0-9 - . _ ~: what never needs to be escaped (RFC 3986, 2.3). */
+bool url_is_unreserved(char c);
+/* Every byte but these and those in `also_plain` (may be null) becomes %XX, upper case. */
 void writer_percent_encode(struct writer *w, struct str text, const char *also_plain);
 /* %XX becomes its byte (any byte, NUL too); everything else stays, '+' as well. A '%' without two hexadecimal
  * digits fails the writer. */

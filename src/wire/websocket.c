@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/utf8.h"
 #include <bearssl_hash.h>
 
 enum {
@@ -97,15 +98,8 @@ size_t websocket_seal(uint8_t *payload, size_t len, enum websocket_opcode opcode
 size_t websocket_close_payload(uint8_t out[WEBSOCKET_CONTROL_MAX], unsigned code, struct str reason)
 {
     struct writer w = writer_of(out, WEBSOCKET_CONTROL_MAX);
-    size_t room = WEBSOCKET_CONTROL_MAX - CODE_SIZE;
-    if (reason.len > room) {
-        reason.len = room;
-        /* Not in the middle of a UTF-8 sequence: the peer may insist. */
-        while (reason.len > 0 && ((uint8_t) reason.ptr[reason.len] & 0xc0) == 0x80)
-            reason.len--;
-    }
     writer_u16be(&w, (uint16_t) code);
-    writer_str(&w, reason);
+    writer_str(&w, utf8_limit(reason, WEBSOCKET_CONTROL_MAX - CODE_SIZE)); /* the peer may insist on UTF-8 */
     return w.len;
 }
 

@@ -216,15 +216,15 @@ static const struct {
      "AWS_ENDPOINT_URL and AWS_USE_DUALSTACK_ENDPOINT are both set: let the URL name the endpoint you want, "
      "and "
      "unset the switch"},
-    {"", {NULL}, ERROR_INVALID, "\"\" is no region"},
-    {"EU-WEST-1", {NULL}, ERROR_INVALID, "\"EU-WEST-1\" is no region"},
-    {"eu-west-1.evil.example/", {NULL}, ERROR_INVALID, "\"eu-west-1.evil.example/\" is no region"},
-    {"-eu", {NULL}, ERROR_INVALID, "\"-eu\" is no region"},
-    {"eu-", {NULL}, ERROR_INVALID, "\"eu-\" is no region"},
+    {"", {NULL}, ERROR_INVALID, "\"\" is not a valid region"},
+    {"EU-WEST-1", {NULL}, ERROR_INVALID, "\"EU-WEST-1\" is not a valid region"},
+    {"eu-west-1.evil.example/", {NULL}, ERROR_INVALID, "\"eu-west-1.evil.example/\" is not a valid region"},
+    {"-eu", {NULL}, ERROR_INVALID, "\"-eu\" is not a valid region"},
+    {"eu-", {NULL}, ERROR_INVALID, "\"eu-\" is not a valid region"},
     {"abcdefghijklmnopqrstuvwxyz0123456",
      {NULL},
      ERROR_INVALID,
-     "\"abcdefghijklmnopqrstuvwxyz0123456\" is no region"},
+     "\"abcdefghijklmnopqrstuvwxyz0123456\" is not a valid region"},
 };
 
 static void says_which_setting_is_wrong(void **state)
@@ -360,8 +360,8 @@ static const struct {
     {{NULL}, "nra:aws:ecs:eu-west-1:1:", "", ERROR_NOT_FOUND, NULL},
     {{NULL}, "arn:aws:ecs:eu-west-1", "", ERROR_NOT_FOUND, NULL},
     {{NULL}, "arn:aws:ecs::1:", "", ERROR_NOT_FOUND, NULL},
-    {{NULL}, "arn:aws:ecs:a/b:1:", "", ERROR_INVALID, "the task's ARN: \"a/b\" is no region"},
-    {{"AWS_REGION=Ireland"}, ARN, "", ERROR_INVALID, "AWS_REGION: \"Ireland\" is no region"},
+    {{NULL}, "arn:aws:ecs:a/b:1:", "", ERROR_INVALID, "the task's ARN: \"a/b\" is not a valid region"},
+    {{"AWS_REGION=Ireland"}, ARN, "", ERROR_INVALID, "AWS_REGION: \"Ireland\" is not a valid region"},
 };
 
 static void finds_the_region(void **state)
