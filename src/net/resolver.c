@@ -20,46 +20,14 @@ enum { THREAD_STACK_BYTES = 96 * 1024 };
 
 /* What a thread works on; nothing of the caller's. */
 struct resolver_job {
-    struct resolver *resolver;    /* the thread touches only the lock, `finished` and the event descriptor */
-    struct resolver_queue asking; /* the loop's side only, as is `next_running` */
+    struct resolver *resolver; /* the thread touches only the lock, `finished` and the event descriptor */
+    struct list asking;        /* the loop's side only, as is `next_running` */
     struct resolver_job *next_running;
-    struct resolver_job *next;
+    struct resolver_job *next; /* in `finished` */
     void (*look_up)(const char *name, struct resolver_answer *answer);
     struct resolver_answer answer;
     char name[RESOLVER_NAME_SIZE];
 };
-
-/* --- queues --------------------------------------------------------------------------------------------- */
-
-static void queue_append(struct resolver_queue *queue, struct resolver_request *request)
-{
-    request->queue = queue;
-    request->next = NULL;
-    request->previous = queue->last;
-    if (queue->last != NULL)
-        queue->last->next = request;
-    else
-        queue->first = request;
-    queue->last = request;
-    queue->count++;
-}
-
-static void queue_remove(struct resolver_request *request)
-{
-    struct resolver_queue *queue = request->queue;
-    if (queue == NULL)
-        return;
-    if (request->previous != NULL)
-        request->previous->next = request->next;
-    else
-        queue->first = request->next;
-    if (request->next != NULL)
-        request->next->previous = request->previous;
-    else
-        queue->last = request->previous;
-    queue->count--;
-    request->queue = NULL;
-}
 
 /* --- the threads' side ---------------------------------------------------------------------------------- */
 
@@ -139,7 +107,7 @@ static int start_thread(struct resolver_job *job)
 
 static void deliver_later(struct resolver *resolver, struct resolver_request *request)
 {
-    queue_append(&resolver->answered, request);
+    list_append(&resolver->answered, &request->node);
     loop_hook_queue(resolver->loop, &resolver->hook);
 }
 
@@ -157,7 +125,8 @@ static void start_job(struct resolver *resolver, struct resolver_request *reques
         resolver->running++;
         job->next_running = resolver->jobs;
         resolver->jobs = job;
-        queue_append(&job->asking, request);
+        list_init(&job->asking);
+        list_append(&job->asking, &request->node);
         return;
     }
     free(job);
@@ -174,16 +143,21 @@ static struct resolver_job *job_of(const struct resolver *resolver, const char *
     return job;
 }
 
+static struct resolver_request *first_of(const struct list *requests)
+{
+    return list_is_empty(requests) ? NULL : LIST_OWNER(requests->next, struct resolver_request, node);
+}
+
 static void start_waiting_jobs(struct resolver *resolver)
 {
-    while (resolver->waiting.first != NULL) {
-        struct resolver_request *request = resolver->waiting.first;
+    struct resolver_request *request;
+    while ((request = first_of(&resolver->waiting)) != NULL) {
         struct resolver_job *job = job_of(resolver, request->name);
         if (job == NULL && resolver->running == RESOLVER_THREADS_MAX)
             return;
-        queue_remove(request);
+        list_remove(&request->node);
         if (job != NULL)
-            queue_append(&job->asking, request);
+            list_append(&job->asking, &request->node);
         else
             start_job(resolver, request);
     }
@@ -196,9 +170,9 @@ static void end_job(struct resolver *resolver, struct resolver_job *job)
         link = &(*link)->next_running;
     *link = job->next_running;
     resolver->running--;
-    while (job->asking.first != NULL) {
-        struct resolver_request *request = job->asking.first;
-        queue_remove(request);
+    struct resolver_request *request;
+    while ((request = first_of(&job->asking)) != NULL) {
+        list_remove(&request->node);
         request->answer = job->answer;
         deliver_later(resolver, request);
     }
@@ -228,13 +202,14 @@ static void collect_finished_jobs(struct loop_watch *watch, uint32_t events)
 static void tell_answers(struct loop_hook *hook)
 {
     struct resolver *resolver = LOOP_OWNER(hook, struct resolver, hook);
-    for (size_t count = resolver->answered.count; count > 0 && resolver->answered.first != NULL; count--) {
-        struct resolver_request *request = resolver->answered.first;
-        queue_remove(request);
+    struct list told;
+    struct resolver_request *request;
+    list_init(&told);
+    list_move(&told, &resolver->answered);
+    while ((request = first_of(&told)) != NULL) {
+        list_remove(&request->node);
         request->done(request);
     }
-    if (resolver->answered.first != NULL)
-        loop_hook_queue(resolver->loop, &resolver->hook);
 }
 
 int resolver_open(struct resolver *resolver, struct loop *loop, struct error *err)
@@ -243,6 +218,8 @@ int resolver_open(struct resolver *resolver, struct loop *loop, struct error *er
     resolver->loop = loop;
     resolver->watch = LOOP_WATCH_INIT;
     resolver->look_up = ask_c_library;
+    list_init(&resolver->waiting);
+    list_init(&resolver->answered);
     pthread_mutex_init(&resolver->lock, NULL);
     loop_hook_init(&resolver->hook, LOOP_GATHER, tell_answers);
     resolver->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -292,11 +269,11 @@ int resolver_start(struct resolver *resolver, struct resolver_request *request, 
         return 0;
     }
     struct resolver_job *job = job_of(resolver, name);
-    if (job == NULL && resolver->waiting.count >= RESOLVER_WAITING_MAX) {
+    if (job == NULL && list_count(&resolver->waiting) >= RESOLVER_WAITING_MAX) {
         return error_set(err, ERROR_TOO_LARGE, "%d names are waiting for a name server already",
                          RESOLVER_WAITING_MAX);
     }
-    queue_append(job != NULL ? &job->asking : &resolver->waiting, request);
+    list_append(job != NULL ? &job->asking : &resolver->waiting, &request->node);
     start_waiting_jobs(resolver);
     return 0;
 }
@@ -304,7 +281,7 @@ int resolver_start(struct resolver *resolver, struct resolver_request *request, 
 void resolver_cancel(struct resolver *resolver, struct resolver_request *request)
 {
     (void) resolver;
-    queue_remove(request);
+    list_remove(&request->node);
 }
 
 int resolver_explain(const struct resolver_answer *answer, struct error *err)

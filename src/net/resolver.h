@@ -22,6 +22,7 @@
 
 #include "base/error.h"
 #include "base/ip.h"
+#include "base/list.h"
 #include "host/loop.h"
 
 enum {
@@ -41,21 +42,12 @@ struct resolver_answer {
 };
 
 struct resolver_job;
-struct resolver_queue;
 
 struct resolver_request {
     char name[RESOLVER_NAME_SIZE];
     void (*done)(struct resolver_request *request); /* may start, cancel and release anything */
     struct resolver_answer answer;                  /* valid in done */
-    struct resolver_queue *queue; /* waiting for a thread, being looked up, or answered and not yet told */
-    struct resolver_request *next;
-    struct resolver_request *previous;
-};
-
-struct resolver_queue {
-    struct resolver_request *first;
-    struct resolver_request *last;
-    size_t count;
+    struct list node; /* waiting for a thread, being looked up, or answered and not yet told */
 };
 
 struct resolver {
@@ -65,8 +57,8 @@ struct resolver {
     int event_fd;
     unsigned running;          /* threads */
     struct resolver_job *jobs; /* theirs */
-    struct resolver_queue waiting;
-    struct resolver_queue answered;
+    struct list waiting;       /* requests for which there is no thread yet */
+    struct list answered;
     /* What a thread runs; tests put their own in place of getaddrinfo (a name whose answer changes, one that
      * never comes). It may block, and must touch nothing but its arguments. */
     void (*look_up)(const char *name, struct resolver_answer *answer);

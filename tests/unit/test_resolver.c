@@ -125,7 +125,7 @@ static void names_beyond_the_threads_wait_their_turn(void **state)
     for (size_t i = 0; i < NAMES; i++)
         assert_int_equal(start_slow(&requests[i], i, NULL), 0);
     assert_int_equal(resolver_busy(&resolver), RESOLVER_THREADS_MAX);
-    assert_int_equal(resolver.waiting.count, 5);
+    assert_int_equal(list_count(&resolver.waiting), 5);
     /* Literals are not held up by dead name servers. */
     struct resolver_request literal;
     resolver_start(&resolver, &literal, "10.0.0.1", count_answer, NULL);
