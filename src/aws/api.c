@@ -166,13 +166,13 @@ enum kind {
 };
 
 static const struct {
-    enum api_outcome outcome;
+    enum api_class class;
     enum error_code code;
     const char *advice;
 } MEANINGS[KINDS] = {
-    [THROTTLED] = {API_REPEAT, ERROR_THROTTLED, "the service asks for fewer calls"},
-    [TRANSIENT] = {API_REPEAT, ERROR_UNAVAILABLE, "the service failed"},
-    [EXPIRED] = {API_RENEW, ERROR_UNAVAILABLE, "the credentials have expired or are not known"},
+    [THROTTLED] = {API_RETRY, ERROR_THROTTLED, "the service asks for fewer calls"},
+    [TRANSIENT] = {API_RETRY, ERROR_UNAVAILABLE, "the service failed"},
+    [EXPIRED] = {API_REFRESH, ERROR_UNAVAILABLE, "the credentials have expired or are not known"},
     [SKEWED] = {API_CLOCK, ERROR_UNAVAILABLE, "this machine's clock is off"},
     [DENIED] = {API_FAILED, ERROR_DENIED, NULL}, /* says which action, see below */
     [MISSIGNED] = {API_FAILED, ERROR_DENIED,
@@ -275,8 +275,8 @@ static void write_denial(struct writer *w, const struct api_call *call, const st
     writer_terminate(w);
 }
 
-enum api_outcome api_judge(const struct api_call *call, const struct api_answer *answer,
-                           struct api_failure *failure, struct error *err)
+enum api_class api_classify(const struct api_call *call, const struct api_answer *answer,
+                            struct api_failure *failure, struct error *err)
 {
     if (answer->status == call->expected_status)
         return API_OK;
@@ -305,5 +305,5 @@ enum api_outcome api_judge(const struct api_call *call, const struct api_answer 
               failure->message, has_advice && has_message ? ")" : "");
     if (kind == SKEWED && failure->server_unix_ms < 0)
         return API_FAILED; /* nothing to set the clock by */
-    return MEANINGS[kind].outcome;
+    return MEANINGS[kind].class;
 }

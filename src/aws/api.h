@@ -3,26 +3,26 @@
  *
  * A request is described here, not serialised: method, path, query, headers, body. A request's makers (ecs.h,
  * ssmmessages.h, credentials.h, metadata.h) fill one in, sigv4_sign adds its headers, the HTTP layer writes
- * it, adding what is its own (Content-Length, Connection, Upgrade, Sec-WebSocket-*, User-Agent). Everything
+ * it and adds what is its own (Content-Length, Connection, Upgrade, Sec-WebSocket-*, User-Agent). Everything
  * in `headers` is signed, so what must not be signed is added after signing.
  *
- * An answer is judged here: api_judge says what the caller does next, and puts the reason in words for a
- * person: "UpdateService: 403 AccessDeniedException: the task role lacks ecs:UpdateService (User: ...)".
+ * An answer is classified here. api_classify says what the caller does next, and puts the reason in words for
+ * a person: "UpdateService: 403 AccessDeniedException: the task role lacks ecs:UpdateService (User: ...)".
  *
  *     API_OK         go on
- *     API_REPEAT     may pass: ask again after the back-off (retry.h); ERROR_UNAVAILABLE, or ERROR_THROTTLED
- *                    with a higher floor
- *     API_RENEW      the credentials have expired or are not known any more: fetch new ones, repeat at once
- *                    (once; then treat it as API_REPEAT, for the endpoint may still hand out the old ones)
- *     API_CLOCK      our clock is off: the server's time is in server_unix_ms (an answer without a Date is
- *                    API_FAILED); sign again with it, once
+ *     API_RETRY      may pass: ask again after the back-off (backoff.h). ERROR_UNAVAILABLE, or
+ *                    ERROR_THROTTLED, whose pauses are longer
+ *     API_REFRESH    the credentials have expired or are not known any more: fetch new ones and send again at
+ *                    once. Once; then treat it as API_RETRY, for the endpoint may still hand out the old ones
+ *     API_CLOCK      this host's clock is off: sign again with the server's time, server_unix_ms, once. (An
+ *                    answer without a Date is API_FAILED.)
  *     API_FAILED     asking again does not help; the code says why (DENIED, NOT_FOUND, INVALID, UNSUPPORTED)
  *
- * The errors of AWS's protocols carry their name in different places, looked at in this order: the header
- * x-amzn-ErrorType (REST), members __type or code of a JSON body (awsJson; `__type` may have a namespace and
- * '#' before the name, the header a ':' and a URL after it), element <Code> of an XML body, else the name of
- * its root element, which is the message gateway's way. The message is the member or element `message` in any
- * case.
+ * AWS's protocols carry an error's name in different places, looked at in this order: the header
+ * x-amzn-ErrorType (REST); the members __type or code of a JSON body (awsJson: `__type` may have a namespace
+ * and '#' before the name, the header a ':' and a URL after it); the element <Code> of an XML body; else the
+ * name of its root element, which is the message gateway's way. The message is the member or element
+ * `message` in any case.
  */
 #ifndef FUMIDAI_AWS_API_H
 #define FUMIDAI_AWS_API_H
@@ -78,7 +78,7 @@ struct api_answer {
     struct str body;
 };
 
-enum api_outcome { API_OK, API_REPEAT, API_RENEW, API_CLOCK, API_FAILED };
+enum api_class { API_OK, API_RETRY, API_REFRESH, API_CLOCK, API_FAILED };
 
 struct api_failure {
     char type[API_TYPE_SIZE];       /* "AccessDeniedException"; empty when the answer named none */
@@ -95,9 +95,9 @@ struct api_call {
 /* What an answer says of its failure, whatever its status. */
 void api_read_failure(struct api_failure *failure, const struct api_answer *answer);
 
-/* Judges an answer. `failure` may be null; it is filled in for every outcome but API_OK. */
-enum api_outcome api_judge(const struct api_call *call, const struct api_answer *answer,
-                           struct api_failure *failure, struct error *err);
+/* `failure` may be null; it is filled in for every class but API_OK. */
+enum api_class api_classify(const struct api_call *call, const struct api_answer *answer,
+                            struct api_failure *failure, struct error *err);
 
 /* A text member that may be missing or null: out is then empty. ERROR_INVALID when it is no string,
  * ERROR_TOO_LARGE when it does not fit; the error names the member, never its value. */

@@ -104,12 +104,12 @@ int credentials_make_plan(struct credentials_plan *plan, char *const *env, struc
     struct str relative = env_get(env, RELATIVE_URI), full = env_get(env, FULL_URI);
     memset(plan, 0, sizeof *plan);
     if (relative.len > 0 || full.len > 0) {
-        plan->source = CREDENTIALS_CONTAINER;
+        plan->origin = CREDENTIALS_CONTAINER;
         int result = relative.len > 0 ? set_relative_address(plan, relative, err)
                                       : set_address(plan, FULL_URI, full, err);
         return result != 0 ? result : set_authorization(plan, env, err);
     }
-    plan->source = CREDENTIALS_ENVIRONMENT;
+    plan->origin = CREDENTIALS_ENVIRONMENT;
     bool has_id = env_get(env, KEY_ID).len > 0, has_secret = env_get(env, SECRET_KEY).len > 0;
     if (has_id && has_secret)
         return 0;
@@ -214,7 +214,7 @@ static int read_document(struct credentials *credentials, struct str body, struc
 }
 
 /* Another status, or an error document, which some endpoints send with a 200. */
-static enum api_outcome refuse(int status, const struct api_failure *failure, struct error *err)
+static enum api_class refuse(int status, const struct api_failure *failure, struct error *err)
 {
     bool may_pass = status == 200 || status >= 500 || status == 429 || status == 408;
     enum error_code code = status == 429                    ? ERROR_THROTTLED
@@ -224,11 +224,11 @@ static enum api_outcome refuse(int status, const struct api_failure *failure, st
                                                             : ERROR_INVALID;
     error_set(err, code, "credentials: status %d%s%s%s%s", status, failure->type[0] != '\0' ? " " : "",
               failure->type, failure->message[0] != '\0' ? ": " : "", failure->message);
-    return may_pass ? API_REPEAT : API_FAILED;
+    return may_pass ? API_RETRY : API_FAILED;
 }
 
-enum api_outcome credentials_read_answer(struct credentials *credentials, const struct api_answer *answer,
-                                         int64_t now_unix_ms, struct error *err)
+enum api_class credentials_read_answer(struct credentials *credentials, const struct api_answer *answer,
+                                       int64_t now_unix_ms, struct error *err)
 {
     struct credentials read;
     memset(&read, 0, sizeof read);

@@ -18,7 +18,7 @@
  * While due, a failed fetch is repeated with back-off and the old keys go on being used; with expired ones
  * nothing is signed.
  *
- * An answer of API_RENEW (api.h) means: fetch at once, whatever the clock says.
+ * An answer of API_REFRESH (api.h) means: fetch at once, whatever the clock says.
  *
  * Secrets: credentials_wipe when done, and for the buffers that held a document (bytes_wipe). Nothing here
  * puts a secret into an error text.
@@ -53,10 +53,10 @@ struct credentials {
 
 void credentials_wipe(struct credentials *credentials);
 
-enum credentials_source { CREDENTIALS_CONTAINER, CREDENTIALS_ENVIRONMENT };
+enum credentials_origin { CREDENTIALS_CONTAINER, CREDENTIALS_ENVIRONMENT };
 
 struct credentials_plan {
-    enum credentials_source source;
+    enum credentials_origin origin;
     /* for CREDENTIALS_CONTAINER */
     struct endpoint endpoint;                           /* its path is the whole path to ask for */
     char query[ENDPOINT_PATH_SIZE];                     /* what followed a '?', or empty */
@@ -79,9 +79,9 @@ int credentials_make_request(struct api_request *request, const struct credentia
 int credentials_from_environment(struct credentials *credentials, char *const *env, struct error *err);
 
 /* The endpoint's answer. A 200 with a document of keys fills `credentials`; an error document ({"code",
- * "message"}) or another status gives API_REPEAT or API_FAILED with the reason. */
-enum api_outcome credentials_read_answer(struct credentials *credentials, const struct api_answer *answer,
-                                         int64_t now_unix_ms, struct error *err);
+ * "message"}) or another status gives API_RETRY or API_FAILED with the reason. */
+enum api_class credentials_read_answer(struct credentials *credentials, const struct api_answer *answer,
+                                       int64_t now_unix_ms, struct error *err);
 
 /* When to fetch the next ones: a quarter of their life before they expire, but 15 minutes at most and 1
  * minute at least, and up to a fifth of that earlier by `random`, so that tasks that started together do not

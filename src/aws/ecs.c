@@ -59,46 +59,46 @@ void ecs_write_describe_services(struct writer *body, struct str cluster, struct
 
 /* --- answers that say done or not --- */
 
-static enum api_outcome accept_as_done(bool *already, struct error *err)
+static enum api_class accept_as_done(bool *already, struct error *err)
 {
     *already = true;
     error_set(err, ERROR_NONE, "%s", "");
     return API_OK;
 }
 
-enum api_outcome ecs_judge_update_service(const struct api_answer *answer, uint32_t desired_count,
-                                          bool name_is_certain, bool *already, struct api_failure *failure,
-                                          struct error *err)
+enum api_class ecs_classify_update_service(const struct api_answer *answer, uint32_t desired_count,
+                                           bool name_is_certain, bool *already, struct api_failure *failure,
+                                           struct error *err)
 {
     struct api_failure unwanted = {0};
     failure = failure != NULL ? failure : &unwanted;
     *already = false;
-    enum api_outcome outcome = api_judge(&UPDATE_SERVICE, answer, failure, err);
-    if (outcome != API_FAILED || desired_count != 0)
-        return outcome;
+    enum api_class class = api_classify(&UPDATE_SERVICE, answer, failure, err);
+    if (class != API_FAILED || desired_count != 0)
+        return class;
     if (strcmp(failure->type, "ServiceNotActiveException") == 0 ||
         (strcmp(failure->type, "ServiceNotFoundException") == 0 && name_is_certain))
         return accept_as_done(already, err);
-    return outcome;
+    return class;
 }
 
-enum api_outcome ecs_judge_stop_task(const struct api_answer *answer, bool *already,
-                                     struct api_failure *failure, struct error *err)
+enum api_class ecs_classify_stop_task(const struct api_answer *answer, bool *already,
+                                      struct api_failure *failure, struct error *err)
 {
     struct api_failure unwanted = {0};
     size_t at;
     failure = failure != NULL ? failure : &unwanted;
     *already = false;
-    enum api_outcome outcome = api_judge(&STOP_TASK, answer, failure, err);
-    if (outcome == API_FAILED && strcmp(failure->type, "InvalidParameterException") == 0 &&
+    enum api_class class = api_classify(&STOP_TASK, answer, failure, err);
+    if (class == API_FAILED && strcmp(failure->type, "InvalidParameterException") == 0 &&
         str_find_nocase(str_from(failure->message), "task was not found", &at))
         return accept_as_done(already, err);
-    return outcome;
+    return class;
 }
 
 /* --- answers that tell --- */
 
-static enum api_outcome conclude(const struct api_call *call, int result, struct error *err)
+static enum api_class conclude(const struct api_call *call, int result, struct error *err)
 {
     if (result == 0)
         return API_OK;
@@ -140,16 +140,16 @@ static int read_task(struct ecs_task *task, const struct json *doc, int object, 
     return result;
 }
 
-enum api_outcome ecs_read_describe_tasks(struct ecs_task *task, const struct api_answer *answer,
-                                         struct json_token *tokens, size_t capacity,
-                                         struct api_failure *failure, struct error *err)
+enum api_class ecs_read_describe_tasks(struct ecs_task *task, const struct api_answer *answer,
+                                       struct json_token *tokens, size_t capacity,
+                                       struct api_failure *failure, struct error *err)
 {
     struct json doc = {0};
     int element;
     memset(task, 0, sizeof *task);
-    enum api_outcome outcome = api_judge(&DESCRIBE_TASKS, answer, failure, err);
-    if (outcome != API_OK)
-        return outcome;
+    enum api_class class = api_classify(&DESCRIBE_TASKS, answer, failure, err);
+    if (class != API_OK)
+        return class;
     int result = find_first(&doc, answer, "tasks", tokens, capacity, &element, err);
     if (result == 0)
         result = read_task(task, &doc, element, err);
@@ -181,16 +181,16 @@ static int64_t latest_change(const struct json *doc, int deployments)
     return latest;
 }
 
-enum api_outcome ecs_read_describe_services(struct ecs_service *service, const struct api_answer *answer,
-                                            struct json_token *tokens, size_t capacity,
-                                            struct api_failure *failure, struct error *err)
+enum api_class ecs_read_describe_services(struct ecs_service *service, const struct api_answer *answer,
+                                          struct json_token *tokens, size_t capacity,
+                                          struct api_failure *failure, struct error *err)
 {
     struct json doc = {0};
     int element;
     memset(service, 0, sizeof *service);
-    enum api_outcome outcome = api_judge(&DESCRIBE_SERVICES, answer, failure, err);
-    if (outcome != API_OK)
-        return outcome;
+    enum api_class class = api_classify(&DESCRIBE_SERVICES, answer, failure, err);
+    if (class != API_OK)
+        return class;
     int result = find_first(&doc, answer, "services", tokens, capacity, &element, err);
     if (result == 0)
         result = read_count(&doc, element, "desiredCount", &service->desired_count, err);
@@ -241,17 +241,17 @@ static int read_protection(struct ecs_protection *protection, const struct json 
     return result;
 }
 
-enum api_outcome ecs_read_protection(struct ecs_protection *protection, const struct api_answer *answer,
-                                     struct error *err)
+enum api_class ecs_read_protection(struct ecs_protection *protection, const struct api_answer *answer,
+                                   struct error *err)
 {
     enum { TOKENS = 64 };
     struct json_token tokens[TOKENS];
     struct json doc = {0};
     memset(protection, 0, sizeof *protection);
     if (answer->status != 202) { /* the agent's status for ECS's "failure" */
-        enum api_outcome outcome = api_judge(&UPDATE_PROTECTION, answer, NULL, err);
-        if (outcome != API_OK)
-            return outcome;
+        enum api_class class = api_classify(&UPDATE_PROTECTION, answer, NULL, err);
+        if (class != API_OK)
+            return class;
     }
     int result = json_parse(&doc, answer->body, tokens, TOKENS, err);
     if (result == 0)

@@ -2,7 +2,7 @@
  * ecs: the four calls of Amazon ECS that a task needs to end itself, and task scale-in protection.
  *
  * Each call is a body (ecs_write_*), sent with api_request_json under its target (ECS_TARGET_*), and an
- * answer (ecs_judge_* or ecs_read_*). Cluster is a name or ARN, task an id or ARN, as metadata gives them.
+ * answer (ecs_classify_* or ecs_read_*). Cluster is a name or ARN, task an id or ARN, as metadata gives them.
  *
  * "Already so" is success, because the caller's wish is fulfilled; *already says so for the log:
  * - StopTask, InvalidParameterException "The referenced task was not found.": ECS forgets stopped tasks after
@@ -46,11 +46,11 @@ void ecs_write_stop_task(struct writer *body, struct str cluster, struct str tas
 void ecs_write_describe_tasks(struct writer *body, struct str cluster, struct str task);
 void ecs_write_describe_services(struct writer *body, struct str cluster, struct str service);
 
-enum api_outcome ecs_judge_update_service(const struct api_answer *answer, uint32_t desired_count,
-                                          bool name_is_certain, bool *already, struct api_failure *failure,
-                                          struct error *err);
-enum api_outcome ecs_judge_stop_task(const struct api_answer *answer, bool *already,
-                                     struct api_failure *failure, struct error *err);
+enum api_class ecs_classify_update_service(const struct api_answer *answer, uint32_t desired_count,
+                                           bool name_is_certain, bool *already, struct api_failure *failure,
+                                           struct error *err);
+enum api_class ecs_classify_stop_task(const struct api_answer *answer, bool *already,
+                                      struct api_failure *failure, struct error *err);
 
 struct ecs_task {
     char group[ECS_GROUP_SIZE];
@@ -65,12 +65,12 @@ struct ecs_service {
 
 /* API_FAILED with ERROR_NOT_FOUND when ECS answers with a failure ("MISSING") instead of the thing, with
  * ERROR_INVALID when it is no answer of this API, with ERROR_TOO_LARGE beyond `capacity` tokens. */
-enum api_outcome ecs_read_describe_tasks(struct ecs_task *task, const struct api_answer *answer,
-                                         struct json_token *tokens, size_t capacity,
-                                         struct api_failure *failure, struct error *err);
-enum api_outcome ecs_read_describe_services(struct ecs_service *service, const struct api_answer *answer,
-                                            struct json_token *tokens, size_t capacity,
-                                            struct api_failure *failure, struct error *err);
+enum api_class ecs_read_describe_tasks(struct ecs_task *task, const struct api_answer *answer,
+                                       struct json_token *tokens, size_t capacity,
+                                       struct api_failure *failure, struct error *err);
+enum api_class ecs_read_describe_services(struct ecs_service *service, const struct api_answer *answer,
+                                          struct json_token *tokens, size_t capacity,
+                                          struct api_failure *failure, struct error *err);
 
 /*
  * Task scale-in protection, through the ECS agent at $ECS_AGENT_URI (no signature): while it is on, neither
@@ -87,7 +87,7 @@ void ecs_write_protection(struct writer *body, bool enabled, uint32_t minutes);
 int ecs_make_protection_request(struct api_request *request, const struct endpoint *endpoint, struct str body,
                                 struct error *err);
 /* A refusal of ECS's ("failure" with DEPLOYMENT_BLOCKED, TASK_NOT_VALID) is API_FAILED with ERROR_DENIED. */
-enum api_outcome ecs_read_protection(struct ecs_protection *protection, const struct api_answer *answer,
-                                     struct error *err);
+enum api_class ecs_read_protection(struct ecs_protection *protection, const struct api_answer *answer,
+                                   struct error *err);
 
 #endif

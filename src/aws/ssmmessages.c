@@ -82,15 +82,15 @@ int ssmmessages_make_open(struct api_request *request, const struct endpoint *en
     return result;
 }
 
-enum api_outcome ssmmessages_read_create(char token[SSMMESSAGES_TOKEN_SIZE], enum ssmmessages_channel channel,
-                                         const struct api_answer *answer, struct api_failure *failure,
-                                         struct error *err)
+enum api_class ssmmessages_read_create(char token[SSMMESSAGES_TOKEN_SIZE], enum ssmmessages_channel channel,
+                                       const struct api_answer *answer, struct api_failure *failure,
+                                       struct error *err)
 {
     const struct api_call *call = &CHANNELS[channel].create;
     token[0] = '\0';
-    enum api_outcome outcome = api_judge(call, answer, failure, err);
-    if (outcome != API_OK)
-        return outcome;
+    enum api_class class = api_classify(call, answer, failure, err);
+    if (class != API_OK)
+        return class;
     if (xml_text(answer->body, "TokenValue", token, SSMMESSAGES_TOKEN_SIZE) && token[0] != '\0')
         return API_OK;
     bytes_wipe(token, SSMMESSAGES_TOKEN_SIZE);

@@ -49,9 +49,9 @@ int ssmmessages_make_open(struct api_request *request, const struct endpoint *en
                           enum ssmmessages_channel channel, struct str id, struct error *err);
 
 /* A 201 whose XML holds <TokenValue> gives API_OK and the token, a secret: wipe it. */
-enum api_outcome ssmmessages_read_create(char token[SSMMESSAGES_TOKEN_SIZE], enum ssmmessages_channel channel,
-                                         const struct api_answer *answer, struct api_failure *failure,
-                                         struct error *err);
+enum api_class ssmmessages_read_create(char token[SSMMESSAGES_TOKEN_SIZE], enum ssmmessages_channel channel,
+                                       const struct api_answer *answer, struct api_failure *failure,
+                                       struct error *err);
 
 /* The first text frame of each websocket. */
 void ssmmessages_write_open_control(struct writer *frame, struct str request_id, struct str token);

@@ -1,19 +1,23 @@
 /*
- * aws_client: calls to AWS from the loop: credentials fetched and renewed, requests signed, sent, judged.
+ * aws_call: calls to AWS from the loop: credentials prepared, the request signed and sent, the answer
+ * classified.
  *
- *     aws_call_start ─► credentials there? ──no──► fetch (one fetch, however many wait) ─┐
- *                          │ yes                                                        │
- *                          ▼                                                            ▼
- *                     sign, send ─► answer ─► API_RENEW: fetch new keys, once ───────► again
- *                                       ├───► API_CLOCK: take the server's time, once ► again
- *                                       └───► done(outcome, reason)
+ *     aws_call_start ─► credentials ready? ── no ──► wait for the fetch (credentials_source.h) ─┐
+ *                          │ yes                                                                │
+ *                          ▼                                                                    │
+ *                      sign, send ◄─────────────────────────────────────────────────────────────┘
+ *                          │
+ *                          ▼
+ *                       answer ─┬─► API_REFRESH: fetch new keys and send again, once
+ *                               ├─► API_CLOCK: take the server's time and send again, once
+ *                               └─► done(class, reason)
  *
- * One call is one attempt as the terminator and the channels understand it; pausing and repeating is theirs,
- * for they know their deadlines. Nothing here retries on its own but the two cases above, in which the first
- * answer says exactly what to change.
+ * One call is one attempt as the terminator and the channels understand it. To pause and retry is their
+ * business, for they know their deadlines. Nothing here retries on its own but in the two cases above, in
+ * which the first answer says exactly what to change.
  *
- * Where requests are made: task metadata and credentials come over plain HTTP from the task's own endpoints;
- * everything else goes to the endpoint that aws/endpoint.h decides on.
+ * Where requests go: task metadata, credentials and the ECS agent answer on plain HTTP at the task's own
+ * endpoints; everything else goes to the endpoint that aws/endpoint.h decides on.
  */
 #ifndef FUMIDAI_CLOUD_AWS_CALL_H
 #define FUMIDAI_CLOUD_AWS_CALL_H
@@ -22,45 +26,35 @@
 #include <stdint.h>
 
 #include "aws/api.h"
-#include "aws/credentials.h"
 #include "aws/endpoint.h"
 #include "aws/sigv4.h"
 #include "base/error.h"
+#include "cloud/credentials_source.h"
 #include "host/loop.h"
 #include "net/http_call.h"
 #include "net/network.h"
-
-enum {
-    /* What one request with its headers takes at most: a session token of 8 KiB twice over, and a body. */
-    AWS_REQUEST_SIZE = 32 * 1024
-};
-
-struct aws_call;
 
 struct aws_client {
     struct network *network;
     char *const *env;
     char region[ENDPOINT_REGION_SIZE]; /* empty until known; signed calls fail before */
-    bool has_plan;                     /* whether the environment says where keys come from */
-    struct credentials_plan plan;
-    struct error plan_error;
-    struct credentials credentials;
-    bool has_credentials;
-    int64_t refresh_at_unix_ms;
-    int64_t clock_offset_ms; /* the service's time less ours, from the last API_CLOCK */
-    struct http_call *fetch; /* of credentials, while one is under way */
-    int64_t fetch_deadline_ms;
-    struct aws_call *waiting; /* for credentials, in no order */
+    struct credentials_source credentials;
 };
 
-/* `env` is main's; AWS_REGION may settle the region at once. A missing source of credentials is no error
- * here: it becomes one, with its reason, when a call needs them. */
+/* `env` is main's; AWS_REGION may settle the region at once. */
 void aws_client_open(struct aws_client *client, struct network *network, char *const *env);
 /* From the task's ARN, unless the environment decides. */
 int aws_client_find_region(struct aws_client *client, struct str task_arn, struct error *err);
 void aws_client_close(struct aws_client *client); /* wipes the keys; no call may be under way */
 
-/* Who sends what. A description is static; one call struct serves many attempts, one at a time. */
+/* For the websockets, whose GET is signed but not sent from here. ERROR_UNAVAILABLE while there are no
+ * credentials. */
+int aws_client_sign(struct aws_client *client, struct api_request *request, struct sigv4_signature *signature,
+                    enum endpoint_service service, struct error *err);
+
+struct aws_call;
+
+/* What is called. A description is static; one call struct serves many attempts, one at a time. */
 struct aws_operation {
     struct api_call api;
     bool is_signed;
@@ -68,8 +62,8 @@ struct aws_operation {
     int (*make)(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
                 struct error *err);
     /* Reads the answer into the owner. */
-    enum api_outcome (*judge)(struct aws_call *call, const struct api_answer *answer,
-                              struct api_failure *failure, struct error *err);
+    enum api_class (*classify)(struct aws_call *call, const struct api_answer *answer,
+                               struct api_failure *failure, struct error *err);
 };
 
 struct aws_call {
@@ -80,26 +74,21 @@ struct aws_call {
     int64_t deadline_ms;
 
     /* the result, in done */
-    enum api_outcome outcome;
-    struct error err; /* when outcome is not API_OK */
+    enum api_class class;
+    struct error err; /* when the class is not API_OK */
 
     /* private */
     struct endpoint endpoint;
     struct http_call *http;
     struct loop_timer soon; /* to report what failed at once from the loop */
-    struct aws_call *next_waiting;
+    struct credentials_waiter waiter;
     bool active;
-    bool renewed;
+    bool refreshed;
     bool clock_set;
 };
 
 /* The call must not be active. */
 void aws_call_start(struct aws_call *call, int64_t deadline_ms);
 void aws_call_cancel(struct aws_call *call); /* at any time; `done` is not called then */
-
-/* For the websockets, whose GET is signed but not sent from here. ERROR_UNAVAILABLE while there are no
- * credentials. */
-int aws_client_sign(struct aws_client *client, struct api_request *request, struct sigv4_signature *signature,
-                    enum endpoint_service service, struct error *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloud/api_http.h"
 #include "host/clock.h"
 #include "host/loop.h"
 #include "host/random.h"
@@ -118,7 +119,7 @@ static int write_upgrade(struct gateway *link, struct writer *out)
 
 static int begin_upgrade(struct gateway *link)
 {
-    uint8_t memory[AWS_REQUEST_SIZE];
+    uint8_t memory[API_HTTP_REQUEST_SIZE];
     struct writer out = writer_of(memory, sizeof memory);
     link->upgrade = calloc(1, sizeof *link->upgrade);
     if (link->upgrade == NULL)
@@ -143,7 +144,7 @@ static void collect_body(struct upgrade *upgrade, struct str piece)
 }
 
 /* The answer is complete, or the connection ended in it. 0 when it is a proper 101. */
-static int judge_upgrade(struct gateway *link)
+static int classify_upgrade(struct gateway *link)
 {
     struct upgrade *upgrade = link->upgrade;
     const struct http_response *response = &upgrade->response;
@@ -160,10 +161,10 @@ static int judge_upgrade(struct gateway *link)
                                 .date = http_response_header(response, "date"),
                                 .body = {upgrade->body, upgrade->body_len}};
     struct api_failure failure;
-    enum api_outcome outcome = api_judge(&open_calls[link->channel], &answer, &failure, &link->err);
+    enum api_class class = api_classify(&open_calls[link->channel], &answer, &failure, &link->err);
     /* The keys may have been taken back, or the clock found wrong: the next token's call
      * finds out the same and mends it. */
-    return outcome == API_OK
+    return class == API_OK
                ? error_set(&link->err, ERROR_INVALID, "%s: unexpected answer %d", action, response->status)
                : link->err.code;
 }
@@ -185,13 +186,13 @@ static int read_upgrade(struct gateway *link)
         if (used > 0)
             stream_recv_ack(link->stream, used);
         if (event.type == HTTP_EVENT_END) {
-            result = judge_upgrade(link);
+            result = classify_upgrade(link);
             return result == 0 ? 1 : result;
         }
     } while (event.type != HTTP_EVENT_NONE); /* an end may need no bytes */
     if (stream_state(link->stream) == STREAM_ENDED) {
         if (http_response_close(&link->upgrade->response, &link->err) == 0)
-            return judge_upgrade(link);
+            return classify_upgrade(link);
         return error_prefix(&link->err, "%s: ", open_calls[link->channel].action);
     }
     return 0;
@@ -245,8 +246,8 @@ static int make_create(struct aws_call *call, struct api_request *request, const
     return ssmmessages_make_create(request, &link->endpoint, link->channel, link->id, link->body, err);
 }
 
-static enum api_outcome read_create(struct aws_call *call, const struct api_answer *answer,
-                                    struct api_failure *failure, struct error *err)
+static enum api_class read_create(struct aws_call *call, const struct api_answer *answer,
+                                  struct api_failure *failure, struct error *err)
 {
     struct gateway *link = owner_of(call);
     return ssmmessages_read_create(link->token, link->channel, answer, failure, err);
@@ -274,9 +275,9 @@ static void write_first_text(struct gateway *link)
 static void token_done(struct aws_call *call)
 {
     struct gateway *link = owner_of(call);
-    if (call->outcome != API_OK) {
+    if (call->class != API_OK) {
         link->err = call->err;
-        if (call->outcome == API_FAILED && error_may_pass(&link->err))
+        if (call->class == API_FAILED && error_may_pass(&link->err))
             link->err.code = ERROR_DENIED;
         go_down(link);
         return;

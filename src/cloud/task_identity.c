@@ -26,26 +26,28 @@ static int make_request(struct aws_call *call, struct api_request *request, cons
     return metadata_make_container_request(request, endpoint, err);
 }
 
-static enum api_outcome read_answer(struct aws_call *call, const struct api_answer *answer,
-                                    struct api_failure *failure, struct error *err)
+static enum api_class read_answer(struct aws_call *call, const struct api_answer *answer,
+                                  struct api_failure *failure, struct error *err)
 {
     struct task_identity *identity = owner_of(call);
     (void) failure;
     if (answer->status != 200) {
         error_set(err, ERROR_UNAVAILABLE, "task metadata: %s%s answered %d", identity->endpoint.authority,
                   identity->endpoint.path, answer->status);
-        return API_REPEAT;
+        return API_RETRY;
     }
     int result = identity->has_container
                      ? metadata_read_task(&identity->metadata, answer->body, task_identity_tokens(),
                                           API_JSON_TOKENS, err)
                      : metadata_read_container(&identity->metadata, answer->body, task_identity_tokens(),
                                                API_JSON_TOKENS, err);
-    return result < 0 ? API_REPEAT : API_OK;
+    return result < 0 ? API_RETRY : API_OK;
 }
 
 static const struct aws_operation metadata_operation = {
-    .api = {.action = "task metadata", .expected_status = 200}, .make = make_request, .judge = read_answer};
+    .api = {.action = "task metadata", .expected_status = 200},
+    .make = make_request,
+    .classify = read_answer};
 
 static void decide_service(struct task_identity *identity)
 {
@@ -95,7 +97,7 @@ static void ask_again_later(struct task_identity *identity)
 static void answered(struct aws_call *call)
 {
     struct task_identity *identity = owner_of(call);
-    if (call->outcome != API_OK) {
+    if (call->class != API_OK) {
         ask_again_later(identity);
         return;
     }

@@ -71,15 +71,15 @@ static int make_stop_task(struct aws_call *call, struct api_request *request, co
 
 /* ---- the answers --------------------------------------------------------------------------------------- */
 
-static enum api_outcome read_describe_tasks(struct aws_call *call, const struct api_answer *answer,
-                                            struct api_failure *failure, struct error *err)
+static enum api_class read_describe_tasks(struct aws_call *call, const struct api_answer *answer,
+                                          struct api_failure *failure, struct error *err)
 {
     return ecs_read_describe_tasks(&owner_of(call)->task, answer, task_identity_tokens(), API_JSON_TOKENS,
                                    failure, err);
 }
 
-static enum api_outcome read_describe_services(struct aws_call *call, const struct api_answer *answer,
-                                               struct api_failure *failure, struct error *err)
+static enum api_class read_describe_services(struct aws_call *call, const struct api_answer *answer,
+                                             struct api_failure *failure, struct error *err)
 {
     struct ecs_shutdown *ending = owner_of(call);
     if (!timestamp_parse_http_date(answer->date, &ending->server_unix_ms))
@@ -88,25 +88,25 @@ static enum api_outcome read_describe_services(struct aws_call *call, const stru
                                       failure, err);
 }
 
-static enum api_outcome judge_update_service(struct aws_call *call, const struct api_answer *answer,
-                                             struct api_failure *failure, struct error *err)
+static enum api_class classify_update_service(struct aws_call *call, const struct api_answer *answer,
+                                              struct api_failure *failure, struct error *err)
 {
     struct ecs_shutdown *ending = owner_of(call);
-    return ecs_judge_update_service(answer, ending->target_count, ending->identity->service_is_certain,
-                                    &ending->already, failure, err);
+    return ecs_classify_update_service(answer, ending->target_count, ending->identity->service_is_certain,
+                                       &ending->already, failure, err);
 }
 
-static enum api_outcome judge_stop_task(struct aws_call *call, const struct api_answer *answer,
-                                        struct api_failure *failure, struct error *err)
+static enum api_class classify_stop_task(struct aws_call *call, const struct api_answer *answer,
+                                         struct api_failure *failure, struct error *err)
 {
-    return ecs_judge_stop_task(answer, &owner_of(call)->already, failure, err);
+    return ecs_classify_stop_task(answer, &owner_of(call)->already, failure, err);
 }
 
 /* ---- what follows from them ---------------------------------------------------------------------------- */
 
 static enum terminator_result result_of_failure(const struct ecs_shutdown *ending)
 {
-    return ending->call.outcome == API_FAILED ? TERMINATOR_REFUSED : TERMINATOR_FAILED;
+    return ending->call.class == API_FAILED ? TERMINATOR_REFUSED : TERMINATOR_FAILED;
 }
 
 static void fail(struct ecs_shutdown *ending, const char *message)
@@ -119,7 +119,7 @@ static void found_service(struct ecs_shutdown *ending)
 {
     struct task_identity *identity = ending->identity;
     bool at_start = !ending->busy;
-    if (ending->call.outcome != API_OK) {
+    if (ending->call.class != API_OK) {
         if (at_start)
             log_event(LOG_WARN,
                       "can't tell which service this task belongs to; it will be asked again at the end "
@@ -156,7 +156,7 @@ static bool was_just_asked_for(const struct ecs_shutdown *ending)
 static void counted_tasks(struct ecs_shutdown *ending)
 {
     ending->tasks = 1;
-    if (ending->call.outcome == API_OK) {
+    if (ending->call.class == API_OK) {
         ending->tasks = ending->service.desired_count;
         if (was_just_asked_for(ending)) {
             log_event(LOG_INFO, "somebody has just asked for this service: waiting for him",
@@ -183,7 +183,7 @@ static void counted_tasks(struct ecs_shutdown *ending)
 static void stopped_before_count(struct ecs_shutdown *ending)
 {
     /* Without having stopped itself, a lower count could cost a neighbour its sessions. */
-    if (ending->call.outcome != API_OK)
+    if (ending->call.class != API_OK)
         fail(ending, "can't scale in: this task could not stop itself first");
     else
         run_step(ending, ECS_SHUTDOWN_SET_COUNT);
@@ -191,7 +191,7 @@ static void stopped_before_count(struct ecs_shutdown *ending)
 
 static void set_count(struct ecs_shutdown *ending)
 {
-    if (ending->call.outcome != API_OK) {
+    if (ending->call.class != API_OK) {
         fail(ending, "can't set the service's desired count");
         return;
     }
@@ -203,7 +203,7 @@ static void set_count(struct ecs_shutdown *ending)
 
 static void stopped_task(struct ecs_shutdown *ending)
 {
-    if (ending->call.outcome != API_OK) {
+    if (ending->call.class != API_OK) {
         fail(ending, "can't stop the task");
         return;
     }
@@ -223,10 +223,11 @@ static const struct {
         {{{ENDPOINT_ECS, "DescribeServices", 200}, true, make_describe_services, read_describe_services},
          counted_tasks},
     [ECS_SHUTDOWN_STOP_BEFORE_COUNT] =
-        {{{ENDPOINT_ECS, "StopTask", 200}, true, make_stop_task, judge_stop_task}, stopped_before_count},
+        {{{ENDPOINT_ECS, "StopTask", 200}, true, make_stop_task, classify_stop_task}, stopped_before_count},
     [ECS_SHUTDOWN_SET_COUNT] =
-        {{{ENDPOINT_ECS, "UpdateService", 200}, true, make_update_service, judge_update_service}, set_count},
-    [ECS_SHUTDOWN_STOP_TASK] = {{{ENDPOINT_ECS, "StopTask", 200}, true, make_stop_task, judge_stop_task},
+        {{{ENDPOINT_ECS, "UpdateService", 200}, true, make_update_service, classify_update_service},
+         set_count},
+    [ECS_SHUTDOWN_STOP_TASK] = {{{ENDPOINT_ECS, "StopTask", 200}, true, make_stop_task, classify_stop_task},
                                 stopped_task},
 };
 

@@ -31,22 +31,22 @@ static int make_request(struct aws_call *call, struct api_request *request, cons
     return ecs_make_protection_request(request, endpoint, writer_view(&body), err);
 }
 
-static enum api_outcome read_answer(struct aws_call *call, const struct api_answer *answer,
-                                    struct api_failure *failure, struct error *err)
+static enum api_class read_answer(struct aws_call *call, const struct api_answer *answer,
+                                  struct api_failure *failure, struct error *err)
 {
     struct scale_in_protection *protection = owner_of(call);
     (void) failure;
-    enum api_outcome outcome = ecs_read_protection(&protection->answer, answer, err);
-    if (outcome == API_OK && protection->answer.enabled != protection->asked) {
+    enum api_class class = ecs_read_protection(&protection->answer, answer, err);
+    if (class == API_OK && protection->answer.enabled != protection->asked) {
         error_set(err, ERROR_UNAVAILABLE, "UpdateTaskProtection: the answer says that it is %s",
                   protection->answer.enabled ? "on" : "off");
-        return API_REPEAT;
+        return API_RETRY;
     }
-    return outcome;
+    return class;
 }
 
 static const struct aws_operation update_operation = {
-    .api = {ENDPOINT_ECS, "UpdateTaskProtection", 200}, .make = make_request, .judge = read_answer};
+    .api = {ENDPOINT_ECS, "UpdateTaskProtection", 200}, .make = make_request, .classify = read_answer};
 
 static bool is_settled(const struct scale_in_protection *protection)
 {
@@ -99,8 +99,8 @@ static void try_later(struct scale_in_protection *protection)
 static void answered(struct aws_call *call)
 {
     struct scale_in_protection *protection = owner_of(call);
-    if (call->outcome != API_OK) {
-        if (call->outcome != API_FAILED) /* a refusal changes nothing; everything else may have */
+    if (call->class != API_OK) {
+        if (call->class != API_FAILED) /* a refusal changes nothing; everything else may have */
             protection->state = SCALE_IN_PROTECTION_UNKNOWN;
         try_later(protection);
         return;

@@ -29,13 +29,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct api_call call = {ENDPOINT_SSM, "StartSession", 200};
     struct api_failure failure;
     struct error err = ERROR_INIT;
-    enum api_outcome outcome = api_judge(&call, &answer, &failure, &err);
-    if ((outcome == API_OK) != (answer.status == 200) || (outcome == API_OK) != (err.code == ERROR_NONE))
+    enum api_class class = api_classify(&call, &answer, &failure, &err);
+    if ((class == API_OK) != (answer.status == 200) || (class == API_OK) != (err.code == ERROR_NONE))
         abort();
-    if (outcome != API_OK) {
+    if (class != API_OK) {
         check_line(failure.type);
         check_line(failure.message);
-        if (outcome == API_CLOCK && failure.server_unix_ms < 0)
+        if (class == API_CLOCK && failure.server_unix_ms < 0)
             abort();
     }
 
@@ -44,8 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ecs_protection protection;
     bool already;
     size_t count = sizeof tokens / sizeof tokens[0];
-    ecs_judge_update_service(&answer, 0, data[0] & 8, &already, NULL, NULL);
-    ecs_judge_stop_task(&answer, &already, NULL, NULL);
+    ecs_classify_update_service(&answer, 0, data[0] & 8, &already, NULL, NULL);
+    ecs_classify_stop_task(&answer, &already, NULL, NULL);
     ecs_read_describe_tasks(&task, &answer, tokens, count, NULL, NULL);
     ecs_read_describe_services(&service, &answer, tokens, count, NULL, NULL);
     ecs_read_protection(&protection, &answer, NULL);

@@ -12,11 +12,10 @@ static void read_answer(int status, struct str body)
     struct api_answer answer = {.status = status, .body = body};
     struct error err = ERROR_INIT;
     memset(&credentials, 0, sizeof credentials);
-    enum api_outcome outcome = credentials_read_answer(&credentials, &answer, 1795361931000, &err);
-    if ((outcome == API_OK) != (credentials.access_key_id[0] != '\0') ||
-        (outcome == API_OK) != (err.code == 0))
+    enum api_class class = credentials_read_answer(&credentials, &answer, 1795361931000, &err);
+    if ((class == API_OK) != (credentials.access_key_id[0] != '\0') || (class == API_OK) != (err.code == 0))
         abort();
-    if (outcome == API_OK && credentials_refresh_at(&credentials, 0) < credentials.obtained_unix_ms)
+    if (class == API_OK && credentials_refresh_at(&credentials, 0) < credentials.obtained_unix_ms)
         abort();
 }
 

@@ -12,8 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static char token[SSMMESSAGES_TOKEN_SIZE];
     struct api_answer answer = {.status = 201, .body = {(const char *) data, size}};
     struct error err = ERROR_INIT;
-    enum api_outcome outcome = ssmmessages_read_create(token, SSMMESSAGES_CONTROL, &answer, NULL, &err);
-    if ((outcome == API_OK) != (token[0] != '\0') || (outcome == API_OK) != (err.code == 0))
+    enum api_class class = ssmmessages_read_create(token, SSMMESSAGES_CONTROL, &answer, NULL, &err);
+    if ((class == API_OK) != (token[0] != '\0') || (class == API_OK) != (err.code == 0))
         abort();
     /* The same text whatever the room, or nothing. */
     char small[16];

@@ -130,7 +130,7 @@ static const struct {
     int status;
     const char *header;
     const char *body;
-    enum api_outcome outcome;
+    enum api_class class;
     int code;
     const char *type;
     const char *text;
@@ -181,41 +181,41 @@ static const struct {
      "UpdateService: 401: the task role lacks ecs:UpdateService, or a proxy refused the request"},
 
     /* throttled */
-    {&UPDATE, 400, "", "{\"__type\":\"ThrottlingException\",\"message\":\"Rate exceeded\"}", API_REPEAT,
+    {&UPDATE, 400, "", "{\"__type\":\"ThrottlingException\",\"message\":\"Rate exceeded\"}", API_RETRY,
      ERROR_THROTTLED, "ThrottlingException",
      "UpdateService: 400 ThrottlingException: the service asks for fewer calls (Rate exceeded)"},
-    {&UPDATE, 400, "TooManyRequestsException", "", API_REPEAT, ERROR_THROTTLED, "TooManyRequestsException",
+    {&UPDATE, 400, "TooManyRequestsException", "", API_RETRY, ERROR_THROTTLED, "TooManyRequestsException",
      "UpdateService: 400 TooManyRequestsException: the service asks for fewer calls"},
-    {&UPDATE, 503, "", "{\"__type\":\"RequestLimitExceeded\"}", API_REPEAT, ERROR_THROTTLED,
+    {&UPDATE, 503, "", "{\"__type\":\"RequestLimitExceeded\"}", API_RETRY, ERROR_THROTTLED,
      "RequestLimitExceeded", NULL},
-    {&UPDATE, 429, "", "", API_REPEAT, ERROR_THROTTLED, "", NULL},
+    {&UPDATE, 429, "", "", API_RETRY, ERROR_THROTTLED, "", NULL},
     {&CONTROL, 400, "",
-     "<BadRequest xmlns=\"\"><message>Unable to process due to throttling.</message></BadRequest>",
-     API_REPEAT, ERROR_THROTTLED, "BadRequest",
+     "<BadRequest xmlns=\"\"><message>Unable to process due to throttling.</message></BadRequest>", API_RETRY,
+     ERROR_THROTTLED, "BadRequest",
      "CreateControlChannel: 400 BadRequest: the service asks for fewer calls (Unable to process due to "
      "throttling.)"},
 
     /* may pass */
-    {&UPDATE, 500, "", "{\"__type\":\"ServerException\",\"message\":\"oops\"}", API_REPEAT, ERROR_UNAVAILABLE,
+    {&UPDATE, 500, "", "{\"__type\":\"ServerException\",\"message\":\"oops\"}", API_RETRY, ERROR_UNAVAILABLE,
      "ServerException", "UpdateService: 500 ServerException: the service failed (oops)"},
-    {&UPDATE, 400, "", "{\"__type\":\"ServerException\"}", API_REPEAT, ERROR_UNAVAILABLE, "ServerException",
+    {&UPDATE, 400, "", "{\"__type\":\"ServerException\"}", API_RETRY, ERROR_UNAVAILABLE, "ServerException",
      NULL},
-    {&UPDATE, 502, "", "<html>Bad Gateway</html>", API_REPEAT, ERROR_UNAVAILABLE, "",
+    {&UPDATE, 502, "", "<html>Bad Gateway</html>", API_RETRY, ERROR_UNAVAILABLE, "",
      "UpdateService: 502: the service failed"},
-    {&UPDATE, 408, "", "", API_REPEAT, ERROR_UNAVAILABLE, "", NULL},
+    {&UPDATE, 408, "", "", API_RETRY, ERROR_UNAVAILABLE, "", NULL},
 
     /* credentials */
     {&UPDATE, 400, "",
      "{\"__type\":\"ExpiredTokenException\",\"message\":\"The security token included in the request "
      "is expired\"}",
-     API_RENEW, ERROR_UNAVAILABLE, "ExpiredTokenException",
+     API_REFRESH, ERROR_UNAVAILABLE, "ExpiredTokenException",
      "UpdateService: 400 ExpiredTokenException: the credentials have expired or are not known (The security "
      "token "
      "included in the request is expired)"},
     {&CONTROL, 403, "",
      "<UnrecognizedClientException>\n <message>The security token included in the request is "
      "invalid.</message>\n</UnrecognizedClientException>",
-     API_RENEW, ERROR_UNAVAILABLE, "UnrecognizedClientException", NULL},
+     API_REFRESH, ERROR_UNAVAILABLE, "UnrecognizedClientException", NULL},
     {&UPDATE, 400, "",
      "{\"__type\":\"InvalidSignatureException\",\"message\":\"The request signature we calculated does "
      "not match\"}",
@@ -261,12 +261,12 @@ static void judges_answers(void **state)
                                     .body = {body, len}};
         struct api_failure failure;
         struct error err = ERROR_INIT;
-        enum api_outcome outcome = api_judge(ANSWERS[i].call, &answer, &failure, &err);
+        enum api_class class = api_classify(ANSWERS[i].call, &answer, &failure, &err);
         guard_free(body, len);
-        if (outcome != ANSWERS[i].outcome || err.code != (enum error_code) ANSWERS[i].code ||
+        if (class != ANSWERS[i].class || err.code != (enum error_code) ANSWERS[i].code ||
             strcmp(failure.type, ANSWERS[i].type) != 0 ||
             (ANSWERS[i].text != NULL && strcmp(err.text, ANSWERS[i].text) != 0)) {
-            fail_msg("row %zu: outcome %d, code %d, type \"%s\":\n%s\nexpected:\n%s", i, outcome, err.code,
+            fail_msg("row %zu: class %d, code %d, type \"%s\":\n%s\nexpected:\n%s", i, class, err.code,
                      failure.type, err.text, ANSWERS[i].text);
         }
         assert_int_equal(failure.server_unix_ms, DATE_MS);
@@ -278,7 +278,7 @@ static void the_expected_status_is_no_failure(void **state)
     struct api_answer answer = {.status = 200, .body = STR_LITERAL("{\"__type\":\"X\"}")};
     struct error err = ERROR_INIT;
     (void) state;
-    assert_int_equal(api_judge(&UPDATE, &answer, NULL, &err), API_OK);
+    assert_int_equal(api_classify(&UPDATE, &answer, NULL, &err), API_OK);
     assert_string_equal(err.text, "");
 }
 
@@ -288,7 +288,7 @@ static void without_a_date_the_clock_cannot_be_set(void **state)
     struct api_failure failure;
     struct error err = ERROR_INIT;
     (void) state;
-    assert_int_equal(api_judge(&UPDATE, &answer, &failure, &err), API_FAILED);
+    assert_int_equal(api_classify(&UPDATE, &answer, &failure, &err), API_FAILED);
     assert_int_equal(failure.server_unix_ms, -1);
     assert_int_equal(err.code, ERROR_UNAVAILABLE);
 }
@@ -306,7 +306,7 @@ static void long_words_are_cut(void **state)
             strcpy(body + head + 2 * i, "\xC3\xA9");
         strcpy(body + head + 2 * len, "\"}");
         struct api_answer answer = {.status = 400, .body = str_from(body)};
-        assert_int_equal(api_judge(&UPDATE, &answer, &failure, &err), API_FAILED);
+        assert_int_equal(api_classify(&UPDATE, &answer, &failure, &err), API_FAILED);
         assert_string_equal(failure.type, "AccessDeniedException");
         size_t kept = strlen(failure.message);
         assert_true(kept >= API_MESSAGE_SIZE - 3 && kept < API_MESSAGE_SIZE);

@@ -22,7 +22,7 @@
 
 static const struct {
     char *const env[5];
-    enum credentials_source source;
+    enum credentials_origin origin;
     const char *authority; /* of CREDENTIALS_CONTAINER */
     const char *path;
     const char *query;
@@ -86,7 +86,7 @@ static void follows_the_chain(void **state)
         struct error err = ERROR_INIT;
         if (credentials_make_plan(&plan, PLANS[i].env, &err) != 0)
             fail_msg("%s: %s", PLANS[i].env[0], err.text);
-        assert_int_equal(plan.source, PLANS[i].source);
+        assert_int_equal(plan.origin, PLANS[i].origin);
         if (PLANS[i].authority == NULL)
             continue;
         assert_string_equal(plan.endpoint.authority, PLANS[i].authority);
@@ -279,7 +279,7 @@ static void reads_the_document(void **state)
 static const struct {
     int status;
     const char *body;
-    enum api_outcome outcome;
+    enum api_class class;
     int code;
     const char *text;
 } ANSWERS[] = {
@@ -298,7 +298,7 @@ static const struct {
      "credentials: Expiration is no RFC 3339 time"},
     {200, DOCUMENT "\"Expiration\":\"2026-11-22T21:38:51.000000000000000000000000000000000Z\"}", API_FAILED,
      ERROR_INVALID, "credentials: Expiration is no RFC 3339 time"},
-    {200, "{\"code\":\"InternalServerError\",\"message\":\"no role\"}", API_REPEAT, ERROR_UNAVAILABLE,
+    {200, "{\"code\":\"InternalServerError\",\"message\":\"no role\"}", API_RETRY, ERROR_UNAVAILABLE,
      "credentials: status 200 InternalServerError: no role"},
     {400,
      "{\"code\":\"NoIdInRequest\",\"message\":\"CredentialsV2Request: No ID in the "
@@ -307,8 +307,8 @@ static const struct {
      "credentials: status 400 NoIdInRequest: CredentialsV2Request: No ID in the request"},
     {403, "", API_FAILED, ERROR_DENIED, "credentials: status 403"},
     {404, "", API_FAILED, ERROR_NOT_FOUND, "credentials: status 404"},
-    {429, "", API_REPEAT, ERROR_THROTTLED, "credentials: status 429"},
-    {500, "{\"code\":\"InternalServerError\",\"message\":\"x\"}", API_REPEAT, ERROR_UNAVAILABLE,
+    {429, "", API_RETRY, ERROR_THROTTLED, "credentials: status 429"},
+    {500, "{\"code\":\"InternalServerError\",\"message\":\"x\"}", API_RETRY, ERROR_UNAVAILABLE,
      "credentials: status 500 InternalServerError: x"},
     {302, "", API_FAILED, ERROR_INVALID, "credentials: status 302"},
 };
@@ -320,13 +320,13 @@ static void judges_answers(void **state)
         struct api_answer answer = {.status = ANSWERS[i].status, .body = str_from(ANSWERS[i].body)};
         struct credentials c = {.access_key_id = "OLD"};
         struct error err = ERROR_INIT;
-        enum api_outcome outcome = credentials_read_answer(&c, &answer, NOW, &err);
-        if (outcome != ANSWERS[i].outcome || err.code != (enum error_code) ANSWERS[i].code ||
+        enum api_class class = credentials_read_answer(&c, &answer, NOW, &err);
+        if (class != ANSWERS[i].class || err.code != (enum error_code) ANSWERS[i].code ||
             (ANSWERS[i].text != NULL && strcmp(err.text, ANSWERS[i].text) != 0))
-            fail_msg("row %zu: outcome %d, code %d: %s", i, outcome, err.code, err.text);
+            fail_msg("row %zu: class %d, code %d: %s", i, class, err.code, err.text);
         /* A failed fetch leaves the old keys in use. */
-        assert_int_equal(strcmp(c.access_key_id, "OLD") == 0, outcome != API_OK);
-        if (outcome == API_OK)
+        assert_int_equal(strcmp(c.access_key_id, "OLD") == 0, class != API_OK);
+        if (class == API_OK)
             assert_true(c.expires_unix_ms == INT64_MAX);
     }
 }

@@ -80,7 +80,7 @@ static const struct {
     const char *body;
     uint32_t desired_count;
     bool name_is_certain;
-    enum api_outcome outcome;
+    enum api_class class;
     bool already;
     int code;
     const char *text;
@@ -97,9 +97,9 @@ static const struct {
      false, ERROR_NOT_FOUND, "UpdateService: 400 ClusterNotFoundException: Cluster not found."},
     {400, "{\"__type\":\"AccessDeniedException\"}", 0, true, API_FAILED, false, ERROR_DENIED,
      "UpdateService: 400 AccessDeniedException: the task role lacks ecs:UpdateService"},
-    {400, "{\"__type\":\"ThrottlingException\"}", 0, true, API_REPEAT, false, ERROR_THROTTLED, NULL},
-    {500, NOT_ACTIVE, 0, true, API_REPEAT, false, ERROR_UNAVAILABLE, NULL},
-    {400, "{\"__type\":\"ExpiredTokenException\"}", 0, true, API_RENEW, false, ERROR_UNAVAILABLE, NULL},
+    {400, "{\"__type\":\"ThrottlingException\"}", 0, true, API_RETRY, false, ERROR_THROTTLED, NULL},
+    {500, NOT_ACTIVE, 0, true, API_RETRY, false, ERROR_UNAVAILABLE, NULL},
+    {400, "{\"__type\":\"ExpiredTokenException\"}", 0, true, API_REFRESH, false, ERROR_UNAVAILABLE, NULL},
 };
 
 static void scaling_in_succeeds_when_there_is_nothing_left_to_scale(void **state)
@@ -109,19 +109,19 @@ static void scaling_in_succeeds_when_there_is_nothing_left_to_scale(void **state
         struct api_answer answer = {.status = UPDATES[i].status, .body = str_from(UPDATES[i].body)};
         struct error err = ERROR_INIT;
         bool already = !UPDATES[i].already;
-        enum api_outcome outcome = ecs_judge_update_service(&answer, UPDATES[i].desired_count,
-                                                            UPDATES[i].name_is_certain, &already, NULL, &err);
-        if (outcome != UPDATES[i].outcome || already != UPDATES[i].already ||
+        enum api_class class = ecs_classify_update_service(&answer, UPDATES[i].desired_count,
+                                                           UPDATES[i].name_is_certain, &already, NULL, &err);
+        if (class != UPDATES[i].class || already != UPDATES[i].already ||
             err.code != (enum error_code) UPDATES[i].code ||
             (UPDATES[i].text != NULL && strcmp(err.text, UPDATES[i].text) != 0))
-            fail_msg("row %zu: outcome %d, already %d, code %d: %s", i, outcome, already, err.code, err.text);
+            fail_msg("row %zu: class %d, already %d, code %d: %s", i, class, already, err.code, err.text);
     }
 }
 
 static const struct {
     int status;
     const char *body;
-    enum api_outcome outcome;
+    enum api_class class;
     bool already;
     int code;
     const char *text;
@@ -134,7 +134,7 @@ static const struct {
     {400, "{\"__type\":\"ClusterNotFoundException\",\"message\":\"Cluster not found.\"}", API_FAILED, false,
      ERROR_NOT_FOUND, NULL},
     {500, "{\"__type\":\"InvalidParameterException\",\"message\":\"The referenced task was not found.\"}",
-     API_REPEAT, false, ERROR_UNAVAILABLE, NULL},
+     API_RETRY, false, ERROR_UNAVAILABLE, NULL},
     {400, "{\"__type\":\"AccessDeniedException\"}", API_FAILED, false, ERROR_DENIED,
      "StopTask: 400 AccessDeniedException: the task role lacks ecs:StopTask"},
 };
@@ -147,25 +147,25 @@ static void stopping_succeeds_when_it_has_stopped(void **state)
         struct error err = ERROR_INIT;
         struct api_failure failure;
         bool already = !STOPS[i].already;
-        enum api_outcome outcome = ecs_judge_stop_task(&answer, &already, &failure, &err);
-        if (outcome != STOPS[i].outcome || already != STOPS[i].already ||
+        enum api_class class = ecs_classify_stop_task(&answer, &already, &failure, &err);
+        if (class != STOPS[i].class || already != STOPS[i].already ||
             err.code != (enum error_code) STOPS[i].code ||
             (STOPS[i].text != NULL && strcmp(err.text, STOPS[i].text) != 0))
-            fail_msg("row %zu: outcome %d, already %d, code %d: %s", i, outcome, already, err.code, err.text);
+            fail_msg("row %zu: class %d, already %d, code %d: %s", i, class, already, err.code, err.text);
     }
 }
 
 /* --- DescribeTasks, DescribeServices --- */
 
-static enum api_outcome describe_task(struct ecs_task *task, int status, const char *body, size_t capacity,
-                                      struct error *err)
+static enum api_class describe_task(struct ecs_task *task, int status, const char *body, size_t capacity,
+                                    struct error *err)
 {
     size_t len = strlen(body);
     char *copy = guard_copy(body, len);
     struct api_answer answer = {.status = status, .body = {copy, len}};
-    enum api_outcome outcome = ecs_read_describe_tasks(task, &answer, tokens, capacity, NULL, err);
+    enum api_class class = ecs_read_describe_tasks(task, &answer, tokens, capacity, NULL, err);
     guard_free(copy, len);
-    return outcome;
+    return class;
 }
 
 static void learns_the_service_from_the_group(void **state)
@@ -191,7 +191,7 @@ static void learns_the_service_from_the_group(void **state)
 static const struct {
     int status;
     const char *body;
-    enum api_outcome outcome;
+    enum api_class class;
     int code;
     const char *text;
 } TASK_ANSWERS[] = {
@@ -214,11 +214,11 @@ static void says_why_there_is_no_task(void **state)
     for (size_t i = 0; i < COUNT(TASK_ANSWERS); i++) {
         struct ecs_task task;
         struct error err = ERROR_INIT;
-        enum api_outcome outcome =
+        enum api_class class =
             describe_task(&task, TASK_ANSWERS[i].status, TASK_ANSWERS[i].body, COUNT(tokens), &err);
-        if (outcome != TASK_ANSWERS[i].outcome || err.code != (enum error_code) TASK_ANSWERS[i].code ||
+        if (class != TASK_ANSWERS[i].class || err.code != (enum error_code) TASK_ANSWERS[i].code ||
             (TASK_ANSWERS[i].text != NULL && strcmp(err.text, TASK_ANSWERS[i].text) != 0))
-            fail_msg("row %zu: outcome %d, code %d: %s", i, outcome, err.code, err.text);
+            fail_msg("row %zu: class %d, code %d: %s", i, class, err.code, err.text);
     }
     struct ecs_task task;
     struct error err = ERROR_INIT;
@@ -245,7 +245,7 @@ static void a_group_has_its_bound(void **state)
 
 static const struct {
     const char *body;
-    enum api_outcome outcome;
+    enum api_class class;
     int code;
     const char *text;
 } SERVICE_ANSWERS[] = {
@@ -272,12 +272,12 @@ static void reads_services(void **state)
         struct ecs_service service;
         struct error err = ERROR_INIT;
         struct api_answer answer = {.status = 200, .body = str_from(SERVICE_ANSWERS[i].body)};
-        enum api_outcome outcome =
+        enum api_class class =
             ecs_read_describe_services(&service, &answer, tokens, COUNT(tokens), NULL, &err);
-        if (outcome != SERVICE_ANSWERS[i].outcome || err.code != (enum error_code) SERVICE_ANSWERS[i].code ||
+        if (class != SERVICE_ANSWERS[i].class || err.code != (enum error_code) SERVICE_ANSWERS[i].code ||
             strcmp(err.text, SERVICE_ANSWERS[i].text) != 0)
-            fail_msg("row %zu: outcome %d, code %d: %s", i, outcome, err.code, err.text);
-        if (outcome == API_OK)
+            fail_msg("row %zu: class %d, code %d: %s", i, class, err.code, err.text);
+        if (class == API_OK)
             assert_int_equal(service.desired_count, 2);
     }
 }
@@ -359,7 +359,7 @@ static void sets_protection(void **state)
 static const struct {
     int status;
     const char *body;
-    enum api_outcome outcome;
+    enum api_class class;
     bool enabled;
     int64_t expires;
     int code;
@@ -379,7 +379,7 @@ static const struct {
      "{\"requestID\":\"1\",\"error\":{\"Arn\":\"a\",\"Code\":\"AccessDeniedException\",\"Message\":\"no\"}}",
      API_FAILED, false, 0, ERROR_DENIED,
      "UpdateTaskProtection: 400 AccessDeniedException: the task role lacks ecs:UpdateTaskProtection (no)"},
-    {500, "{\"error\":{\"Code\":\"ServerException\",\"Message\":\"m\"}}", API_REPEAT, false, 0,
+    {500, "{\"error\":{\"Code\":\"ServerException\",\"Message\":\"m\"}}", API_RETRY, false, 0,
      ERROR_UNAVAILABLE, "UpdateTaskProtection: 500 ServerException: the service failed (m)"},
     {200, "{}", API_FAILED, false, 0, ERROR_INVALID,
      "UpdateTaskProtection: the answer says neither protection nor failure"},
@@ -395,12 +395,12 @@ static void reads_protection(void **state)
         struct api_answer answer = {.status = PROTECTIONS[i].status, .body = str_from(PROTECTIONS[i].body)};
         struct ecs_protection protection;
         struct error err = ERROR_INIT;
-        enum api_outcome outcome = ecs_read_protection(&protection, &answer, &err);
-        if (outcome != PROTECTIONS[i].outcome || err.code != (enum error_code) PROTECTIONS[i].code ||
+        enum api_class class = ecs_read_protection(&protection, &answer, &err);
+        if (class != PROTECTIONS[i].class || err.code != (enum error_code) PROTECTIONS[i].code ||
             protection.enabled != PROTECTIONS[i].enabled ||
             (PROTECTIONS[i].text != NULL && strcmp(err.text, PROTECTIONS[i].text) != 0))
-            fail_msg("row %zu: outcome %d, code %d: %s", i, outcome, err.code, err.text);
-        if (outcome == API_OK)
+            fail_msg("row %zu: class %d, code %d: %s", i, class, err.code, err.text);
+        if (class == API_OK)
             assert_true(protection.expires_unix_ms == PROTECTIONS[i].expires);
     }
 }

@@ -139,7 +139,7 @@ static void refuses_ids_that_change_the_path(void **state)
 static const struct {
     int status;
     const char *body;
-    enum api_outcome outcome;
+    enum api_class class;
     int code;
     const char *token;
     const char *text;
@@ -160,7 +160,7 @@ static const struct {
      "CreateControlChannel: 403 AccessDeniedException: the task role lacks ssmmessages:CreateControlChannel "
      "(no)"},
     {400, "<BadRequest xmlns=\"\"><message>Unable to process due to throttling.</message></BadRequest>",
-     API_REPEAT, ERROR_THROTTLED, "", NULL},
+     API_RETRY, ERROR_THROTTLED, "", NULL},
 };
 
 static void reads_the_token(void **state)
@@ -173,11 +173,11 @@ static void reads_the_token(void **state)
         struct api_answer answer = {.status = ANSWERS[i].status, .body = {body, len}};
         struct error err = ERROR_INIT;
         strcpy(token, "stale");
-        enum api_outcome outcome = ssmmessages_read_create(token, SSMMESSAGES_CONTROL, &answer, NULL, &err);
-        if (outcome != ANSWERS[i].outcome || err.code != (enum error_code) ANSWERS[i].code ||
+        enum api_class class = ssmmessages_read_create(token, SSMMESSAGES_CONTROL, &answer, NULL, &err);
+        if (class != ANSWERS[i].class || err.code != (enum error_code) ANSWERS[i].code ||
             strcmp(token, ANSWERS[i].token) != 0 ||
             (ANSWERS[i].text != NULL && strcmp(err.text, ANSWERS[i].text) != 0))
-            fail_msg("row %zu: outcome %d, token \"%s\", %s", i, outcome, token, err.text);
+            fail_msg("row %zu: class %d, token \"%s\", %s", i, class, token, err.text);
         guard_free(body, len);
     }
 }
