@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/log.h"
+
 /* --- timers: a pairing heap ----------------------------------------------------------------------------- */
 
 /* Either may be null. The later root becomes the first child of the earlier one. */
@@ -99,14 +101,23 @@ void loop_timer_set(struct loop *loop, struct loop_timer *timer, int64_t due_ms)
     loop->timers = heap_meld(loop->timers, timer);
 }
 
+/* Whether a stage that began at `began_ms` has used up its time. The clock costs some 30 ns: no system call. */
+static bool time_is_up(int64_t began_ms)
+{
+    return clock_monotonic_ms() - began_ms >= LOOP_STAGE_MS;
+}
+
 static void run_due_timers(struct loop *loop)
 {
+    int64_t began_ms = clock_monotonic_ms();
     for (int count = 0; count < LOOP_TIMERS_PER_TURN; count++) {
         struct loop_timer *timer = loop->timers;
         if (timer == NULL || timer->due_ms > loop->now_ms)
             return;
         loop_timer_remove(loop, timer);
         timer->expired(timer);
+        if (time_is_up(began_ms))
+            return;
     }
 }
 
@@ -117,61 +128,95 @@ void loop_hook_init(struct loop_hook *hook, enum loop_stage stage, void (*run)(s
     *hook = (struct loop_hook){.run = run, .stage = stage};
 }
 
-void loop_hook_queue(struct loop *loop, struct loop_hook *hook)
+static void append_hook(struct loop_hook_list *list, struct loop_hook *hook)
 {
-    if (hook->queued)
-        return;
-    hook->queued = true;
+    hook->list = list;
     hook->next = NULL;
-    hook->previous = loop->last_hook[hook->stage];
+    hook->previous = list->last;
     if (hook->previous != NULL)
         hook->previous->next = hook;
     else
-        loop->first_hook[hook->stage] = hook;
-    loop->last_hook[hook->stage] = hook;
+        list->first = hook;
+    list->last = hook;
+}
+
+void loop_hook_queue(struct loop *loop, struct loop_hook *hook)
+{
+    if (hook->list == NULL)
+        append_hook(&loop->hooks[hook->stage], hook);
+}
+
+void loop_hook_defer(struct loop *loop, struct loop_hook *hook)
+{
+    loop_hook_remove(loop, hook);
+    append_hook(&loop->deferred, hook);
 }
 
 void loop_hook_remove(struct loop *loop, struct loop_hook *hook)
 {
-    if (!hook->queued)
+    struct loop_hook_list *list = hook->list;
+    (void) loop;
+    if (list == NULL)
         return;
     if (hook->previous != NULL)
         hook->previous->next = hook->next;
     else
-        loop->first_hook[hook->stage] = hook->next;
+        list->first = hook->next;
     if (hook->next != NULL)
         hook->next->previous = hook->previous;
     else
-        loop->last_hook[hook->stage] = hook->previous;
-    hook->queued = false;
+        list->last = hook->previous;
+    hook->list = NULL;
     hook->next = NULL;
     hook->previous = NULL;
 }
 
-/* Runs what is queued now; what these hooks queue behind the last one is the next round's. Removal may take
- * away any hook, the last one too, so the end of the round is found by count. */
-static void run_round(struct loop *loop, enum loop_stage stage)
+/* Runs what is queued now; what these hooks queue behind the last one is the next round's. Removal may take away any hook,
+ * the last one too, so the end of the round is found by count. */
+static void run_round(struct loop *loop, enum loop_stage stage, int64_t *used_ms)
 {
+    struct loop_hook_list *list = &loop->hooks[stage];
+    int64_t began_ms = clock_monotonic_ms() - *used_ms;
     size_t count = 0;
-    for (const struct loop_hook *hook = loop->first_hook[stage]; hook != NULL; hook = hook->next)
+    for (const struct loop_hook *hook = list->first; hook != NULL; hook = hook->next)
         count++;
-    for (; count > 0 && loop->first_hook[stage] != NULL; count--) {
-        struct loop_hook *hook = loop->first_hook[stage];
+    for (; count > 0 && list->first != NULL; count--) {
+        struct loop_hook *hook = list->first;
         loop_hook_remove(loop, hook);
         hook->run(hook);
+        if (time_is_up(began_ms))
+            break;
     }
+    *used_ms = clock_monotonic_ms() - began_ms;
 }
 
 static bool hooks_are_queued(const struct loop *loop)
 {
-    return loop->first_hook[LOOP_GATHER] != NULL || loop->first_hook[LOOP_FLUSH] != NULL;
+    return loop->hooks[LOOP_GATHER].first != NULL || loop->hooks[LOOP_FLUSH].first != NULL ||
+           loop->deferred.first != NULL;
 }
 
+/* Gathering goes first, as long as it has time; flushing has time of its own, so neither can keep the other from its turn. */
 static void run_hooks(struct loop *loop)
 {
-    for (int round = 0; round < LOOP_HOOK_ROUNDS && hooks_are_queued(loop); round++) {
-        bool gathering = loop->first_hook[LOOP_GATHER] != NULL;
-        run_round(loop, gathering ? LOOP_GATHER : LOOP_FLUSH);
+    int64_t used_ms[LOOP_STAGES] = {0};
+    for (int round = 0; round < LOOP_HOOK_ROUNDS; round++) {
+        enum loop_stage stage = LOOP_GATHER;
+        while (stage < LOOP_STAGES && (loop->hooks[stage].first == NULL || used_ms[stage] >= LOOP_STAGE_MS))
+            stage++;
+        if (stage == LOOP_STAGES)
+            return;
+        run_round(loop, stage, &used_ms[stage]);
+    }
+}
+
+/* What was deferred in the last turn queues behind what that turn did not get to. */
+static void queue_deferred(struct loop *loop)
+{
+    while (loop->deferred.first != NULL) {
+        struct loop_hook *hook = loop->deferred.first;
+        loop_hook_remove(loop, hook);
+        loop_hook_queue(loop, hook);
     }
 }
 
@@ -214,11 +259,17 @@ void loop_watch_remove(struct loop *loop, struct loop_watch *watch)
 
 static void run_ready_watches(struct loop *loop)
 {
+    int64_t began_ms = clock_monotonic_ms();
     while (loop->event_next < loop->event_count) {
         const struct epoll_event *event = &loop->events[loop->event_next++];
         struct loop_watch *watch = event->data.ptr;
-        if (watch != NULL)
-            watch->ready(watch, event->events);
+        /* Fetched a turn ago, it may have been for something that is not watched any more. */
+        uint32_t events = watch != NULL ? event->events & (watch->events | EPOLLERR | EPOLLHUP) : 0;
+        if (events == 0)
+            continue;
+        watch->ready(watch, events);
+        if (time_is_up(began_ms))
+            return;
     }
 }
 
@@ -251,10 +302,10 @@ int64_t loop_now_ms(const struct loop *loop)
     return loop->now_ms;
 }
 
-/* How long epoll may sleep: not at all with hooks left over, else until the first timer. */
+/* How long epoll may sleep: not at all when something is left over, else until the first timer. */
 static int wait_time_ms(const struct loop *loop, int64_t wait_ms)
 {
-    if (hooks_are_queued(loop))
+    if (hooks_are_queued(loop) || loop->event_count > 0)
         return 0;
     if (loop->timers != NULL) {
         int64_t now_ms = clock_monotonic_ms();
@@ -266,17 +317,44 @@ static int wait_time_ms(const struct loop *loop, int64_t wait_ms)
     return wait_ms > INT_MAX ? INT_MAX : (int) wait_ms;
 }
 
-int loop_turn(struct loop *loop, int64_t wait_ms, struct error *err)
+/* Behind the events that the last turn did not get to. Edge-triggered ones would not come again. */
+static int fetch_events(struct loop *loop, int64_t wait_ms, struct error *err)
 {
-    int count = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS_PER_TURN, wait_time_ms(loop, wait_ms));
+    loop->event_count -= loop->event_next;
+    memmove(loop->events, loop->events + loop->event_next,
+            (size_t) loop->event_count * sizeof loop->events[0]);
+    loop->event_next = 0;
+    if (loop->event_count == LOOP_EVENTS_PER_TURN)
+        return 0;
+    int count = epoll_wait(loop->epoll_fd, loop->events + loop->event_count,
+                           LOOP_EVENTS_PER_TURN - loop->event_count, wait_time_ms(loop, wait_ms));
     if (count < 0 && errno != EINTR)
         return error_set(err, ERROR_SYSTEM, "epoll_wait: %s", strerror(errno));
-    loop->event_next = 0;
-    loop->event_count = count > 0 ? count : 0;
+    loop->event_count += count > 0 ? count : 0;
+    return 0;
+}
+
+static void note_duration(struct loop *loop)
+{
+    int64_t took_ms = clock_monotonic_ms() - loop->now_ms;
+    if (took_ms <= loop->longest_turn_ms)
+        return;
+    loop->longest_turn_ms = took_ms;
+    if (took_ms > LOOP_LONG_TURN_MS)
+        log_event(LOG_DEBUG, "a turn of the event loop was long", LOG_DURATION_MS("took", took_ms));
+}
+
+int loop_turn(struct loop *loop, int64_t wait_ms, struct error *err)
+{
+    int result = fetch_events(loop, wait_ms, err);
+    if (result < 0)
+        return result;
     loop->now_ms = clock_monotonic_ms();
+    queue_deferred(loop);
     run_ready_watches(loop);
     run_due_timers(loop);
     run_hooks(loop);
+    note_duration(loop);
     return 0;
 }
 

@@ -5,13 +5,18 @@
  *
  *     wait ─► watches that are ready ─► timers that are due ─► gather hooks ─► flush hooks ─► (next turn)
  *
- * Callbacks of a turn only move bytes between buffers. What has been queued is sent at the end of the turn,
- * once: first every gather hook runs (a session turns what its targets delivered into messages), then every
- * flush hook (a stream seals one TLS record and makes one system call). That is where full records come from.
+ * Callbacks of a turn only move bytes between buffers. What has been queued is sent at the end of the turn, once: first
+ * every gather hook runs (a session turns what its targets delivered into messages), then every flush hook (a stream seals
+ * one TLS record and makes one system call). That is where full records come from.
  *
- * Watches, timers and hooks are members of the caller's structures, so nothing is allocated, ever. A callback
- * may remove or release anything, itself and others included: what was removed is not called any more, not
- * even when its event had already been fetched.
+ * No turn is long. The relay counts as hung when it says nothing for 4 s, and whoever works long makes all others wait. So
+ * each of the four stages stops when LOOP_STAGE_MS are used up, and has run at least one callback then. What is left over
+ * is the first in the next turn, after the kernel was asked for news without waiting. A callback that has more to do than it
+ * should do at once (about a millisecond's worth) does a part and calls loop_hook_defer.
+ *
+ * Watches, timers and hooks are members of the caller's structures, so nothing is allocated, ever. A callback may remove or
+ * release anything, itself and others included: what was removed is not called any more, not even when its event had already
+ * been fetched.
  *
  * The callback gets the member; LOOP_OWNER finds the structure around it.
  */
@@ -31,7 +36,9 @@
 enum {
     LOOP_EVENTS_PER_TURN = 64,  /* fetched from the kernel at once; more come with the next turn */
     LOOP_TIMERS_PER_TURN = 256, /* a timer that sets itself to "now" can't keep the loop from its watches */
-    LOOP_HOOK_ROUNDS = 8 /* hooks may queue hooks; what is queued after so many rounds runs a turn later */
+    LOOP_HOOK_ROUNDS = 8,  /* hooks may queue hooks; what is queued after so many rounds runs a turn later */
+    LOOP_STAGE_MS = 4,     /* four stages and what one callback takes: 20 ms on a full core */
+    LOOP_LONG_TURN_MS = 20 /* a longer one is logged, for whoever looks for the reason */
 };
 
 struct loop_watch {
@@ -57,7 +64,12 @@ struct loop_hook {
     struct loop_hook *next;
     struct loop_hook *previous;
     enum loop_stage stage;
-    bool queued;
+    struct loop_hook_list *list; /* that it is queued in; null: in none */
+};
+
+struct loop_hook_list {
+    struct loop_hook *first;
+    struct loop_hook *last;
 };
 
 struct loop {
@@ -65,11 +77,12 @@ struct loop {
     int64_t now_ms;
     bool stopped;
     struct loop_timer *timers; /* the heap's root: what is due first */
-    struct loop_hook *first_hook[LOOP_STAGES];
-    struct loop_hook *last_hook[LOOP_STAGES];
+    struct loop_hook_list hooks[LOOP_STAGES];
+    struct loop_hook_list deferred;
     struct epoll_event events[LOOP_EVENTS_PER_TURN];
-    int event_next; /* the events of this turn that are still to be dispatched: [event_next, event_count) */
+    int event_next; /* the events that are still to be dispatched: [event_next, event_count) */
     int event_count;
+    int64_t longest_turn_ms; /* the longest so far, waiting not counted */
 };
 
 int loop_open(struct loop *loop, struct error *err);
@@ -100,6 +113,8 @@ void loop_timer_remove(struct loop *loop, struct loop_timer *timer);
 /* Queues for the end of this turn; queueing what is queued changes nothing. */
 void loop_hook_init(struct loop_hook *hook, enum loop_stage stage, void (*run)(struct loop_hook *hook));
 void loop_hook_queue(struct loop *loop, struct loop_hook *hook);
+/* Queues for the next turn, whatever queues it in this one. */
+void loop_hook_defer(struct loop *loop, struct loop_hook *hook);
 void loop_hook_remove(struct loop *loop, struct loop_hook *hook);
 
 #endif

@@ -313,6 +313,198 @@ static void a_hook_may_remove_the_rest_of_the_round(void **state)
     assert_string_equal(trace, "r");
 }
 
+/* --- time ----------------------------------------------------------------------------------------------- */
+
+static void work_ms(int64_t how_long_ms)
+{
+    int64_t began_ms = clock_monotonic_ms();
+    while (clock_monotonic_ms() - began_ms < how_long_ms)
+        continue;
+}
+
+static struct loop_hook busy_hooks[64];
+
+static void run_busy_hook(struct loop_hook *hook)
+{
+    size_t index = (size_t) (hook - busy_hooks);
+    trace_add((char) ('0' + index));
+    work_ms(2);
+}
+
+/* How many letters of a stage the turn has added. */
+static size_t count_of(char from, char to)
+{
+    size_t count = 0;
+    for (const char *at = trace; *at != '\0'; at++)
+        count += *at >= from && *at <= to;
+    return count;
+}
+
+static void hooks_get_the_time_of_a_stage_and_go_on_in_order(void **state)
+{
+    (void) state;
+    trace_reset();
+    for (int i = 0; i < 30; i++) {
+        loop_hook_init(&busy_hooks[i], LOOP_GATHER, run_busy_hook);
+        loop_hook_queue(&loop, &busy_hooks[i]);
+    }
+    for (size_t turns = 1, before = 0; strlen(trace) < 30; turns++) {
+        assert_true(turns <= 30);
+        assert_int_equal(loop_turn(&loop, CLOCK_NEVER, NULL), 0);
+        assert_in_range(strlen(trace) - before, 1, LOOP_STAGE_MS / 2 + 1);
+        before = strlen(trace);
+    }
+    for (int i = 0; i < 30; i++)
+        assert_int_equal(trace[i], '0' + i);
+}
+
+static void queue_itself_and_work(struct loop_hook *hook)
+{
+    trace_add('x');
+    work_ms(2);
+    loop_hook_queue(&loop, hook);
+}
+
+static void wake_up(struct loop_watch *watch, uint32_t events)
+{
+    (void) events;
+    trace_add('w');
+    loop_watch_remove(&loop, watch);
+}
+
+static void expire(struct loop_timer *timer)
+{
+    (void) timer;
+    trace_add('t');
+}
+
+/* Endless work in one stage keeps none of the others from its turn. */
+static void no_stage_starves(void **state)
+{
+    (void) state;
+    for (int endless = LOOP_GATHER; endless < LOOP_STAGES; endless++) {
+        struct loop_watch watch = LOOP_WATCH_INIT;
+        int fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+        init_hooks();
+        loop_hook_init(&busy_hooks[0], (enum loop_stage) endless, queue_itself_and_work);
+        loop_hook_queue(&loop, &busy_hooks[0]);
+        loop_turn(&loop, 0, NULL);
+        trace_reset();
+        loop_hook_queue(&loop, endless == LOOP_GATHER ? &flush_hooks[1] : &gather_hooks[1]);
+        loop_timer_init(&timers[0], expire);
+        loop_timer_set(&loop, &timers[0], 0);
+        assert_int_equal(loop_watch_add(&loop, &watch, fd, EPOLLIN, wake_up, NULL), 0);
+        loop_turn(&loop, CLOCK_NEVER, NULL);
+        assert_int_equal(count_of('w', 'w'), 1);
+        assert_int_equal(count_of('t', 't'), 1);
+        assert_int_equal(count_of('B', 'B') + count_of('b', 'b'), 1);
+        assert_in_range(count_of('x', 'x'), 1, LOOP_STAGE_MS / 2 + 1);
+        loop_hook_remove(&loop, &busy_hooks[0]);
+        close(fd);
+    }
+}
+
+static void work_and_expire(struct loop_timer *timer)
+{
+    trace_add((char) ('0' + (timer - timers)));
+    work_ms(2);
+}
+
+static void timers_get_the_time_of_a_stage(void **state)
+{
+    (void) state;
+    trace_reset();
+    for (int i = 0; i < 20; i++) {
+        loop_timer_init(&timers[i], work_and_expire);
+        loop_timer_set(&loop, &timers[i], i);
+    }
+    for (size_t turns = 0, before = 0; strlen(trace) < 20; turns++) {
+        assert_true(turns < 20);
+        loop_turn(&loop, CLOCK_NEVER, NULL);
+        assert_in_range(strlen(trace) - before, 1, LOOP_STAGE_MS / 2 + 1);
+        before = strlen(trace);
+    }
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(trace[i], '0' + i);
+}
+
+static int busy_watch_calls;
+
+static void watch_busily(struct loop_watch *watch, uint32_t events)
+{
+    assert_int_equal(events, EPOLLIN);
+    busy_watch_calls++;
+    trace_add((char) ('0' + busy_watch_calls));
+    loop_watch_set(&loop, watch, 0); /* an event fetched before must not come after this */
+    work_ms(2);
+}
+
+/* Events that a turn did not get to are not lost, though the kernel tells edges once. */
+static void watches_get_the_time_of_a_stage(void **state)
+{
+    enum { COUNT = 20 };
+    static struct loop_watch watches[COUNT];
+    int fds[COUNT];
+    (void) state;
+    trace_reset();
+    busy_watch_calls = 0;
+    for (int i = 0; i < COUNT; i++) {
+        fds[i] = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+        assert_int_equal(loop_watch_add(&loop, &watches[i], fds[i], EPOLLIN | EPOLLET, watch_busily, NULL),
+                         0);
+    }
+    for (int turns = 0, before = 0; busy_watch_calls < COUNT; turns++) {
+        assert_true(turns < COUNT);
+        assert_int_equal(loop_turn(&loop, CLOCK_NEVER, NULL), 0);
+        assert_in_range(busy_watch_calls - before, 1, LOOP_STAGE_MS / 2 + 1);
+        before = busy_watch_calls;
+    }
+    loop_turn(&loop, 0, NULL);
+    assert_int_equal(busy_watch_calls, COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        loop_watch_remove(&loop, &watches[i]);
+        close(fds[i]);
+    }
+}
+
+static void defer_itself(struct loop_hook *hook)
+{
+    trace_add('d');
+    loop_hook_queue(&loop, hook); /* somebody has news for it in the meantime */
+    loop_hook_defer(&loop, hook);
+    loop_hook_queue(&loop, hook);
+}
+
+static void a_deferred_hook_runs_once_a_turn_and_the_kernel_is_asked_in_between(void **state)
+{
+    struct loop_watch watch = LOOP_WATCH_INIT;
+    (void) state;
+    init_hooks();
+    gather_hooks[0].run = defer_itself;
+    loop_hook_queue(&loop, &gather_hooks[0]);
+    loop_turn(&loop, CLOCK_NEVER, NULL);
+    assert_string_equal(trace, "d");
+    int fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert_int_equal(loop_watch_add(&loop, &watch, fd, EPOLLIN, wake_up, NULL), 0);
+    loop_turn(&loop, CLOCK_NEVER, NULL);
+    assert_string_equal(trace, "dwd");
+    loop_hook_remove(&loop, &gather_hooks[0]);
+    loop_turn(&loop, 0, NULL);
+    assert_string_equal(trace, "dwd");
+    close(fd);
+}
+
+static void the_longest_turn_is_known(void **state)
+{
+    (void) state;
+    trace_reset();
+    assert_int_equal(loop.longest_turn_ms, 0);
+    loop_hook_init(&busy_hooks[0], LOOP_GATHER, run_busy_hook);
+    loop_hook_queue(&loop, &busy_hooks[0]);
+    loop_turn(&loop, CLOCK_NEVER, NULL);
+    assert_true(loop.longest_turn_ms >= 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +520,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_hook_that_queues_itself_gets_a_bounded_number_of_rounds, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_hook_may_remove_the_rest_of_the_round, setup, teardown),
+        cmocka_unit_test_setup_teardown(hooks_get_the_time_of_a_stage_and_go_on_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_stage_starves, setup, teardown),
+        cmocka_unit_test_setup_teardown(timers_get_the_time_of_a_stage, setup, teardown),
+        cmocka_unit_test_setup_teardown(watches_get_the_time_of_a_stage, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_deferred_hook_runs_once_a_turn_and_the_kernel_is_asked_in_between,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(the_longest_turn_is_known, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
