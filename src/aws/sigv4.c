@@ -36,16 +36,10 @@ static void format_hex(const uint8_t digest[DIGEST_SIZE], char out[2 * DIGEST_SI
 
 static void hash_path(br_sha256_context *hash, const char *path)
 {
-    static const char DIGITS[] = "0123456789ABCDEF";
-    for (; *path != '\0'; path++) {
-        if (url_is_unreserved(*path) || *path == '/') {
-            br_sha256_update(hash, path, 1);
-        } else {
-            unsigned char c = (unsigned char) *path;
-            const char escaped[3] = {'%', DIGITS[c >> 4], DIGITS[c & 15]};
-            br_sha256_update(hash, escaped, sizeof escaped);
-        }
-    }
+    char escaped[3 * API_PATH_SIZE];
+    struct writer w = writer_of(escaped, sizeof escaped);
+    writer_percent_encode(&w, str_from(path), "/");
+    br_sha256_update(hash, escaped, w.len);
 }
 
 /* --- the query: checked, not repaired --- */

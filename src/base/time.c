@@ -337,17 +337,6 @@ bool timestamp_parse_rfc3339(struct str text, int64_t *unix_ms)
     return scan_finish(&s, &c, zone_ms, unix_ms);
 }
 
-bool timestamp_parse_log(struct str text, int64_t *unix_ms)
-{
-    struct scan s = {text, false};
-    struct civil c = {0};
-    scan_date(&s, &c);
-    scan_char(&s, ' ');
-    scan_clock(&s, &c);
-    scan_fraction(&s, &c);
-    return scan_finish(&s, &c, 0, unix_ms);
-}
-
 bool timestamp_parse_http_date(struct str text, int64_t *unix_ms)
 {
     struct scan s = {text, false};

@@ -24,7 +24,5 @@ void writer_rfc3339_ms(struct writer *w, int64_t unix_ms); /* 2026-11-22T15:38:5
 void writer_amz_date(struct writer *w, int64_t unix_ms);   /* 20261122T153851Z */
 /* Sun, 22 Nov 2026 15:38:51 GMT, the one form that RFC 9110 lets a server send. */
 bool timestamp_parse_http_date(struct str text, int64_t *unix_ms);
-/* "2006-01-02 15:04:05", with or without a fraction, as AWS's agent begins its log lines; taken as UTC. */
-bool timestamp_parse_log(struct str text, int64_t *unix_ms);
 
 #endif

@@ -35,10 +35,8 @@ int64_t credentials_source_unix_ms(const struct credentials_source *source)
 
 static void take(struct credentials_source *source)
 {
-    uint32_t random;
-    random_bytes(&random, sizeof random);
     source->has_credentials = true;
-    source->refresh_at_unix_ms = credentials_refresh_at(&source->credentials, random);
+    source->refresh_at_unix_ms = credentials_refresh_at(&source->credentials, random_u32());
 }
 
 /* ---- fetching

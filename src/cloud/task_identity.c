@@ -5,7 +5,7 @@
 #include "base/env.h"
 #include "host/clock.h"
 #include "host/log.h"
-#include "host/random.h"
+#include "host/retry.h"
 
 struct json_token *task_identity_tokens(void)
 {
@@ -82,16 +82,12 @@ static void ask(struct loop_timer *timer)
 static void ask_again_later(struct task_identity *identity)
 {
     struct loop *loop = identity->client->network->loop;
-    uint32_t random;
-    int64_t at_ms;
-    random_bytes(&random, sizeof random);
-    backoff_next(&identity->retry, identity->call.err.code, loop_now_ms(loop), random, &at_ms);
+    int64_t pause_ms = retry_later(loop, &identity->again, &identity->retry, identity->call.err.code);
     /* The first failures are told, then every tenth: an endpoint may stay away for
      * good (a task run elsewhere). */
     if (identity->failures_logged++ < 3 || identity->failures_logged % 10 == 0)
         log_event(LOG_WARN, "can't read the task's metadata yet, trying again", LOG_ERR(&identity->call.err),
-                  LOG_DURATION_MS("in", at_ms - loop_now_ms(loop)));
-    loop_timer_set(loop, &identity->again, at_ms);
+                  LOG_DURATION_MS("in", pause_ms));
 }
 
 static void answered(struct aws_call *call)

@@ -111,14 +111,6 @@ int proc_scan(const char *root, struct proc_scan *scan, struct error *err)
     return 0;
 }
 
-bool proc_has_worker(const struct proc_scan *scan, const char *session_id)
-{
-    for (size_t i = 0; i < scan->worker_count; i++)
-        if (strcmp(scan->workers[i].session_id, session_id) == 0)
-            return true;
-    return false;
-}
-
 /* Whether the file holds the words, wherever; a buffer at a time, with what could
  * be the words' beginning kept. */
 static bool file_contains(int fd, const char *words)

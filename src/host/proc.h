@@ -39,9 +39,6 @@ struct proc_scan {
 /* `root` is "/proc"; tests bring their own. One pass, no allocation. ERROR_SYSTEM when it can't be opened. */
 int proc_scan(const char *root, struct proc_scan *scan, struct error *err);
 
-/* Whether the session's worker is in the scan. */
-bool proc_has_worker(const struct proc_scan *scan, const char *session_id);
-
 /* Whether anything of /managed-agents/execute-command is mounted here, by <root>/self/mountinfo: ECS mounts
  * the agent's binaries so when enableExecuteCommand is set. */
 bool proc_exec_agent_mounted(const char *root);

@@ -42,22 +42,9 @@ void random_bytes(void *out, size_t len)
     pool_left -= len;
 }
 
-uint64_t random_u64(void)
+uint32_t random_u32(void)
 {
-    uint64_t value;
+    uint32_t value;
     random_bytes(&value, sizeof value);
     return value;
-}
-
-uint64_t random_below(uint64_t bound)
-{
-    if (bound == 0)
-        return 0;
-    /* Values beyond the largest multiple of bound would favour small results; draw again. */
-    uint64_t limit = UINT64_MAX - UINT64_MAX % bound;
-    uint64_t value;
-    do {
-        value = random_u64();
-    } while (value >= limit);
-    return value % bound;
 }

@@ -12,8 +12,6 @@
 /* Never fails: getrandom() has no failure on Linux that leaves anything to do but abort. */
 void random_bytes(void *out, size_t len);
 
-uint64_t random_u64(void);
-/* Uniform in [0, bound); 0 when bound is 0. For jitter. */
-uint64_t random_below(uint64_t bound);
+uint32_t random_u32(void);
 
 #endif

@@ -7,8 +7,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/format.h"
-
 void signals_block_all(void)
 {
     sigset_t all;
@@ -73,23 +71,4 @@ bool signals_reap(pid_t *pid, int *wait_status)
     } while (ended < 0 && errno == EINTR);
     *pid = ended;
     return ended > 0;
-}
-
-const char *signals_name(int number)
-{
-    static const char *const names[] = {
-        [SIGHUP] = "SIGHUP",   [SIGINT] = "SIGINT",       [SIGQUIT] = "SIGQUIT",   [SIGILL] = "SIGILL",
-        [SIGTRAP] = "SIGTRAP", [SIGABRT] = "SIGABRT",     [SIGBUS] = "SIGBUS",     [SIGFPE] = "SIGFPE",
-        [SIGKILL] = "SIGKILL", [SIGUSR1] = "SIGUSR1",     [SIGSEGV] = "SIGSEGV",   [SIGUSR2] = "SIGUSR2",
-        [SIGPIPE] = "SIGPIPE", [SIGALRM] = "SIGALRM",     [SIGTERM] = "SIGTERM",   [SIGCHLD] = "SIGCHLD",
-        [SIGCONT] = "SIGCONT", [SIGSTOP] = "SIGSTOP",     [SIGTSTP] = "SIGTSTP",   [SIGTTIN] = "SIGTTIN",
-        [SIGTTOU] = "SIGTTOU", [SIGURG] = "SIGURG",       [SIGXCPU] = "SIGXCPU",   [SIGXFSZ] = "SIGXFSZ",
-        [SIGPROF] = "SIGPROF", [SIGIO] = "SIGIO",         [SIGWINCH] = "SIGWINCH", [SIGSYS] = "SIGSYS",
-        [SIGPWR] = "SIGPWR",   [SIGVTALRM] = "SIGVTALRM",
-    };
-    static char unnamed[16];
-    if (number > 0 && (size_t) number < sizeof names / sizeof names[0] && names[number] != NULL)
-        return names[number];
-    format_text(unnamed, sizeof unnamed, "signal %d", number);
-    return unnamed;
 }

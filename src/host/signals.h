@@ -36,7 +36,4 @@ void signals_restore_defaults(void);
 /* One ended child a call; false when there is none left to collect. */
 bool signals_reap(pid_t *pid, int *wait_status);
 
-/* "SIGTERM"; "signal 64" for those without a name. Static memory, valid until the next call. */
-const char *signals_name(int number);
-
 #endif

@@ -8,7 +8,7 @@
 
 #include "host/clock.h"
 #include "host/log.h"
-#include "host/random.h"
+#include "host/retry.h"
 
 static void start(struct relay_process *relay);
 
@@ -19,13 +19,8 @@ static void start_again(struct loop_timer *timer)
 
 static void start_later(struct relay_process *relay)
 {
-    uint32_t random;
-    int64_t at_ms;
-    if (relay->stopping)
-        return;
-    random_bytes(&random, sizeof random);
-    backoff_next(&relay->retry, ERROR_UNAVAILABLE, loop_now_ms(relay->loop), random, &at_ms);
-    loop_timer_set(relay->loop, &relay->again, at_ms);
+    if (!relay->stopping)
+        retry_later(relay->loop, &relay->again, &relay->retry, ERROR_UNAVAILABLE);
 }
 
 /* Closes our end and kills what is left; the process is collected by signals_reap() as any other. */

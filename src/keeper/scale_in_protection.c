@@ -5,7 +5,7 @@
 #include "base/env.h"
 #include "host/clock.h"
 #include "host/log.h"
-#include "host/random.h"
+#include "host/retry.h"
 
 enum {
     MINUTE_MS = 60 * 1000,
@@ -82,18 +82,14 @@ static void renew_in_time(struct scale_in_protection *protection)
 
 static void try_later(struct scale_in_protection *protection)
 {
-    struct loop *loop = loop_of(protection);
-    uint32_t random;
-    int64_t at_ms;
-    random_bytes(&random, sizeof random);
     bool tell = protection->retry.failures % 10 == 0;
-    backoff_next(&protection->retry, protection->call.err.code, loop_now_ms(loop), random, &at_ms);
+    int64_t pause_ms =
+        retry_later(loop_of(protection), &protection->due, &protection->retry, protection->call.err.code);
     if (tell)
         log_event(LOG_WARN,
                   protection->asked ? "can't protect this task from scale-in, trying again"
                                     : "can't release this task's protection, trying again",
-                  LOG_ERR(&protection->call.err), LOG_DURATION_MS("in", at_ms - loop_now_ms(loop)));
-    loop_timer_set(loop, &protection->due, at_ms);
+                  LOG_ERR(&protection->call.err), LOG_DURATION_MS("in", pause_ms));
 }
 
 static void answered(struct aws_call *call)

@@ -291,9 +291,7 @@ static void set_control_state(struct relay *r, enum ipc_control state)
 
 static void control_failed(struct relay *r, enum error_code code, const char *why)
 {
-    uint32_t random;
-    random_bytes(&random, sizeof random);
-    control_channel_failed(r->control, now_of(r), code, why, random);
+    control_channel_failed(r->control, now_of(r), code, why, random_u32());
     set_control_state(r, IPC_CONTROL_OPENING);
     log_event(LOG_WARN, "control channel is down, trying again", LOG_TEXT("error", why),
               LOG_DURATION_MS("in", r->control->retry_at_ms - now_of(r)),

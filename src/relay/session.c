@@ -9,6 +9,7 @@
 #include "host/log.h"
 #include "host/loop.h"
 #include "host/random.h"
+#include "host/retry.h"
 
 enum {
     STAGING_SIZE = SMUX_HEADER_SIZE + PORT_TURN_MAX,
@@ -380,11 +381,7 @@ static void connect_again(struct loop_timer *timer)
 
 static void connect_later(struct relay_session *s, enum error_code code)
 {
-    int64_t at_ms;
-    uint32_t random;
-    random_bytes(&random, sizeof random);
-    backoff_next(&s->retry, code, now_of(s), random, &at_ms);
-    loop_timer_set(loop_of(s), &s->again, at_ms);
+    retry_later(loop_of(s), &s->again, &s->retry, code);
 }
 
 static void link_up(struct gateway *link)

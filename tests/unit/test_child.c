@@ -291,15 +291,6 @@ static void every_child_is_reaped_with_its_status(void **state)
     assert_int_equal(in_fork(reap_many), 0);
 }
 
-static void signals_have_names(void **state)
-{
-    (void) state;
-    assert_string_equal(signals_name(SIGTERM), "SIGTERM");
-    assert_string_equal(signals_name(SIGWINCH), "SIGWINCH");
-    assert_string_equal(signals_name(40), "signal 40");
-    assert_string_equal(signals_name(-1), "signal -1");
-}
-
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "role-echo") == 0)
@@ -316,7 +307,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_channel_works_with_every_low_descriptor_free),
         cmocka_unit_test(signals_arrive_on_the_loop),
         cmocka_unit_test(every_child_is_reaped_with_its_status),
-        cmocka_unit_test(signals_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

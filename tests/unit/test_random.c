@@ -29,21 +29,6 @@ static void bytes_do_not_repeat_across_refills(void **state)
     }
 }
 
-static void below_stays_below_and_reaches_everything(void **state)
-{
-    (void) state;
-    assert_int_equal(random_below(0), 0);
-    assert_int_equal(random_below(1), 0);
-    unsigned seen = 0;
-    for (int i = 0; i < 2000; i++) {
-        uint64_t value = random_below(10);
-        assert_true(value < 10);
-        seen |= 1U << value;
-    }
-    assert_int_equal(seen, 0x3ff);
-    assert_true(random_below(UINT64_MAX) < UINT64_MAX);
-}
-
 static void adding_to_a_time_does_not_overflow(void **state)
 {
     (void) state;
@@ -58,7 +43,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_do_not_repeat_across_refills),
-        cmocka_unit_test(below_stays_below_and_reaches_everything),
         cmocka_unit_test(adding_to_a_time_does_not_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

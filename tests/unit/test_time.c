@@ -267,26 +267,6 @@ static void parses_http_dates(void **state)
             fail_msg("\"%s\" was taken for a date", refused[i]);
 }
 
-static void parses_log_times(void **state)
-{
-    static const char *const refused[] = {"",
-                                          "2023-11-17",
-                                          "2023-11-17 07:09",
-                                          "2023-11-17 07:09:48 ",
-                                          "2023-11-17T07:09:48",
-                                          "2023-11-17 07:09:4",
-                                          "2023-11-17 07:09:48.",
-                                          "2023-11-17 07:09:48Z"};
-    int64_t ms = 0;
-    (void) state;
-    assert_true(parse_guarded(timestamp_parse_log, "2023-11-17 07:09:48", &ms));
-    assert_true(ms == 1700204988000);
-    assert_true(parse_guarded(timestamp_parse_log, "2023-11-17 07:09:48.1234", &ms));
-    assert_true(ms == 1700204988123);
-    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
-        assert_false(parse_guarded(timestamp_parse_log, refused[i], &ms));
-}
-
 static void writes_timestamps(void **state)
 {
     char memory[64];
@@ -330,7 +310,6 @@ int main(void)
         cmocka_unit_test(writes_durations_as_go_does),
         cmocka_unit_test(parses_rfc3339),
         cmocka_unit_test(parses_http_dates),
-        cmocka_unit_test(parses_log_times),
         cmocka_unit_test(writes_timestamps),
         cmocka_unit_test(calendar_holds_for_every_day),
     };
