@@ -2,7 +2,7 @@
  * channel_link: one connection of a control or data channel to Session Manager: token, websocket, upgrade.
  *
  *     open ─► CreateXxxChannel ─► token ─► stream (TCP, proxy, TLS) ─► GET, signed ─► 101 ─► up
- *        └───────┴──────────────────────────────┴────────────────────────┴──────────────────► down, with reason
+ *        └───────┴──────────────────────────────┴────────────────────────┴────────────────► down
  *
  * After `up` the owner sends first_text as the first frame, wipes it, and moves bytes through `stream`
  * itself; `changed` is passed on to it, `down` comes at most once more. Nothing is retried here: the engines

@@ -3,32 +3,17 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/num.h"
 #include "base/time.h"
 
 /* A tick that comes later than this after its deadline did not find a busy caller but one that was stopped.
  */
 enum { SLEPT_MS = 5000 };
 
-static int64_t later_of(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t earlier_of(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Of a time and a wait that is not negative; never wraps. */
-static int64_t after(int64_t time_ms, int64_t wait_ms)
-{
-    return time_ms > INT64_MAX - wait_ms ? INT64_MAX : time_ms + wait_ms;
-}
-
 /* The first moment at which more than `wait_ms` have passed. */
 static int64_t beyond(int64_t time_ms, int64_t wait_ms)
 {
-    return after(after(time_ms, wait_ms), 1);
+    return num_add_ms(num_add_ms(time_ms, wait_ms), 1);
 }
 
 static void want(struct terminator *t, enum terminator_action_kind kind)
@@ -61,7 +46,7 @@ static uint64_t random_below(struct terminator *t, uint64_t bound)
 
 static int64_t idle_deadline(const struct terminator *t)
 {
-    int64_t since = later_of(later_of(t->activity.last_activity_ms, t->busy_ms), t->waiting_since_ms);
+    int64_t since = num_max_i64(num_max_i64(t->activity.last_activity_ms, t->busy_ms), t->waiting_since_ms);
     return beyond(since, t->options.idle_timeout_ms);
 }
 
@@ -148,7 +133,7 @@ static void go_on_with_sessions(struct terminator *t)
     if (sessions_gone(t) || (t->activity.open_sessions > 0 && t->now_ms < t->sessions_until_ms))
         return;
     if (t->sessions_told) {
-        t->sessions_over = t->now_ms >= after(t->sessions_until_ms, TERMINATOR_LINGER_MS);
+        t->sessions_over = t->now_ms >= num_add_ms(t->sessions_until_ms, TERMINATOR_LINGER_MS);
         return;
     }
     t->sessions_told = true;
@@ -162,7 +147,7 @@ static void go_on_with_command(struct terminator *t)
     if (!t->command_alive || t->now_ms < t->command_until_ms)
         return;
     if (t->command_killed) {
-        t->command_alive = t->now_ms < after(t->command_until_ms, TERMINATOR_LINGER_MS);
+        t->command_alive = t->now_ms < num_add_ms(t->command_until_ms, TERMINATOR_LINGER_MS);
         return;
     }
     t->command_killed = true;
@@ -185,12 +170,12 @@ static int64_t leaving_deadline(const struct terminator *t)
 {
     int64_t deadline = t->ticket != 0 ? t->attempt_until_ms : INT64_MAX;
     if (t->command_alive) {
-        int64_t until = after(t->command_until_ms, t->command_killed ? TERMINATOR_LINGER_MS : 0);
-        deadline = earlier_of(deadline, until);
+        int64_t until = num_add_ms(t->command_until_ms, t->command_killed ? TERMINATOR_LINGER_MS : 0);
+        deadline = num_min_i64(deadline, until);
     }
     if (!sessions_gone(t)) {
-        int64_t until = after(t->sessions_until_ms, t->sessions_told ? TERMINATOR_LINGER_MS : 0);
-        deadline = earlier_of(deadline, until);
+        int64_t until = num_add_ms(t->sessions_until_ms, t->sessions_told ? TERMINATOR_LINGER_MS : 0);
+        deadline = num_min_i64(deadline, until);
     }
     return deadline;
 }
@@ -203,10 +188,10 @@ static void leave(struct terminator *t, bool stopped)
     t->state = TERMINATOR_LEAVING;
     t->door_closed = true;
     want_no_more(t, TERMINATOR_LAST_LOOK);
-    t->sessions_until_ms = drain ? after(t->now_ms, t->options.drain_ms) : t->now_ms;
-    t->command_until_ms = after(t->now_ms, t->options.stop_grace_ms);
+    t->sessions_until_ms = drain ? num_add_ms(t->now_ms, t->options.drain_ms) : t->now_ms;
+    t->command_until_ms = num_add_ms(t->now_ms, t->options.stop_grace_ms);
     if (stopped)
-        t->command_until_ms = earlier_of(t->command_until_ms, after(t->now_ms, t->options.drain_ms));
+        t->command_until_ms = num_min_i64(t->command_until_ms, num_add_ms(t->now_ms, t->options.drain_ms));
     if (t->command_alive) {
         t->command_status_counts = t->cause == TERMINATOR_CAUSE_SIGTERM;
         want(t, TERMINATOR_STOP_COMMAND);
@@ -225,7 +210,7 @@ static void look(struct terminator *t)
 {
     t->state = TERMINATOR_LOOKING;
     t->ticket = new_ticket(t);
-    t->timer_ms = after(t->now_ms, TERMINATOR_LOOK_MS);
+    t->timer_ms = num_add_ms(t->now_ms, TERMINATOR_LOOK_MS);
     want(t, TERMINATOR_LAST_LOOK);
 }
 
@@ -241,7 +226,7 @@ static void act(struct terminator *t)
     }
     t->state = TERMINATOR_ACTING;
     t->ticket = new_ticket(t);
-    t->timer_ms = after(t->now_ms, TERMINATOR_ATTEMPT_MS);
+    t->timer_ms = num_add_ms(t->now_ms, TERMINATOR_ATTEMPT_MS);
     t->attempts++;
     want(t, t->step == TERMINATOR_STEP_SCALE_IN ? TERMINATOR_SCALE_IN : TERMINATOR_STOP_TASK);
 }
@@ -266,7 +251,7 @@ static void pause_for(struct terminator *t, int64_t pause_ms)
 {
     t->state = TERMINATOR_PAUSING;
     t->ticket = 0;
-    t->timer_ms = earlier_of(after(t->now_ms, pause_ms), later_of(t->end_by_ms, t->now_ms));
+    t->timer_ms = num_min_i64(num_add_ms(t->now_ms, pause_ms), num_max_i64(t->end_by_ms, t->now_ms));
 }
 
 static void pause_before_retry(struct terminator *t)
@@ -274,7 +259,7 @@ static void pause_before_retry(struct terminator *t)
     int64_t pause_ms = TERMINATOR_BACKOFF_MIN_MS;
     for (uint32_t i = 1; i < t->failures && pause_ms < TERMINATOR_BACKOFF_MAX_MS; i++)
         pause_ms *= 2;
-    pause_ms = earlier_of(pause_ms, TERMINATOR_BACKOFF_MAX_MS);
+    pause_ms = num_min_i64(pause_ms, TERMINATOR_BACKOFF_MAX_MS);
     pause_for(t, pause_ms - (int64_t) random_below(t, (uint64_t) pause_ms / 2));
 }
 
@@ -316,7 +301,7 @@ static void begin_end(struct terminator *t, enum terminator_cause cause, bool fo
 {
     set_cause(t, cause);
     t->forced = forced;
-    t->end_by_ms = after(t->now_ms, t->options.end_deadline_ms);
+    t->end_by_ms = num_add_ms(t->now_ms, t->options.end_deadline_ms);
     t->step = TERMINATOR_STEP_SCALE_IN;
     t->outcomes[TERMINATOR_STEP_SCALE_IN] = t->options.scale_in ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_ASKED;
     t->outcomes[TERMINATOR_STEP_STOP_TASK] =
@@ -443,7 +428,7 @@ static void stopped_while_acting(struct terminator *t)
         stopped(t);
         return;
     }
-    t->attempt_until_ms = earlier_of(t->timer_ms, after(t->now_ms, t->options.drain_ms));
+    t->attempt_until_ms = num_min_i64(t->timer_ms, num_add_ms(t->now_ms, t->options.drain_ms));
     leave(t, true);
 }
 
@@ -636,16 +621,16 @@ static int64_t state_deadline(const struct terminator *t)
 int64_t terminator_deadline(const struct terminator *t)
 {
     bool life_may_end = t->state < TERMINATOR_LEAVING && !t->forced;
-    return earlier_of(state_deadline(t), life_may_end ? max_life_deadline(t) : INT64_MAX);
+    return num_min_i64(state_deadline(t), life_may_end ? max_life_deadline(t) : INT64_MAX);
 }
 
 static void set_now(struct terminator *t, int64_t now_ms)
 {
     if (now_ms <= t->now_ms)
         return;
-    int64_t expected_ms = later_of(t->now_ms, terminator_deadline(t));
-    if (is_ending(t) && now_ms > after(expected_ms, SLEPT_MS))
-        t->end_by_ms = after(t->end_by_ms, now_ms - expected_ms);
+    int64_t expected_ms = num_max_i64(t->now_ms, terminator_deadline(t));
+    if (is_ending(t) && now_ms > num_add_ms(expected_ms, SLEPT_MS))
+        t->end_by_ms = num_add_ms(t->end_by_ms, now_ms - expected_ms);
     t->now_ms = now_ms;
 }
 
@@ -680,7 +665,7 @@ void terminator_activity(struct terminator *t, const struct terminator_activity 
 {
     set_now(t, now_ms);
     t->activity = *activity;
-    t->activity.last_activity_ms = earlier_of(activity->last_activity_ms, t->now_ms);
+    t->activity.last_activity_ms = num_min_i64(activity->last_activity_ms, t->now_ms);
     if (activity->busy) {
         t->busy_ms = t->now_ms;
         t->asked = 0;
@@ -747,7 +732,7 @@ static int64_t asked_within_ms(const struct terminator *t)
     bool idle = t->cause == TERMINATOR_CAUSE_IDLE;
     int64_t wait_ms = idle ? t->options.idle_timeout_ms : t->options.initial_wait_ms;
     bool believed = may_be_called_off(t) && t->asked < TERMINATOR_ASKED_MAX;
-    return believed ? earlier_of(TERMINATOR_ASKED_MS, wait_ms / 2) : 0;
+    return believed ? num_min_i64(TERMINATOR_ASKED_MS, wait_ms / 2) : 0;
 }
 
 bool terminator_next(struct terminator *t, struct terminator_action *action)

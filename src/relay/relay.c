@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/sha256.h"
+#include "base/utf8.h"
 #include "channel/control_channel.h"
 #include "cloud/gateway.h"
 #include "cloud/task_identity.h"
@@ -128,8 +129,7 @@ static void send_report(struct relay *r, uint32_t answers, bool somebody, const 
     status.bytes = r->context.bytes;
     status.last_activity_ms = last_activity_ms(r);
     if (r->has_control)
-        str_copy(str_limit_utf8(str_from(r->control->why), sizeof status.trouble - 1), status.trouble,
-                 sizeof status.trouble);
+        utf8_copy_cut(str_from(r->control->why), status.trouble, sizeof status.trouble);
     /* A full socket means that the keeper is busy; the next report is a second away. */
     (void) send(r->keeper.fd, &status, sizeof status, MSG_DONTWAIT | MSG_NOSIGNAL);
     loop_timer_set(&r->loop, &r->status_timer, now_of(r) + IPC_STATUS_MS);
@@ -335,7 +335,7 @@ static void control_event(struct relay *r, const struct control_channel_event *e
     case CONTROL_CHANNEL_DROP: {
         struct str why = event->text;
         char text[CONTROL_CHANNEL_REASON_SIZE];
-        str_copy(str_limit_utf8(why, sizeof text - 1), text, sizeof text);
+        utf8_copy_cut(why, text, sizeof text);
         gateway_close(&r->control_link);
         control_failed(r, ERROR_CLOSED, text);
         break;
