@@ -158,7 +158,7 @@ static void look(struct keeper *k, const struct terminator_action *action)
         report(k, action->ticket, TERMINATOR_DONE);
         return;
     }
-    struct ipc_order order = {.kind = IPC_LOOK, .ticket = action->ticket, .forced = action->forced};
+    struct ipc_order order = {.kind = IPC_CHECK, .ticket = action->ticket, .forced = action->forced};
     if (!relay_process_order(&k->relay, &order)) /* no relay, no session */
         report(k, action->ticket, relay_process_is_up(&k->relay) ? TERMINATOR_FAILED : TERMINATOR_DONE);
 }
@@ -241,8 +241,8 @@ static void carry_out(struct keeper *k, const struct terminator_action *action)
  * started anew and told before. */
 static void open_door(struct keeper *k)
 {
-    struct ipc_order order = {.kind = IPC_OPEN_DOOR};
-    if (k->relays && k->relay.status.door_closed && terminator_accepting(&k->terminator))
+    struct ipc_order order = {.kind = IPC_OPEN_ADMISSION};
+    if (k->relays && k->relay.status.admission_closed && terminator_accepting(&k->terminator))
         relay_process_order(&k->relay, &order);
 }
 
@@ -270,7 +270,7 @@ static void relay_heard(struct relay_process *relay)
     terminator_tick(&k->terminator, loop_now_ms(&k->loop));
     if (relay->status.answers == 0)
         open_door(k);
-    if (k->draining && !relay->status.door_closed) /* it was started since */
+    if (k->draining && !relay->status.admission_closed) /* it was started since */
         drain_relay(k);
     advance(k);
 }
@@ -278,7 +278,7 @@ static void relay_heard(struct relay_process *relay)
 static void relay_answered(struct relay_process *relay, uint32_t ticket)
 {
     struct keeper *k = relay->owner;
-    report(k, ticket, relay->status.somebody ? TERMINATOR_SOMEBODY : TERMINATOR_DONE);
+    report(k, ticket, relay->status.in_use ? TERMINATOR_SOMEBODY : TERMINATOR_DONE);
     advance(k);
 }
 

@@ -10,6 +10,10 @@
 #include "host/log.h"
 #include "host/retry.h"
 
+enum {
+    MESSAGES_PER_TURN = 32 /* a relay that sends without pause can't keep the keeper from its other work */
+};
+
 static void start(struct relay_process *relay);
 
 static void start_again(struct loop_timer *timer)
@@ -23,36 +27,8 @@ static void start_later(struct relay_process *relay)
         retry_later(relay->loop, &relay->again, &relay->retry, ERROR_UNAVAILABLE);
 }
 
-/* Closes our end and kills what is left; the process is collected by signals_reap() as any other. */
-static void put_down(struct relay_process *relay, const char *why)
-{
-    int64_t now_ms = loop_now_ms(relay->loop);
-    if (!relay_process_is_up(relay))
-        return;
-    log_event(relay->stopping ? LOG_DEBUG : LOG_ERROR, "relay is gone", LOG_TEXT("why", why),
-              LOG_I64("pid", relay->child.pid), LOG_I64("open_sessions", relay->status.open_sessions));
-    int fd = relay->watch.fd;
-    loop_watch_remove(relay->loop, &relay->watch);
-    close(fd);
-    loop_timer_remove(relay->loop, &relay->silence);
-    if (relay->child.pid > 0)
-        kill(relay->child.pid, SIGKILL);
-    for (size_t i = 0; i < relay->session_count; i++)
-        relay->sessions[i].orphan = true;
-    relay->sessions_before += relay->status.total_sessions;
-    if (relay->status.open_sessions > 0) /* they ended just now */
-        relay->last_activity_ms = now_ms;
-    memset(&relay->status, 0, sizeof relay->status);
-    relay->status.last_activity_ms = INT64_MIN;
-    start_later(relay);
-}
-
-static bool is_sane(const struct ipc_status *status)
-{
-    return status->control < IPC_CONTROL_COUNT &&
-           memchr(status->trouble, '\0', sizeof status->trouble) != NULL &&
-           memchr(status->session, '\0', sizeof status->session) != NULL;
-}
+/* ---- sessions, remembered for the users of a relay that dies
+ * ----------------------------------------------- */
 
 static void forget_session(struct relay_process *relay, size_t index)
 {
@@ -75,65 +51,112 @@ static void note_session(struct relay_process *relay, const struct ipc_status *s
     session->orphan = false;
 }
 
-static void tell_orphans(struct relay_process *relay)
+static void report_orphans(struct relay_process *relay)
 {
-    int told = 0;
-    for (size_t i = 0; i < relay->session_count && told < RELAY_PROCESS_ORPHANS_AT_ONCE;) {
+    int reported = 0;
+    for (size_t i = 0; i < relay->session_count && reported < RELAY_PROCESS_ORPHANS_AT_ONCE;) {
         struct ipc_order order = {.kind = IPC_ORPHAN};
         memcpy(order.text, relay->sessions[i].id, sizeof relay->sessions[i].id);
         if (!relay->sessions[i].orphan) {
             i++;
         } else if (relay_process_order(relay, &order)) {
             forget_session(relay, i);
-            told++;
+            reported++;
         } else {
             return;
         }
     }
 }
 
+/* ---- down
+ * -------------------------------------------------------------------------------------------------- */
+
+/* Closes our end and kills what is left; signals_reap() collects the process as any other. */
+static void go_down(struct relay_process *relay, const char *why)
+{
+    int64_t now_ms = loop_now_ms(relay->loop);
+    if (!relay_process_is_up(relay))
+        return;
+    log_event(relay->stopping ? LOG_DEBUG : LOG_ERROR, "relay is gone", LOG_TEXT("why", why),
+              LOG_I64("pid", relay->child.pid), LOG_I64("open_sessions", relay->status.open_sessions));
+    int fd = relay->watch.fd;
+    loop_watch_remove(relay->loop, &relay->watch);
+    close(fd);
+    loop_timer_remove(relay->loop, &relay->silence);
+    if (relay->child.pid > 0)
+        kill(relay->child.pid, SIGKILL);
+    for (size_t i = 0; i < relay->session_count; i++)
+        relay->sessions[i].orphan = true;
+    relay->sessions_before += relay->status.total_sessions;
+    if (relay->status.open_sessions > 0) /* they ended just now */
+        relay->last_activity_ms = now_ms;
+    memset(&relay->status, 0, sizeof relay->status);
+    relay->status.last_activity_ms = INT64_MIN;
+    relay->check_ticket = relay->end_ticket = 0;
+    start_later(relay);
+}
+
+static void silence_expired(struct loop_timer *timer)
+{
+    go_down(LOOP_OWNER(timer, struct relay_process, silence), "it was silent for too long");
+}
+
+/* ---- what the relay sends
+ * ---------------------------------------------------------------------------------- */
+
+/* Only what was asked can be answered: with the ticket of another action a relay could tell the terminator
+ * that the service is scaled in. */
+static bool take_answer(struct relay_process *relay, uint32_t ticket)
+{
+    uint32_t *asked = ticket == relay->check_ticket ? &relay->check_ticket : &relay->end_ticket;
+    if (ticket == 0 || ticket != *asked)
+        return false;
+    *asked = 0;
+    return true;
+}
+
 static void take_status(struct relay_process *relay, const struct ipc_status *status)
 {
     relay->status = *status;
     relay->heard_ms = loop_now_ms(relay->loop);
-    if (status->last_activity_ms > relay->last_activity_ms && status->last_activity_ms <= relay->heard_ms)
+    if (status->last_activity_ms > relay->last_activity_ms)
         relay->last_activity_ms = status->last_activity_ms;
     if (status->session[0] != '\0')
         note_session(relay, status);
     if (status->control == IPC_CONTROL_OPEN) {
         relay->channel_open_ms = relay->heard_ms;
-        tell_orphans(relay);
+        report_orphans(relay);
     }
     if (relay->heard_ms - relay->status.control_since_ms > IPC_SILENCE_MS)
         backoff_succeed(&relay->retry);
     loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + IPC_SILENCE_MS);
     relay->heard(relay);
-    if (status->answers != 0)
+    if (take_answer(relay, status->answers))
         relay->answered(relay, status->answers);
 }
 
 static void readable(struct loop_watch *watch, uint32_t events)
 {
     struct relay_process *relay = LOOP_OWNER(watch, struct relay_process, watch);
+    struct ipc_status status;
     (void) events;
-    while (relay_process_is_up(relay)) {
-        struct ipc_status status;
-        ssize_t got = recv(watch->fd, &status, sizeof status, MSG_DONTWAIT | MSG_TRUNC);
+    for (int i = 0; i < MESSAGES_PER_TURN && relay_process_is_up(relay); i++) {
+        uint8_t message[sizeof status];
+        ssize_t got = recv(watch->fd, message, sizeof message, MSG_DONTWAIT | MSG_TRUNC);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (got <= 0)
-            put_down(relay, "its socket was closed");
-        else if (got != (ssize_t) sizeof status || !is_sane(&status))
-            put_down(relay, "it sent a message that is none");
+            go_down(relay, "its socket was closed");
+        else if (!ipc_read_status(&status, message, (size_t) got, relay->started_ms,
+                                  loop_now_ms(relay->loop)))
+            go_down(relay, "the relay sent a malformed status message");
         else
             take_status(relay, &status);
     }
 }
 
-static void fell_silent(struct loop_timer *timer)
-{
-    put_down(LOOP_OWNER(timer, struct relay_process, silence), "it was silent for too long");
-}
+/* ---- up
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void start(struct relay_process *relay)
 {
@@ -172,7 +195,7 @@ void relay_process_open(struct relay_process *relay, struct loop *loop, char *co
     relay->last_activity_ms = INT64_MIN;
     relay->channel_open_ms = loop_now_ms(loop);
     relay->status.last_activity_ms = INT64_MIN;
-    loop_timer_init(&relay->silence, fell_silent);
+    loop_timer_init(&relay->silence, silence_expired);
     loop_timer_init(&relay->again, start_again);
     backoff_start(&relay->retry, &BACKOFF_RESUME, INT64_MAX);
     start(relay);
@@ -181,7 +204,7 @@ void relay_process_open(struct relay_process *relay, struct loop *loop, char *co
 void relay_process_close(struct relay_process *relay)
 {
     relay->stopping = true;
-    put_down(relay, "the task ends");
+    go_down(relay, "the task ends");
     loop_timer_remove(relay->loop, &relay->again);
 }
 
@@ -192,8 +215,14 @@ bool relay_process_is_up(const struct relay_process *relay)
 
 bool relay_process_order(struct relay_process *relay, const struct ipc_order *order)
 {
-    return relay_process_is_up(relay) && send(relay->watch.fd, order, sizeof *order,
-                                              MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) sizeof *order;
+    if (!relay_process_is_up(relay) ||
+        send(relay->watch.fd, order, sizeof *order, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t) sizeof *order)
+        return false;
+    if (order->kind == IPC_CHECK)
+        relay->check_ticket = order->ticket;
+    else if (order->kind == IPC_END_SESSIONS)
+        relay->end_ticket = order->ticket;
+    return true;
 }
 
 bool relay_process_ended(struct relay_process *relay, pid_t pid, int wait_status)
@@ -204,6 +233,6 @@ bool relay_process_ended(struct relay_process *relay, pid_t pid, int wait_status
               LOG_I64("status", child_exit_status(wait_status)));
     child_ended(&relay->child);
     relay->child.pid = 0;
-    put_down(relay, "its process ended");
+    go_down(relay, "its process ended");
     return true;
 }

@@ -1,13 +1,16 @@
 /*
- * relay_process: the keeper's view of the relay process: starts it, listens to it, replaces it.
+ * relay_process: the keeper's side of the relay process: starts it, listens to it, replaces it.
  *
- *     DOWN ──start──► UP ── socket closed, process ended, silent for IPC_SILENCE_MS ──► DOWN (killed)
- *      ▲                    or a malformed message                                       │
- *      └─────────────────────────── back-off with jitter ────────────────────────────────┘
+ *     DOWN ── start ──► UP ── socket closed, process ended, silent for IPC_SILENCE_MS, malformed message ─┐
+ *      ▲                                                                                                  │
+ *      └───────────────────────── killed, then a back-off with jitter ◄───────────────────────────────────┘
  *
- * The relay talks to the world and may crash or hang; its sessions are lost then and their users told so by
- * the next one, but what it had counted is kept here: a crash neither ends the task early nor keeps it alive
+ * The relay talks to the world and may crash or hang. Its sessions are lost then, and the next relay tells
+ * their users. What it had counted is kept here, so a crash neither ends the task early nor keeps it alive
  * for ever.
+ *
+ * What it sends is checked as an attacker's (wire/ipc.h), and an answer counts only while its order is
+ * outstanding.
  */
 #ifndef FUMIDAI_KEEPER_RELAY_PROCESS_H
 #define FUMIDAI_KEEPER_RELAY_PROCESS_H
@@ -52,6 +55,8 @@ struct relay_process {
     int64_t started_ms;
     uint64_t starts;
     struct loop_watch watch; /* owns the socket */
+    uint32_t check_ticket;   /* of the IPC_CHECK that is not answered yet, 0: none */
+    uint32_t end_ticket;     /* of the IPC_END_SESSIONS that is not */
     struct loop_timer silence;
     struct loop_timer again;
     struct backoff retry;
@@ -64,7 +69,7 @@ void relay_process_open(struct relay_process *relay, struct loop *loop, char *co
 void relay_process_close(struct relay_process *relay);
 
 bool relay_process_is_up(const struct relay_process *relay);
-/* False when there is no relay to take it, or its socket is full (it hangs and will be replaced). */
+/* False when no relay is up, or its socket is full (then it hangs and will be replaced). */
 bool relay_process_order(struct relay_process *relay, const struct ipc_order *order);
 /* True when pid was the relay's. */
 bool relay_process_ended(struct relay_process *relay, pid_t pid, int wait_status);

@@ -85,7 +85,6 @@ static void run_pipe(struct fixed_connection *c, struct pipe *pipe)
             return;
         pipe->start += n;
         pipe->total += n;
-        c->port->relays->context->bytes += n;
         c->port->relays->context->last_byte_ms = loop_now_ms(loop_of(c->port->relays));
     }
     if (pipe->from->read_ended && !pipe->ended) {

@@ -51,6 +51,8 @@ struct relay {
     struct loop_timer status_timer;
     struct loop_hook status_hook;
     bool door_closed;
+    uint32_t unsent_ticket; /* of an answer that found the socket full, 0: none */
+    bool unsent_in_use;     /* that answer */
     bool undecided; /* the door was closed by a look, and may be opened again at once: who comes waits */
     struct held_start *held, **held_end; /* in the order in which they came */
     uint32_t held_count;                 /* counted in total_sessions, too */
@@ -111,33 +113,35 @@ static int64_t last_activity_ms(const struct relay *r)
 }
 
 /* Of one session that begins or ends; `session` is empty otherwise. */
-static void send_report(struct relay *r, uint32_t answers, bool somebody, const char *session, bool over)
+static void send_report(struct relay *r, uint32_t answers, bool in_use, const char *session, bool over)
 {
     struct ipc_status status;
     memset(&status, 0, sizeof status);
-    status.answers = answers;
-    status.somebody = somebody;
-    str_copy(str_from(session), status.session, sizeof status.session);
+    status.answers = answers != 0 ? answers : r->unsent_ticket;
+    status.in_use = answers != 0 ? in_use : r->unsent_in_use;
+    ipc_set_text(status.session, sizeof status.session, str_from(session));
     status.session_over = over;
     status.busy = is_busy(r);
-    status.door_closed = r->door_closed;
+    status.admission_closed = r->door_closed;
     status.control = r->control_state;
     status.control_since_ms = r->control_since_ms;
     status.open_sessions = open_sessions(r);
-    status.open_streams = r->context.open_streams + r->fixed.open;
     status.total_sessions = r->total_sessions + r->fixed.total;
-    status.bytes = r->context.bytes;
     status.last_activity_ms = last_activity_ms(r);
     if (r->has_control)
-        utf8_copy_cut(str_from(r->control->why), status.trouble, sizeof status.trouble);
-    /* A full socket means that the keeper is busy; the next report is a second away. */
-    (void) send(r->keeper.fd, &status, sizeof status, MSG_DONTWAIT | MSG_NOSIGNAL);
-    loop_timer_set(&r->loop, &r->status_timer, now_of(r) + IPC_STATUS_MS);
+        ipc_set_text(status.trouble, sizeof status.trouble, str_from(r->control->why));
+    /* A full socket means that the keeper is busy. The next report is a second away, but an answer must not
+     * be lost: it is sent again until it is out. */
+    bool sent = send(r->keeper.fd, &status, sizeof status, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+    r->unsent_ticket = sent ? 0 : status.answers;
+    r->unsent_in_use = status.in_use;
+    loop_timer_set(&r->loop, &r->status_timer,
+                   now_of(r) + (r->unsent_ticket != 0 ? IPC_RESEND_MS : IPC_STATUS_MS));
 }
 
-static void send_status(struct relay *r, uint32_t answers, bool somebody)
+static void send_status(struct relay *r, uint32_t answers, bool in_use)
 {
-    send_report(r, answers, somebody, "", false);
+    send_report(r, answers, in_use, "", false);
 }
 
 static void status_expired(struct loop_timer *timer)
@@ -461,16 +465,16 @@ static void identity_learned(struct task_identity *identity)
 
 /* ---- what the keeper wants ----------------------------------------------------------------------------- */
 
-static void look(struct relay *r, const struct ipc_order *order)
+static void check(struct relay *r, const struct ipc_order *order)
 {
-    bool somebody = is_busy(r) && !order->forced;
-    r->door_closed = !somebody;
+    bool in_use = is_busy(r) && !order->forced;
+    r->door_closed = !in_use;
     fixed_forwards_close_door(&r->fixed, r->door_closed);
     if (r->door_closed && !order->forced)
         r->undecided = true;
     else
         let_go(r);
-    send_status(r, order->ticket, somebody);
+    send_status(r, order->ticket, in_use);
 }
 
 static void open_door(struct relay *r, const struct ipc_order *order)
@@ -528,8 +532,8 @@ static void report_orphan(struct relay *r, const struct ipc_order *order)
 static void keeper_ready(struct loop_watch *watch, uint32_t events)
 {
     static void (*const doers[IPC_ORDER_COUNT])(struct relay *, const struct ipc_order *) = {
-        [IPC_LOOK] = look,
-        [IPC_OPEN_DOOR] = open_door,
+        [IPC_CHECK] = check,
+        [IPC_OPEN_ADMISSION] = open_door,
         [IPC_END_SESSIONS] = end_sessions,
         [IPC_LIVES_UNTIL] = note_end,
         [IPC_DRAIN] = drain,

@@ -277,7 +277,6 @@ static void offer(struct relay_session *s, const struct port_action *action)
     port_session_wrote(&s->session.port, now_of(s), n);
     if (n < action->len)
         check_target(s, target);
-    s->relay->bytes += action->len;
     s->relay->last_byte_ms = now_of(s);
 }
 
@@ -519,10 +518,8 @@ static void read_target(struct relay_session *s, const struct session_gather *ga
         act(s, &action);
         return;
     }
-    if (n > 0) {
-        s->relay->bytes += n;
+    if (n > 0)
         s->relay->last_byte_ms = now_of(s);
-    }
     session_send(&s->session, now_of(s), gather, staging + SMUX_HEADER_SIZE, n,
                  target->tcp.readable || target->tcp.read_ended);
 }

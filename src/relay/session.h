@@ -34,7 +34,6 @@ struct relay_context {
     struct str target_id;
     int64_t lives_until_ms; /* monotonic; INT64_MAX: not by time */
     uint32_t open_streams;
-    uint64_t bytes;
     int64_t last_byte_ms;    /* INT64_MIN: none yet */
     int64_t last_stream_ms;  /* end of the last stream */
     int64_t last_session_ms; /* end of the last session */

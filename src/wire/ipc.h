@@ -1,40 +1,51 @@
 /*
- * link: what keeper and relay tell each other over their SOCK_SEQPACKET pair: two fixed-size messages, one
- * for each direction. Both ends are the same binary, started by the same process, so structs are sent as they
- * are; a message of another size or kind is a defect of the other end, and the keeper replaces a relay that
- * sends one.
+ * ipc: what the keeper and its child processes tell each other. Every process is the same binary, started by
+ * the keeper under another name, with one end of a SOCK_SEQPACKET pair. Messages are structs of a fixed size,
+ * sent as they are.
  *
- *     relay ──► keeper   struct ipc_status   every IPC_STATUS_MS, and at once when a count changes or an
- *                                             order is done; and one for each session that begins or ends
- *     keeper ──► relay   struct ipc_order    when the terminator decides, and when the time of shutdown moves
+ *     relay ──► keeper   struct ipc_status   every IPC_STATUS_MS, at once when a count changes or an order is
+ *                                            done, and one that names it for each session that begins or ends
+ *     keeper ──► relay   struct ipc_order    when the terminator decides, and when the task's end moves
  *
- * A relay that was not heard of for IPC_SILENCE_MS is hung (or stopped) and is replaced; a keeper that has
+ * The relay parses what strangers send, so the keeper takes its messages as an attacker's: ipc_read_status()
+ * checks size, enums, flags and texts, and moves times to where they are possible. A relay that sends a
+ * message that fails the check is replaced.
+ *
+ * A relay that was not heard of for IPC_SILENCE_MS is hung (or stopped) and is replaced. A keeper that has
  * gone closes the socket, and the relay leaves.
  *
  * The keeper remembers the sessions' ids, and nothing else of them, for the one case in which the relay
- * can't: when it has died, IPC_ORPHAN tells the next one of each session that was lost, so that it can be
- * reported to the service and its user learns why. Orphans are told once the new relay's control channel is
- * open.
+ * can't: when it has died, IPC_ORPHAN tells the next one of each session that was lost, so that it can report
+ * that to the service and the user learns why. Orphans are told once the new relay's control channel is open.
  *
- * Times are CLOCK_MONOTONIC milliseconds, which both processes share.
+ * Times are CLOCK_MONOTONIC milliseconds, which all processes share.
  */
 #ifndef FUMIDAI_WIRE_IPC_H
 #define FUMIDAI_WIRE_IPC_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-/* argv[0] of a relay, which main tells it by: one that serves sessions and fixed relays, one that serves the
- * latter only (AWS's exec agent serves the sessions). */
+#include "base/str.h"
+
+/* argv[0], by which main tells what a process is: a relay that serves sessions and fixed relays; one that
+ * serves the latter only (AWS's exec agent serves the sessions). */
 #define IPC_RELAY_NAME       "fumidai-relay"
 #define IPC_RELAY_PORTS_NAME "fumidai-ports"
 
 enum {
     IPC_STATUS_MS = 1000,
     IPC_SILENCE_MS = 4000, /* a relay stopped at any moment is noticed within 5 s: this and one poll */
+    IPC_RESEND_MS = 20,    /* an answer that found the socket full is sent again so often */
     IPC_TEXT_SIZE = 256,
-    IPC_SESSION_ID_SIZE = 97 /* SSM: SessionId has up to 96 characters */
+    IPC_SESSION_ID_SIZE = 97, /* SSM: SessionId has up to 96 characters */
+    IPC_OPEN_SESSIONS_MAX =
+        10000 /* FUMIDAI_MAX_SESSIONS (1,000) and 512 connections of fixed relays, and room */
 };
+
+/* More than any relay serves in its life; sums of so many can't overflow. */
+#define IPC_TOTAL_SESSIONS_MAX ((uint64_t) 1 << 40)
 
 /* Where the relay's control channel is, for the health check and the log. */
 enum ipc_control {
@@ -43,30 +54,29 @@ enum ipc_control {
     IPC_CONTROL_COUNT
 };
 
+/* Flags are bytes, 0 or 1: a bool that holds anything else is undefined behaviour. */
 struct ipc_status {
-    uint32_t answers; /* the ticket of the order this answers, 0: a plain report */
-    bool somebody;    /* to IPC_LOOK: somebody is here, the door stays open */
-    bool busy;        /* as FUMIDAI_IDLE_BY counts it */
-    bool door_closed; /* new sessions are refused */
-    enum ipc_control control;
-    uint32_t open_sessions; /* sessions and connections of fixed relays */
-    uint32_t open_streams;
+    uint32_t answers;                  /* the ticket of the order this answers, 0: a plain report */
+    uint32_t control;                  /* enum ipc_control */
+    uint32_t open_sessions;            /* sessions and connections of fixed relays */
+    uint8_t in_use;                    /* the answer to IPC_CHECK: in use, admission stays open */
+    uint8_t busy;                      /* as FUMIDAI_IDLE_BY counts it */
+    uint8_t admission_closed;          /* new sessions are refused */
+    uint8_t session_over;              /* of `session`; else it has begun */
     uint64_t total_sessions;           /* since this relay started */
-    uint64_t bytes;                    /* moved either way, since this relay started */
     int64_t last_activity_ms;          /* INT64_MIN: none yet */
     int64_t control_since_ms;          /* when `control` last changed */
     char trouble[IPC_TEXT_SIZE];       /* why the control channel is not open; empty when it is */
-    bool session_over;                 /* of `session`; else it has begun */
     char session[IPC_SESSION_ID_SIZE]; /* empty: nothing is told of a session */
 };
 
 enum ipc_order_kind {
-    IPC_LOOK, /* close the door unless somebody is here (or `forced`), and say which */
-    IPC_OPEN_DOOR,
-    IPC_END_SESSIONS, /* end every session, `text` for the users; answer when all are gone */
-    IPC_LIVES_UNTIL,  /* when this task ends whoever is there, for banners */
-    IPC_DRAIN,        /* no new sessions, the running ones may go on: SIGTERM */
-    IPC_ORPHAN,       /* `text` is the id of a session of a relay that is gone: report its end */
+    IPC_CHECK,          /* close admission unless in use (or `forced`), and say which */
+    IPC_OPEN_ADMISSION, /* take sessions again */
+    IPC_END_SESSIONS,   /* end every session, `text` for the users; answer when all are gone */
+    IPC_LIVES_UNTIL,    /* when this task ends whoever is connected, for banners */
+    IPC_DRAIN,          /* no new sessions, the running ones may go on: SIGTERM */
+    IPC_ORPHAN,         /* `text` is the id of a session of a relay that is gone: report its end */
     IPC_ORDER_COUNT
 };
 
@@ -77,5 +87,15 @@ struct ipc_order {
     int64_t lives_until_ms; /* INT64_MAX: not by time */
     char text[IPC_TEXT_SIZE];
 };
+
+/* Copies what fits, not cutting a character, with '?' for control characters: the texts of messages are
+ * clean. */
+void ipc_set_text(char *out, size_t capacity, struct str text);
+
+/* Reads bytes from a relay that was started at started_ms. False when they are not a status message: another
+ * size, a flag that is neither 0 nor 1, a count or an enum out of range, a text that is not terminated or not
+ * clean. A time before the start or after now_ms becomes that moment. */
+bool ipc_read_status(struct ipc_status *status, const void *message, size_t len, int64_t started_ms,
+                     int64_t now_ms);
 
 #endif
