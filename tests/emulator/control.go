@@ -20,8 +20,10 @@ DELETE /calls                                forget them
 GET    /faults                               the faults that are on, by id
 POST   /faults                               switch one on: {"service":"ecs","action":"","subject":"","probability":0.3,
                                              "times":0,"within":"10s","effect":"error","status":500,"code":"ServerException",
-                                             "message":"","delay":"0s"}; services are signing names, "metadata" and
-                                             "credentials"; effects are error, latency, reset-before, reset-after, hang
+                                             "message":"","body":"","delay":"0s"}; services are signing names, "metadata",
+                                             "credentials" and "tls" (connections, by the first label of the host name);
+                                             effects are error, latency, reset-before, reset-after, hang; of connections
+                                             reset-before, hang, tls-garbage, tls-alert, tls-bad-record, tls-wrong-name
 DELETE /faults[/ID]                          switch one off, or all
 PUT    /clock                                {"skew":"7m"} shifts the services' clock
 GET    /tasks                                every task as DescribeTasks shows it

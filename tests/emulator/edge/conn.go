@@ -8,19 +8,24 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
+	"time"
 )
 
 // This file is about connections: telling TLS from plain HTTP, CONNECT, and resetting on purpose.
 
-const tlsHandshakeRecord = 0x16
+const (
+	tlsHandshakeRecord = 0x16
+	helloBytes         = 8 << 10 // room for a client's first message
+)
 
 // welcome looks at the first byte of a connection and hands it to the HTTP server, through TLS if it begins so.
 func (e *Edge) welcome(conn net.Conn, fallbackName string) {
 	e.mu.Lock()
 	e.conns[conn] = struct{}{}
 	e.mu.Unlock()
-	peeked := &peekedConn{Conn: conn, reader: bufio.NewReader(conn), onClose: func() {
+	peeked := &peekedConn{Conn: conn, reader: bufio.NewReaderSize(conn, helloBytes), onClose: func() {
 		e.mu.Lock()
 		delete(e.conns, conn)
 		e.mu.Unlock()
@@ -31,11 +36,94 @@ func (e *Edge) welcome(conn net.Conn, fallbackName string) {
 		return
 	}
 	if first[0] == tlsHandshakeRecord {
-		e.proxied.hand(tls.Server(peeked, e.CA.tlsConfig(fallbackName)))
+		e.welcomeTLS(peeked, fallbackName)
 		return
 	}
 	e.proxied.hand(peeked)
 }
+
+// welcomeTLS hands a connection that begins with TLS to the HTTP server, or breaks it as the switchboard says.
+func (e *Edge) welcomeTLS(conn *peekedConn, fallbackName string) {
+	config := e.CA.tlsConfig(fallbackName)
+	host := serverName(conn.reader)
+	label, _, _ := strings.Cut(host, ".")
+	verdict := e.Faults.Decide(ServiceTLS, label, host, 0)
+	time.Sleep(verdict.Delay)
+	if verdict.Fault == nil {
+		e.proxied.hand(tls.Server(conn, config))
+		return
+	}
+	e.Log.Debug("connection fault", "host", host, "fault", verdict.Fault.Effect)
+	switch verdict.Fault.Effect {
+	case EffectWrongName:
+		config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return e.CA.Leaf("another.example") }
+		e.proxied.hand(tls.Server(conn, config))
+		return
+	case EffectGarbage:
+		_, _ = conn.Write(garbage)
+	case EffectAlert:
+		_, _ = conn.Write([]byte{0x15, 3, 3, 0, 2, 2, 40})
+	case EffectBadRecord:
+		if tls.Server(conn, config).Handshake() == nil {
+			_, _ = conn.Write(badRecord)
+		}
+	case EffectHang:
+	default:
+		ResetConn(conn)
+		return
+	}
+	_, _ = io.Copy(io.Discard, conn) // until the client goes away
+	_ = conn.Close()
+}
+
+var (
+	garbage   = []byte("220 this is not TLS\r\n")
+	badRecord = append([]byte{0x17, 3, 3, 0, 64}, make([]byte, 64)...)
+)
+
+// BreakTLS writes a record that does not decrypt into a connection, under its TLS. Through a connection without TLS go bytes
+// that are no frame of a websocket.
+func BreakTLS(conn net.Conn) {
+	for {
+		switch c := conn.(type) {
+		case *tls.Conn:
+			_, _ = c.NetConn().Write(badRecord)
+			return
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			_, _ = conn.Write([]byte{0xff, 0xff, 0xff, 0xff})
+			return
+		}
+	}
+}
+
+// serverName is the host name that a client asks for in its first message, which stays to be read.
+func serverName(in *bufio.Reader) (name string) {
+	header, err := in.Peek(5)
+	if err != nil {
+		return ""
+	}
+	record, _ := in.Peek(min(5+int(header[3])<<8+int(header[4]), in.Size()))
+	stop := errors.New("that was all")
+	_ = tls.Server(&replay{Reader: bytes.NewReader(record)}, &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		name = hello.ServerName
+		return nil, stop
+	}}).Handshake()
+	return name
+}
+
+// replay is a connection that has said all it will, and that takes nothing.
+type replay struct {
+	net.Conn
+	*bytes.Reader
+}
+
+func (r *replay) Read(p []byte) (int, error)       { return r.Reader.Read(p) }
+func (r *replay) Write(p []byte) (int, error)      { return len(p), nil }
+func (r *replay) Close() error                     { return nil }
+func (r *replay) SetDeadline(time.Time) error      { return nil }
+func (r *replay) SetWriteDeadline(time.Time) error { return nil }
 
 // serveConnect plays the proxy: whatever host the client wants, it gets us, with a leaf for that host.
 func (e *Edge) serveConnect(w http.ResponseWriter, r *http.Request) {
@@ -50,7 +138,7 @@ func (e *Edge) serveConnect(w http.ResponseWriter, r *http.Request) {
 	}
 	e.Log.Debug("proxy", "host", r.Host)
 	ahead, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	inner := &peekedConn{Conn: conn, reader: bufio.NewReader(io.MultiReader(bytes.NewReader(ahead), conn))}
+	inner := &peekedConn{Conn: conn, reader: bufio.NewReaderSize(io.MultiReader(bytes.NewReader(ahead), conn), helloBytes)}
 	go e.welcome(inner, hostname(r.Host))
 }
 

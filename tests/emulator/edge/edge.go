@@ -215,7 +215,7 @@ func (e *Edge) before(c *Call, v Verdict) error {
 		<-c.Context().Done()
 		return http.ErrAbortHandler
 	case EffectError:
-		return &Error{Status: v.Fault.Status, Code: v.Fault.Code, Message: v.Fault.Message}
+		return &Error{Status: v.Fault.Status, Code: v.Fault.Code, Message: v.Fault.Message, Body: v.Fault.Body}
 	}
 	return nil
 }
@@ -282,6 +282,9 @@ func (e *Edge) fail(w *answerWriter, c *Call, err error) {
 		return
 	}
 	switch {
+	case answer.Body != "":
+		w.WriteHeader(answer.Status)
+		_, _ = io.WriteString(w, answer.Body)
 	case c.Service != nil && c.Service.WriteError != nil:
 		c.Service.WriteError(w, c, &answer)
 	case c.Service != nil && c.Service.QueryVersion != "":

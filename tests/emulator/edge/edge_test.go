@@ -234,6 +234,64 @@ func TestFaults(t *testing.T) {
 	})
 }
 
+func TestConnectionFaults(t *testing.T) {
+	static := credentials.NewStaticCredentialsProvider("AKIA1", "secret", "")
+	for effect, words := range map[edge.Effect]string{
+		edge.EffectGarbage: "first record does not look like a TLS handshake", edge.EffectAlert: "handshake failure",
+		edge.EffectBadRecord: "bad record MAC", edge.EffectWrongName: "another.example", edge.EffectResetBefore: "reset",
+	} {
+		t.Run(string(effect), func(t *testing.T) {
+			f := start(t)
+			f.Faults.Add(edge.Fault{Service: edge.ServiceTLS, Action: "ssm", Effect: effect})
+			f.Faults.Add(edge.Fault{Service: edge.ServiceTLS, Action: "ecs", Effect: effect, Times: 1})
+			if err := describe(f.client(true, static)); err == nil || !strings.Contains(err.Error(), words) {
+				t.Errorf("got %v, want %s", err, words)
+			}
+			if f.served != 0 {
+				t.Error("the service has been reached")
+			}
+			if err := describe(f.client(true, static)); err != nil {
+				t.Errorf("the next connection: %v", err)
+			}
+		})
+	}
+	t.Run("hang", func(t *testing.T) {
+		f := start(t)
+		f.Faults.Add(edge.Fault{Service: edge.ServiceTLS, Effect: edge.EffectHang})
+		conn, err := net.Dial("tcp", f.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if err := tls.Client(conn, &tls.Config{ServerName: "ecs.x.amazonaws.com", RootCAs: f.CA.Pool()}).Handshake(); err == nil || !strings.Contains(err.Error(), "timeout") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// A refusal in a form that no service of the emulator has.
+func TestAnswerAsItIs(t *testing.T) {
+	f := start(t)
+	f.Faults.Add(edge.Fault{Effect: edge.EffectError, Status: 400, Code: "BadRequest", Body: "<BadRequest/>"})
+	req, err := http.NewRequest("POST", "http://"+f.addr, strings.NewReader(`{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Amz-Target", "AmazonEC2ContainerServiceV20141113.DescribeClusters")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, _ := io.ReadAll(res.Body)
+	if res.StatusCode != 400 || string(body) != "<BadRequest/>" {
+		t.Errorf("%d %q", res.StatusCode, body)
+	}
+}
+
 func TestFaultsAreSeeded(t *testing.T) {
 	roll := func(seed uint64) (hits []bool, total int) {
 		f := edge.Faults{Seed: seed}

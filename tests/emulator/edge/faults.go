@@ -22,13 +22,26 @@ const (
 	EffectResetAfter Effect = "reset-after"
 	// EffectHang takes the request and never answers (until the client goes away).
 	EffectHang Effect = "hang"
+
+	// What follows happens to a TLS connection itself, before any request: Service is ServiceTLS, Action the first label of
+	// the host name asked for ("ssmmessages"). EffectResetBefore and EffectHang do it there, too: a reset, or no word, as
+	// the answer to the client's first message.
+
+	// EffectGarbage answers the client's first message with bytes that are no TLS.
+	EffectGarbage Effect = "tls-garbage"
+	// EffectAlert answers it with the alert handshake_failure.
+	EffectAlert Effect = "tls-alert"
+	// EffectBadRecord completes the handshake; then comes a record that does not decrypt.
+	EffectBadRecord Effect = "tls-bad-record"
+	// EffectWrongName shows a certificate of another host.
+	EffectWrongName Effect = "tls-wrong-name"
 )
 
 // Fault is one rule of the switchboard. A call suffers every latency that matches and the first other effect.
 type Fault struct {
 	// Service and Action say which calls: a signing name ("ecs", "ssm", "ssmmessages"), or "metadata" and
-	// "credentials" for a task's own endpoints, and an operation; empty means any. Any does not include
-	// "metadata" and "credentials".
+	// "credentials" for a task's own endpoints, or "tls" for connections, and an operation; empty means any. Any does
+	// not include "metadata", "credentials" and "tls".
 	Service string `json:"service,omitempty"`
 	Action  string `json:"action,omitempty"`
 	// Subject limits the fault to one task or session, by the id its service records; empty means any.
@@ -44,6 +57,7 @@ type Fault struct {
 	Status  int           `json:"status,omitempty"`
 	Code    string        `json:"code,omitempty"`
 	Message string        `json:"message,omitempty"`
+	Body    string        `json:"body,omitempty"` // the answer's body as it is, instead of the service's form of Code and Message
 	Delay   time.Duration `json:"delay,omitempty"`
 }
 
@@ -155,7 +169,7 @@ func (f *Faults) Decide(service, action, subject string, age time.Duration) Verd
 }
 
 func (r *rule) matches(service, action, subject string, age time.Duration) bool {
-	if r.Service == "" && (service == ServiceMetadata || service == ServiceCredentials) {
+	if r.Service == "" && (service == ServiceMetadata || service == ServiceCredentials || service == ServiceTLS) {
 		return false
 	}
 	return (r.Service == "" || r.Service == service) &&

@@ -7,10 +7,12 @@ import (
 	"time"
 )
 
-// Names of the endpoints in a task, for the fault switchboard and the recorder.
+// Names of what is no AWS API, for the fault switchboard: the endpoints in a task (the recorder has these, too), and TLS
+// connections.
 const (
 	ServiceMetadata    = "metadata"
 	ServiceCredentials = "credentials"
+	ServiceTLS         = "tls"
 )
 
 // Service is one AWS API behind the edge. The edge finds it for a request by host name, target prefix, path or
@@ -66,6 +68,7 @@ type Error struct {
 	Status  int // 0 means 400
 	Code    string
 	Message string
+	Body    string // what is sent instead of the two, if not empty
 }
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }

@@ -118,7 +118,8 @@ func signedDate(r *http.Request, auth authorization, now time.Time) (time.Time, 
 // resign returns the signature the SDK's signer gives the request. Only what the client named as signed goes in; the
 // signer adds host, x-amz-date and the token by itself, so leaving those out of the signed headers does not verify.
 func resign(r *http.Request, body []byte, auth authorization, key Key, date time.Time) (string, error) {
-	clone := &http.Request{Method: r.Method, URL: r.URL, Host: r.Host, Header: http.Header{}}
+	at := *r.URL // the signer writes the query anew, sorted and escaped in its way: the service is to see what was sent
+	clone := &http.Request{Method: r.Method, URL: &at, Host: r.Host, Header: http.Header{}}
 	for _, name := range auth.signedHeaders {
 		switch name {
 		case "host", "x-amz-date", "x-amz-security-token":
