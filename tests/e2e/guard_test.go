@@ -1,19 +1,16 @@
 package e2e
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +21,7 @@ import (
 	"fumidai/tests/emulator/edge"
 	"fumidai/tests/emulator/fargate"
 	"fumidai/tests/emulator/gateway"
+	"fumidai/tests/emulator/proxy"
 	"fumidai/tests/emulator/stream"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -728,30 +726,18 @@ func TestGuardMode(t *testing.T) {
 	}
 }
 
-// connectProxy is an HTTP proxy that knows CONNECT, in the VPC. It notes what it is asked for.
-func (s *site) connectProxy(asked *[]string, lock *sync.Mutex) endpoint {
-	return s.serve(func(c net.Conn) {
-		in := bufio.NewReader(c)
-		r, err := http.ReadRequest(in)
-		if err != nil {
-			return
-		}
-		lock.Lock()
-		*asked = append(*asked, r.Method+" "+r.RequestURI)
-		lock.Unlock()
-		to, err := s.VPC.NS().Dial("tcp", net.JoinHostPort(s.VPC.Resolver.String(), "443"))
-		if r.Method != http.MethodConnect || err != nil {
-			_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\n\r\n")
-			return
-		}
-		defer to.Close() //nolint:errcheck // a test's
-		_, _ = io.WriteString(c, "HTTP/1.1 200 Connection established\r\n\r\n")
-		go func() {
-			_, _ = io.Copy(to, in)
-			_ = to.Close()
-		}()
-		_, _ = io.Copy(c, to)
-	})
+// connectProxy is an HTTP proxy in the VPC, and where it listens. Whatever host it is asked for, it leads to the emulator.
+func (s *site) connectProxy() (*proxy.Proxy, endpoint) {
+	s.Helper()
+	host, err := s.VPC.Host()
+	s.must(err)
+	l, err := s.VPC.Listen("tcp", net.JoinHostPort(host.String(), "0"))
+	s.must(err)
+	s.Cleanup(func() { _ = l.Close() })
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return proxy.Serve(l, func(string) (net.Conn, error) {
+		return s.VPC.NS().Dial("tcp", net.JoinHostPort(s.VPC.Resolver.String(), "443"))
+	}), endpoint{host.String(), port}
 }
 
 func TestGuardProxy(t *testing.T) {
@@ -761,11 +747,11 @@ func TestGuardProxy(t *testing.T) {
 		{"but for AWS", "169.254.170.2,.amazonaws.com", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var asked []string
-			var lock sync.Mutex
+			var through *proxy.Proxy
 			s := isolated(t, map[string]string{"NO_PROXY": test.except, "ECS_TST_INITIAL_WAIT_TIME": "5s", "ECS_TST_IDLE_TIMEOUT": "500ms"},
 				func(s *site, env map[string]string) {
-					at := s.connectProxy(&asked, &lock)
+					var at endpoint
+					through, at = s.connectProxy()
 					env["HTTPS_PROXY"] = "http://" + net.JoinHostPort(at.host, at.port)
 				})
 			d := s.open(way{where: "remote"})
@@ -773,11 +759,9 @@ func TestGuardProxy(t *testing.T) {
 			s.must(d.client.Terminate())
 			s.stopped(s.task, 15*time.Second)
 			s.wantEnded(family, 0)
-			lock.Lock()
-			defer lock.Unlock()
 			var hosts []string
-			for _, line := range asked {
-				host := strings.TrimSuffix(strings.TrimPrefix(line, "CONNECT "), ".ap-northeast-1.amazonaws.com:443")
+			for _, asked := range through.Asked() {
+				host := strings.TrimSuffix(strings.TrimPrefix(asked.Line, "CONNECT "), ".ap-northeast-1.amazonaws.com:443")
 				if !slices.Contains(hosts, host) {
 					hosts = append(hosts, host)
 				}
@@ -786,7 +770,7 @@ func TestGuardProxy(t *testing.T) {
 			want := strings.Fields(test.calls)
 			slices.Sort(want)
 			if !slices.Equal(hosts, want) {
-				t.Errorf("the proxy was asked for %q", asked)
+				t.Errorf("the proxy was asked for %q", through.Asked())
 			}
 		})
 	}
