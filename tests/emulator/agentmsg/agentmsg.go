@@ -210,6 +210,14 @@ func Append(b []byte, m *Message) []byte {
 	return append(b, m.Payload...)
 }
 
+// Seal makes PayloadLength and PayloadDigest of a whole message right again.
+func Seal(b []byte) {
+	payload := b[HeaderBytes:]
+	sum := sha256.Sum256(payload)
+	copy(b[80:], sum[:])
+	binary.BigEndian.PutUint32(b[116:], uint32(len(payload)))
+}
+
 // AppendAcknowledge writes the acknowledge message for a stream data message.
 func AppendAcknowledge(b []byte, of *Message, scratch []byte) ([]byte, []byte) {
 	p := append(scratch[:0], `{"AcknowledgedMessageType":"`...)

@@ -82,6 +82,7 @@ func (a *API) Start(ctx context.Context, target, document string, parameters map
 		return Options{}, err
 	}
 	return Options{SessionID: out.SessionId, StreamURL: out.StreamUrl, Token: out.TokenValue, TLS: a.TLS,
+		Sign:   func(r *http.Request) error { return a.Sign(r, nil, "ssmmessages") },
 		Resume: func(ctx context.Context) (string, error) { return a.Resume(ctx, out.SessionId) }}, nil
 }
 

@@ -29,7 +29,9 @@ type Options struct {
 	SessionID, StreamURL, Token string
 	// Resume gets a new token after a loss ("" if the session has ended); nil: a loss ends the session.
 	Resume func(ctx context.Context) (string, error)
-	TLS    *tls.Config
+	// Sign signs the opening of the websocket, as clients do from version SigningVersion on; nil: it is not signed.
+	Sign func(r *http.Request) error
+	TLS  *tls.Config
 	// Version to call itself; "": a current one. "1.1.50.0" and older get basic sessions.
 	Version string
 	// HalfClose announces that FIN of a stream ends one direction only.
@@ -42,8 +44,12 @@ type Options struct {
 	HandshakeTimeout time.Duration
 }
 
-// DefaultVersion is a version with every feature switched on.
-const DefaultVersion = "1.2.650.0"
+const (
+	// DefaultVersion is a version with every feature switched on.
+	DefaultVersion = "1.2.814.0"
+	// SigningVersion is the first that signs the opening of its websocket.
+	SigningVersion = "1.2.764.0"
+)
 
 // Client is one session.
 type Client struct {
@@ -115,7 +121,18 @@ func (c *Client) dial(ctx context.Context, token string) (*websocket.Conn, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	conn, err := websocket.Dial(ctx, c.opts.StreamURL, http.Header{}, c.opts.TLS)
+	header := http.Header{}
+	if c.opts.Sign != nil && !newer(SigningVersion, c.opts.Version) {
+		opening, err := http.NewRequestWithContext(ctx, http.MethodGet, c.opts.StreamURL, nil)
+		if err == nil {
+			err = c.opts.Sign(opening)
+		}
+		if err != nil {
+			return nil, err
+		}
+		header = opening.Header
+	}
+	conn, err := websocket.Dial(ctx, c.opts.StreamURL, header, c.opts.TLS)
 	if err != nil {
 		return nil, err
 	}

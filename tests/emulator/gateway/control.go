@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"fumidai/tests/emulator/agentmsg"
@@ -86,7 +87,7 @@ func (g *Gateway) serveControl(id, principal string, c *channel, hello Hello) {
 	pending := t.pending
 	t.pending = nil
 	for _, b := range pending { // early ones come first: an agent must be ready as soon as it has sent its token
-		_ = c.conn.SendUrgent(websocket.Binary, b)
+		_ = c.send(b, true)
 	}
 	g.mu.Unlock()
 	g.logf("target %s: control channel open, agent %s", id, hello.AgentVersion)
@@ -95,7 +96,7 @@ func (g *Gateway) serveControl(id, principal string, c *channel, hello Hello) {
 	}
 	ready := agentmsg.Append(nil, &agentmsg.Message{Type: agentmsg.ControlChannelReady, ID: agentmsg.NewUUID(),
 		Payload: []byte(`{"SchemaVersion":1}`)})
-	_ = c.conn.SendUrgent(websocket.Binary, ready)
+	_ = c.send(ready, true)
 
 	err := g.readControl(id, c)
 	g.mu.Lock()
@@ -163,8 +164,7 @@ func (g *Gateway) taskComplete(id string, c *channel, m *agentmsg.Message) {
 	}
 	payload, _ := json.Marshal(map[string]any{"SchemaVersion": 1, "MessageId": m.ID.String(), "TaskId": task.TaskID,
 		"Topic": agentmsg.AgentTaskAck})
-	_ = c.conn.SendUrgent(websocket.Binary, agentmsg.Append(nil, &agentmsg.Message{Type: agentmsg.AgentTaskAck,
-		ID: agentmsg.NewUUID(), Payload: payload}))
+	_ = c.send(agentmsg.Append(nil, &agentmsg.Message{Type: agentmsg.AgentTaskAck, ID: agentmsg.NewUUID(), Payload: payload}), true)
 }
 
 // sendControl sends over a target's control channel; false if it has none.
@@ -172,7 +172,7 @@ func (g *Gateway) sendControl(id string, b []byte) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.target(id)
-	return t.channel != nil && t.channel.conn.SendUrgent(websocket.Binary, b) == nil
+	return t.channel != nil && t.channel.send(b, true) == nil
 }
 
 // SendControl puts a message of the test's own making into a target's control channel.
@@ -181,6 +181,40 @@ func (g *Gateway) SendControl(target string, m *agentmsg.Message) error {
 		return fmt.Errorf("%s has no control channel", target)
 	}
 	return nil
+}
+
+// FloodControl sends messages over a target's control channel, in turns and as fast as its agent takes them, until the
+// function that it returns is called, which says how many were sent.
+func (g *Gateway) FloodControl(target string, messages ...*agentmsg.Message) (stop func() int) {
+	var frames [][]byte
+	for _, m := range messages {
+		frames = append(frames, agentmsg.Append(nil, m))
+	}
+	sent, end, ended := 0, make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-end:
+				return
+			default:
+			}
+			c := g.controlChannel(target)
+			if c == nil || c.send(frames[sent%len(frames)], false) != nil {
+				time.Sleep(time.Millisecond) // until it is there again
+				continue
+			}
+			sent++
+		}
+	}()
+	return sync.OnceValue(func() int {
+		close(end)
+		if c := g.controlChannel(target); c != nil {
+			c.conn.SetQueueBytes(1 << 30) // so that no sender waits
+		}
+		<-ended
+		return sent
+	})
 }
 
 // StallControl stops or resumes the reading of a target's control channel: the agent's pings stay unanswered.

@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"fumidai/tests/emulator/agentmsg"
+	"fumidai/tests/emulator/edge"
 	"fumidai/tests/emulator/websocket"
 )
 
@@ -33,13 +36,25 @@ type Line struct {
 	DoubleData, DoubleAcks   float64
 	ReorderData, ReorderAcks float64
 	Delay, Jitter            time.Duration // each message waits Delay and up to Jitter more; order is kept
+	// LateBy is how long the first message of payload type LateType waits in addition, as one does whose packet was lost;
+	// whatever is sent after it arrives after it.
+	LateType uint32
+	LateBy   time.Duration
 }
 
 // Channel is what can happen to a websocket.
 type Channel struct {
-	CutBytes  int64         // each connection is reset after so many bytes, both directions together
-	CutSpread float64       // by how much that varies: 0.5 means between a half and one and a half times CutBytes
-	Bye       time.Duration // each connection is closed (1000, "Bye") at this age
+	CutBytes  int64   // each connection is reset after so many bytes, both directions together
+	CutSpread float64 // by how much that varies: 0.5 means between a half and one and a half times CutBytes
+	// Bye closes each connection (CloseCode and CloseReason; if there is no code, 1000 and "Bye") at this age, counted from
+	// its token. BreakTLS sends bytes then that do not decrypt.
+	Bye, BreakTLS time.Duration
+	CloseCode     int
+	CloseReason   string
+	// Deaf reads nothing more once the token has come.
+	Deaf bool
+	// Mutate is the probability that a message is changed on its way to this end into one that no correct gateway sends.
+	Mutate float64
 	// StallEvery bytes, the gateway stops reading for StallFor.
 	StallEvery int64
 	StallFor   time.Duration
@@ -70,6 +85,12 @@ func (d *dice) upTo(n int) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return 1 + d.rng.IntN(n)
+}
+
+func (d *dice) below(n int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rng.IntN(n)
 }
 
 func (d *dice) spread(n int64, by float64) int64 {
@@ -137,13 +158,14 @@ type channel struct {
 	conn   *websocket.Conn
 	fuse   *websocket.Fuse
 	opened time.Time
-	bye    time.Duration // 0: none planned
-	// stalls
+	sender atomic.Pointer[sender]
+
+	mu         sync.Mutex
+	plans      []*time.Timer
+	deaf       bool
 	stallEvery int64
 	stallFor   time.Duration
 	nextStall  int64
-
-	mu sync.Mutex
 }
 
 // arm plans the faults of a connection that has just opened, or anew when they change.
@@ -153,20 +175,52 @@ func (c *channel) arm(g *Gateway, f Channel) {
 		cut = g.dice.spread(f.CutBytes, f.CutSpread)
 	}
 	c.fuse.CutAfter(cut)
+	c.sender.Store(nil)
+	if f.Mutate > 0 {
+		c.sender.Store(&sender{&g.dice, f.Mutate})
+	}
 	c.mu.Lock()
-	c.bye = f.Bye
+	defer c.mu.Unlock()
+	for _, plan := range c.plans {
+		plan.Stop()
+	}
+	c.plans = nil
+	if f.CloseCode == 0 {
+		f.CloseCode, f.CloseReason = websocket.CloseNormal, "Bye"
+	}
+	c.plan(f.Bye, func() { c.conn.CloseWith(f.CloseCode, f.CloseReason) })
+	c.plan(f.BreakTLS, func() { edge.BreakTLS(c.fuse) })
+	if f.Deaf != c.deaf {
+		c.deaf = f.Deaf
+		if c.deaf {
+			c.fuse.Stall()
+		} else {
+			c.fuse.Resume()
+		}
+	}
 	c.stallEvery, c.stallFor = f.StallEvery, f.StallFor
 	c.nextStall = c.conn.BytesIn() + f.StallEvery
-	c.mu.Unlock()
 }
 
-// housekeep carries out what is due: the planned close, a stall.
+// plan does something at an age of the connection; c.mu is held.
+func (c *channel) plan(age time.Duration, what func()) {
+	if age > 0 {
+		c.plans = append(c.plans, time.AfterFunc(age-time.Since(c.opened), what))
+	}
+}
+
+// end calls off what was planned.
+func (c *channel) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, plan := range c.plans {
+		plan.Stop()
+	}
+}
+
+// housekeep carries out what is due: the service's own close, a stall.
 func (c *channel) housekeep(now time.Time, life time.Duration) {
 	c.mu.Lock()
-	bye := life
-	if c.bye > 0 && (bye == 0 || c.bye < bye) {
-		bye = c.bye
-	}
 	stall := c.stallEvery > 0 && c.conn.BytesIn() >= c.nextStall
 	if stall {
 		c.nextStall = c.conn.BytesIn() + c.stallEvery
@@ -176,7 +230,7 @@ func (c *channel) housekeep(now time.Time, life time.Duration) {
 	if stall {
 		c.fuse.StallFor(stallFor)
 	}
-	if bye > 0 && now.Sub(c.opened) >= bye {
+	if life > 0 && now.Sub(c.opened) >= life {
 		c.conn.CloseWith(websocket.CloseNormal, "Bye")
 	}
 }
@@ -202,6 +256,7 @@ type line struct {
 	queue    []delayed
 	running  bool
 	patience bool
+	late     bool // the one late message has passed
 }
 
 type heldBack struct {
@@ -281,14 +336,19 @@ func (l *line) armPatience() {
 
 // forward delivers at once or after the delay; the lock is held, which keeps the order.
 func (l *line) forward(b []byte, plan *Line) {
-	if plan.Delay+plan.Jitter == 0 && len(l.queue) == 0 {
+	wait := plan.Delay
+	if plan.LateBy > 0 && !l.late && payloadType(b) == plan.LateType {
+		l.late = true
+		wait += plan.LateBy
+	}
+	if wait+plan.Jitter == 0 && len(l.queue) == 0 {
 		l.deliver(b)
 		return
 	}
 	for len(l.queue) >= lineMessages {
 		l.space.Wait()
 	}
-	due := time.Now().Add(plan.Delay + l.dice.duration(plan.Jitter))
+	due := time.Now().Add(wait + l.dice.duration(plan.Jitter))
 	if n := len(l.queue); n > 0 && due.Before(l.queue[n-1].due) {
 		due = l.queue[n-1].due
 	}
@@ -298,6 +358,14 @@ func (l *line) forward(b []byte, plan *Line) {
 		l.running = true
 		go l.run()
 	}
+}
+
+// payloadType of stream data; 0 of anything else.
+func payloadType(b []byte) uint32 {
+	if kind := agentmsg.TypeOf(b); kind != agentmsg.InputStreamData && kind != agentmsg.OutputStreamData {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b[112:])
 }
 
 func (l *line) run() {

@@ -35,7 +35,8 @@ const (
 	AwayHoldFirst AwayPolicy = "hold-first"
 	// AwayHold keeps messages at any time: a receiver that returns gets them and their resends.
 	AwayHold AwayPolicy = "hold"
-	// AwayDrop drops them at any time.
+	// AwayDrop drops them at any time: what is sent to a side that has never come is lost. Which of the two the service
+	// does nobody has recorded.
 	AwayDrop AwayPolicy = "drop"
 )
 
@@ -54,11 +55,11 @@ type Limit struct {
 type Settings struct {
 	Limit Limit
 
-	IdleTimeout     time.Duration // a session without stream data ends
-	DataChannelLife time.Duration // a data channel's websocket is closed (1000, "Bye"); the service does it hourly
-	TerminateGrace  time.Duration // how long a terminated session's channels stay open for the ends to finish
-	TokenLife       time.Duration
-	FirstFrame      time.Duration // how long a websocket may take to send its token
+	IdleTimeout    time.Duration // a session without stream data ends
+	ChannelLife    time.Duration // each websocket is closed (1000, "Bye"); the service does it hourly
+	TerminateGrace time.Duration // how long a terminated session's channels stay open for the ends to finish
+	TokenLife      time.Duration
+	FirstFrame     time.Duration // how long a websocket may take to send its token
 
 	Away         AwayPolicy
 	AwayMessages int // held for one receiver at most
@@ -71,6 +72,10 @@ type Settings struct {
 	HoldStart time.Duration
 	// StartCopies is how many times a start message is delivered; 0 means once.
 	StartCopies int
+	// PlainURLs leaves the parameter cell-number out of stream URLs, as the service did before 2026.
+	PlainURLs bool
+	// RefuseUnsigned refuses a client's data channel that is not signed, as AWS says the service will.
+	RefuseUnsigned bool
 	// NoPublication suppresses start_publication and pause_publication (the rate limit's excepted).
 	NoPublication bool
 }
@@ -80,15 +85,15 @@ func DefaultSettings() Settings {
 	return Settings{
 		Limit: Limit{Messages: 2000, Window: 2 * time.Second, CloseAfter: 200 * time.Millisecond,
 			CloseCode: websocket.CloseNormal, CloseReason: "Bye"},
-		IdleTimeout:     20 * time.Minute,
-		DataChannelLife: time.Hour,
-		TerminateGrace:  3 * time.Second,
-		TokenLife:       time.Minute,
-		FirstFrame:      10 * time.Second,
-		Away:            AwayHoldFirst,
-		AwayMessages:    1024,
-		Check:           true,
-		QueueBytes:      websocket.DefaultQueueBytes,
+		IdleTimeout:    20 * time.Minute,
+		ChannelLife:    time.Hour,
+		TerminateGrace: 3 * time.Second,
+		TokenLife:      time.Minute,
+		FirstFrame:     10 * time.Second,
+		Away:           AwayHoldFirst,
+		AwayMessages:   1024,
+		Check:          true,
+		QueueBytes:     websocket.DefaultQueueBytes,
 	}
 }
 
@@ -251,6 +256,13 @@ func (g *Gateway) useToken(value, channel string) (tokenKind, error) {
 	return t.kind, nil
 }
 
+// cellNumber is like the service's: base64 in which every special character may be, and here is.
+func cellNumber() string {
+	var raw [30]byte
+	_, _ = rand.Read(raw[:])
+	return "AAEA" + base64.StdEncoding.EncodeToString(raw[:]) + "+/=="
+}
+
 func randomHex(n int) string {
 	raw := make([]byte, (n+1)/2)
 	_, _ = rand.Read(raw)
@@ -325,6 +337,11 @@ func (g *Gateway) janitor() {
 				s.housekeep(now, settings)
 			}
 			g.mu.Lock()
+			for _, t := range g.targets {
+				if t.channel != nil {
+					t.channel.housekeep(now, settings.ChannelLife)
+				}
+			}
 			for value, t := range g.tokens {
 				if now.After(t.expires.Add(time.Minute)) {
 					delete(g.tokens, value)

@@ -24,7 +24,7 @@ const (
 // others; nil: they are not emulated.
 func (g *Gateway) Services(others func(w http.ResponseWriter, c *edge.Call) error) []*edge.Service {
 	return []*edge.Service{
-		{Name: "ssmmessages", PathPrefixes: []string{controlPath, dataPath}, Unsigned: unsigned, Action: channelAction,
+		{Name: "ssmmessages", PathPrefixes: []string{controlPath, dataPath}, Unsigned: g.unsigned, Action: channelAction,
 			Subject: channelID, AuthStatus: http.StatusForbidden, WriteError: writeXMLError, Serve: g.serveChannel},
 		{Name: "ssm", TargetPrefix: "AmazonSSM.", Serve: func(w http.ResponseWriter, c *edge.Call) error {
 			if _, mine := sessionCalls[c.Action]; mine {
@@ -38,9 +38,24 @@ func (g *Gateway) Services(others func(w http.ResponseWriter, c *edge.Call) erro
 	}
 }
 
-// unsigned: a client's data channel has a token and no signature, or both.
-func unsigned(r *http.Request) bool {
-	return r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, dataPath) && r.Header.Get("Authorization") == ""
+// unsigned: a client's data channel has a token and no signature, or both (1.2.764.0 and later).
+func (g *Gateway) unsigned(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, dataPath) && r.Header.Get("Authorization") == "" &&
+		!g.settings.Load().RefuseUnsigned
+}
+
+// Refusals that look like bad requests and mean "not allowed". Their status is recorded nowhere.
+func refusal(action, message string) edge.Fault {
+	return edge.Fault{Service: "ssmmessages", Action: action, Effect: edge.EffectError, Status: http.StatusBadRequest, Code: "BadRequest",
+		Body: `<BadRequest xmlns=""><message>` + message + `</message></BadRequest>`}
+}
+
+// Unauthorized is the service's answer to a role without the permission.
+func Unauthorized(action string) edge.Fault { return refusal(action, "Unauthorized request.") }
+
+// NotAuthenticated is its answer to credentials that it does not take.
+func NotAuthenticated(action string) edge.Fault {
+	return refusal(action, randomHex(16)+": Request is not authenticated.")
 }
 
 func channelAction(r *http.Request) string {
@@ -73,9 +88,9 @@ func (g *Gateway) serveChannel(w http.ResponseWriter, c *edge.Call) error {
 	kind := strings.TrimPrefix(strings.TrimPrefix(c.Action, "Create"), "Open")
 	switch c.Method {
 	case http.MethodPost:
-		return g.createChannel(w, kind, id, c.Body)
+		return g.createChannel(w, c, kind, id)
 	case http.MethodGet:
-		if err := checkQuery(c.Request, kind); err != nil {
+		if err := g.checkQuery(c.Request, kind, id); err != nil {
 			return err
 		}
 		g.openChannel(w, c, kind, id)
@@ -85,16 +100,17 @@ func (g *Gateway) serveChannel(w http.ResponseWriter, c *edge.Call) error {
 }
 
 // createChannel answers CreateControlChannel and CreateDataChannel with a token.
-func (g *Gateway) createChannel(w http.ResponseWriter, kind, id string, body []byte) error {
+func (g *Gateway) createChannel(w http.ResponseWriter, call *edge.Call, kind, id string) error {
 	var in struct{ MessageSchemaVersion, RequestId, ClientId string }
-	if err := json.Unmarshal(body, &in); err != nil {
+	if err := json.Unmarshal(call.Body, &in); err != nil {
 		return &edge.Error{Status: 400, Code: "SerializationException", Message: err.Error()}
 	}
 	if in.MessageSchemaVersion != "1.0" || len(in.RequestId) != 36 {
 		return &edge.Error{Status: 400, Code: "ValidationException", Message: "MessageSchemaVersion must be 1.0 and RequestId a UUID"}
 	}
-	token := ""
+	token, query := "", agentQuery
 	if kind == "ControlChannel" {
+		query = controlQuery
 		if len(id) == 0 || strings.ContainsRune(id, '/') {
 			return &edge.Error{Status: 400, Code: "ValidationException", Message: "not a target: " + id}
 		}
@@ -116,7 +132,8 @@ func (g *Gateway) createChannel(w http.ResponseWriter, kind, id string, body []b
 		XMLName              xml.Name
 		MessageSchemaVersion string
 		TokenValue           string
-	}{xml.Name{Local: "Create" + kind + "Output"}, "1.0", token}
+		URL                  string `xml:"url"` // AWS's agent does not use it
+	}{xml.Name{Local: "Create" + kind + "Output"}, "1.0", token, g.streamBase(call.Request) + call.URL.EscapedPath() + "?" + query}
 	text, err := xml.Marshal(answer)
 	if err != nil {
 		return err
@@ -133,13 +150,22 @@ func (s *Session) over() bool {
 	return st == Terminated || st == Failed
 }
 
-func checkQuery(r *http.Request, kind string) error {
-	want := "role=publish_subscribe"
+const (
+	agentQuery   = "role=publish_subscribe"
+	controlQuery = "role=subscribe&stream=input"
+)
+
+// checkQuery: an agent's query is known; a client sends that of its stream URL as it is, byte for byte. Whose it is, only the
+// token says.
+func (g *Gateway) checkQuery(r *http.Request, kind, id string) error {
+	want := agentQuery
 	if kind == "ControlChannel" {
-		want = "role=subscribe&stream=input"
+		want = controlQuery
 	}
-	if got := r.URL.Query(); got.Encode() != want {
-		return &edge.Error{Status: 400, Code: "ValidationException", Message: "query is " + r.URL.RawQuery + ", must be " + want}
+	if got := r.URL.RawQuery; r.URL.Query().Encode() != want {
+		if s := g.Session(id); s == nil || got != s.query {
+			return &edge.Error{Status: 400, Code: "ValidationException", Message: "query is " + got + ", must be " + want}
+		}
 	}
 	return nil
 }
@@ -160,6 +186,7 @@ func (g *Gateway) openChannel(w http.ResponseWriter, call *edge.Call, kind, id s
 	conn.SetQueueBytes(settings.QueueBytes)
 	g.track(conn, true)
 	defer g.track(conn, false)
+	defer c.end()
 
 	late := time.AfterFunc(settings.FirstFrame, conn.Abort)
 	op, first, err := conn.Next()
@@ -168,7 +195,7 @@ func (g *Gateway) openChannel(w http.ResponseWriter, call *edge.Call, kind, id s
 		g.logf("%s %s: no token: %v", kind, id, err)
 		return
 	}
-	if err := g.admit(kind, id, call.Principal.ARN, c, op, first); err != nil {
+	if err := g.admit(kind, id, call, c, op, first); err != nil {
 		g.logf("%s %s: refused: %v", kind, id, err)
 		conn.CloseWith(websocket.ClosePolicyViolation, err.Error())
 	}
@@ -183,7 +210,7 @@ type opening struct {
 }
 
 // admit checks the first frame and, if it is good, serves the channel until it ends.
-func (g *Gateway) admit(kind, id, principal string, c *channel, op websocket.Opcode, first []byte) error {
+func (g *Gateway) admit(kind, id string, call *edge.Call, c *channel, op websocket.Opcode, first []byte) error {
 	if op != websocket.Text {
 		return errors.New("the first frame is not text")
 	}
@@ -198,7 +225,7 @@ func (g *Gateway) admit(kind, id, principal string, c *channel, op websocket.Opc
 	if err != nil {
 		return err
 	}
-	c.kind = use
+	c.kind, c.opened = use, time.Now()
 	c.arm(g, g.faults.Load().channel(use))
 	if kind == "ControlChannel" {
 		if use != controlToken {
@@ -208,10 +235,10 @@ func (g *Gateway) admit(kind, id, principal string, c *channel, op websocket.Opc
 			g.targetViolation(id, "control channel opened with AgentVersion %q, PlatformType %q", in.AgentVersion, in.PlatformType)
 		}
 		c.conn.OnPing = func(payload []byte) { g.ping(id, payload) }
-		g.serveControl(id, principal, c, Hello{in.MessageSchemaVersion, in.RequestId, "", in.AgentVersion, in.PlatformType})
+		g.serveControl(id, call.Principal.ARN, c, Hello{in.MessageSchemaVersion, in.RequestId, "", in.AgentVersion, in.PlatformType})
 		return nil
 	}
-	return g.admitData(id, principal != "", c, use, &in)
+	return g.admitData(id, call, c, use, &in)
 }
 
 func (g *Gateway) ping(id string, payload []byte) {
@@ -223,7 +250,7 @@ func (g *Gateway) ping(id string, payload []byte) {
 	g.mu.Unlock()
 }
 
-func (g *Gateway) admitData(id string, signed bool, c *channel, use tokenKind, in *opening) error {
+func (g *Gateway) admitData(id string, call *edge.Call, c *channel, use tokenKind, in *opening) error {
 	s := g.Session(id)
 	if s == nil || s.over() {
 		return errors.New("Session is already terminated") //nolint:staticcheck // the service's words
@@ -232,7 +259,7 @@ func (g *Gateway) admitData(id string, signed bool, c *channel, use tokenKind, i
 	switch use {
 	case agentToken:
 		end = agentSide
-		if !signed {
+		if call.Principal.ARN == "" {
 			return errors.New("an agent's data channel must be signed")
 		}
 		if in.ClientInstanceId != s.Target {
@@ -241,6 +268,9 @@ func (g *Gateway) admitData(id string, signed bool, c *channel, use tokenKind, i
 	case clientToken:
 		if in.ClientVersion == "" {
 			g.logf("session %s: the client does not tell its version", id)
+		}
+		if call.URL.RawQuery != s.query {
+			s.violation("client: the query is %q, not that of its stream URL", call.URL.RawQuery)
 		}
 	default:
 		return errors.New("not a data channel's token")

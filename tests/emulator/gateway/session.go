@@ -47,6 +47,7 @@ type Session struct {
 	Document   string
 	Parameters map[string][]string
 	Started    time.Time // by the host's clock
+	query      string    // of its stream URL
 
 	sides        [2]side
 	lastActivity atomic.Int64 // monotonic enough: nanoseconds since an arbitrary start
@@ -126,7 +127,10 @@ const maxViolations = 50
 
 func newSession(g *Gateway, id, target, owner, reason, document string, parameters map[string][]string) *Session {
 	s := &Session{g: g, ID: id, Target: target, Owner: owner, Reason: reason, Document: document, Parameters: parameters,
-		Started: g.cfg.Now(), began: time.Now(), status: Connecting}
+		Started: g.cfg.Now(), began: time.Now(), status: Connecting, query: agentQuery}
+	if !g.settings.Load().PlainURLs {
+		s.query += "&cell-number=" + cellNumber()
+	}
 	faults := g.faults.Load()
 	for i := range s.sides {
 		end := &s.sides[i]
@@ -259,7 +263,7 @@ func (s *Session) attach(r role, c *channel, clientID string) {
 	e.opened.Add(1)
 	e.everCame = true
 	for _, b := range e.waiting {
-		_ = c.conn.SendUrgent(websocket.Binary, b)
+		_ = c.send(b, true)
 	}
 	e.waiting = nil
 	e.channel.Store(c)
@@ -331,7 +335,7 @@ func (e *side) publish(kind string) {
 // say sends something of the gateway's own, whether or not the end reads.
 func (e *side) say(b []byte) {
 	if c := e.channel.Load(); c != nil {
-		_ = c.conn.SendUrgent(websocket.Binary, b)
+		_ = c.send(b, true)
 	}
 }
 
@@ -533,14 +537,14 @@ func cut(p []byte, prefix string) ([]byte, bool) {
 // deliver passes a message of the other end to this one, or does with it what the away policy says.
 func (e *side) deliver(b []byte) {
 	if c := e.channel.Load(); c != nil {
-		if c.conn.Send(websocket.Binary, b) == nil {
+		if c.send(b, false) == nil {
 			return
 		}
 	}
 	settings := e.s.g.settings.Load()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c := e.channel.Load(); c != nil && c.conn.SendUrgent(websocket.Binary, b) == nil {
+	if c := e.channel.Load(); c != nil && c.send(b, true) == nil {
 		return // it came back in between
 	}
 	keep := settings.Away == AwayHold || settings.Away == AwayHoldFirst && !e.everCame
@@ -639,7 +643,7 @@ func (s *Session) housekeep(now time.Time, settings *Settings) {
 	}
 	for i := range s.sides {
 		if c := s.sides[i].channel.Load(); c != nil {
-			c.housekeep(now, settings.DataChannelLife)
+			c.housekeep(now, settings.ChannelLife)
 		}
 	}
 	idle := now.Sub(s.began) - time.Duration(s.lastActivity.Load())

@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"fumidai/tests/emulator/edge"
-	"fumidai/tests/emulator/websocket"
 )
 
 var sessionCalls map[string]func(*Gateway, *edge.Call) (any, error)
@@ -89,6 +89,9 @@ func (g *Gateway) StartSession(base, principal, target, document, reason string,
 		return nil, err
 	}
 	settings := g.settings.Load()
+	if err := g.tooOld(target, document); err != nil {
+		return nil, err
+	}
 	if !g.Connected(target) && settings.HoldStart == 0 {
 		return nil, &edge.Error{Code: "TargetNotConnected", Message: target + " is not connected."}
 	}
@@ -100,11 +103,38 @@ func (g *Gateway) StartSession(base, principal, target, document, reason string,
 	g.logf("session %s: %s asks %s for %s %v", s.ID, principal, target, document, parameters)
 	g.deliverStart(s, d, settings)
 	value := g.issueToken(clientToken, s.ID)
-	return &Started{s.ID, streamURL(base, s.ID), &value}, nil
+	return &Started{s.ID, base + dataPath + s.ID + "?" + s.query, &value}, nil
 }
 
-func streamURL(base, session string) string {
-	return base + dataPath + session + "?role=publish_subscribe"
+// remoteHostDocument is refused where the agent is older than remoteHostVersion, which it has said when it opened its control
+// channel (release notes of AWS's agent; the code of the refusal is recorded nowhere).
+const (
+	remoteHostDocument = "AWS-StartPortForwardingSessionToRemoteHost"
+	remoteHostVersion  = "3.1.1374.0"
+)
+
+func (g *Gateway) tooOld(target, document string) error {
+	g.mu.Lock()
+	version := g.target(target).hello.AgentVersion
+	g.mu.Unlock()
+	if document != remoteHostDocument || version == "" || !olderVersion(version, remoteHostVersion) {
+		return nil
+	}
+	return &edge.Error{Code: "UnsupportedFeatureRequiredException", Message: "The agent of " + target + " is " + version +
+		"; to forward to a remote host it must be " + remoteHostVersion + " or later."}
+}
+
+// olderVersion compares dotted versions number by number.
+func olderVersion(a, than string) bool {
+	as, bs := strings.Split(a, "."), strings.Split(than, ".")
+	for i := range min(len(as), len(bs)) {
+		x, _ := strconv.Atoi(as[i])
+		y, _ := strconv.Atoi(bs[i])
+		if x != y {
+			return x < y
+		}
+	}
+	return len(as) < len(bs)
 }
 
 // deliverStart sends interactive_shell, now or when the control channel opens.
@@ -113,7 +143,7 @@ func (g *Gateway) deliverStart(s *Session, d Document, settings *Settings) {
 	g.mu.Lock()
 	t := g.target(s.Target)
 	for range max(1, settings.StartCopies) {
-		if t.channel == nil || t.channel.conn.SendUrgent(websocket.Binary, b) != nil {
+		if t.channel == nil || t.channel.send(b, true) != nil {
 			t.pending = append(t.pending, b)
 		}
 	}
@@ -137,7 +167,7 @@ func (g *Gateway) resumeSession(c *edge.Call) (any, error) {
 	if s == nil {
 		return nil, &edge.Error{Code: "DoesNotExistException", Message: "Session " + in.SessionId + " does not exist"}
 	}
-	out := &Started{SessionID: s.ID, StreamURL: streamURL(g.streamBase(c.Request), s.ID)}
+	out := &Started{SessionID: s.ID, StreamURL: g.streamBase(c.Request) + dataPath + s.ID + "?" + s.query}
 	if !s.Ended() {
 		value := g.issueToken(clientToken, s.ID)
 		out.TokenValue = &value
