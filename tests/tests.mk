@@ -109,25 +109,33 @@ size: build/$(ARCH)/fumidai
 repro: $(CACHE)/bearssl.mk $(JSMN)/jsmn.h $($(NATIVE)_MUSL)/unpacked
 	$(Q)tests/lint/repro $(CACHE)
 
-# Everything in C that is ours. An object of the unit variant stands for "this file or a header of it changed", and
-# carries gcc's warnings; the checks below leave a stamp each.
+# Everything in C that is ours. An object of the unit variant stands for "this file or a header of it changed", and what
+# gcc said of it is in a file beside it; the checks below leave a stamp each.
 LINT_SOURCES := $(SOURCES) third_party/trust_anchors/generate.c $(sort $(wildcard tests/*/*.c tests/*/*/*.c))
 LINT_HEADERS := $(sort $(wildcard src/*.h src/*/*.h tests/*/*.h tests/*/*/*.h))
 LINT_FLAGS    = $(CPPFLAGS) $(filter-out -MMD -MP,$(CFLAGS))
 
 build/lint/%.clang: build/unit/obj/%.o | $(call deps,lint)
 	@mkdir -p $(@D)
-	$(Q)clang $(LINT_FLAGS) -fsyntax-only $*.c && touch $@
-build/lint/%.tidy: build/unit/obj/%.o .clang-tidy | $(call deps,lint)
+	$(Q)clang $(LINT_FLAGS) -Werror -fsyntax-only $*.c && touch $@
+build/lint/%.tidy: build/unit/obj/%.o .clang-tidy | build/compile_commands.json $(call deps,lint)
 	@mkdir -p $(@D)
-	$(Q)$(CLANG_TIDY) --quiet $*.c -- $(LINT_FLAGS) 2>build/lint/$*.log || { cat build/lint/$*.log; false; }
+	$(Q)$(CLANG_TIDY) --quiet -p build $*.c 2>build/lint/$*.log || { cat build/lint/$*.log; false; }
 	@touch $@
+
+# How each file is compiled, with the same flags for all: for clang-tidy, and for editors (clangd looks into build/).
+build/compile_commands.json: FORCE
+	@mkdir -p $(@D)
+	$(Q)tests/lib/compile-commands "$(CURDIR)" "clang $(subst ",\",$(LINT_FLAGS))" $(LINT_SOURCES) >$@
+
 
 # Its checks change from version to version; .clang-tidy is written for 14, and other versions are not asked.
 CLANG_TIDY = $(shell command -v clang-tidy-14 clang-tidy | head -n 1)
 
-.PHONY: lint lint-gcc lint-clang lint-tidy lint-cppcheck lint-format
+.PHONY: FORCE lint lint-gcc lint-clang lint-tidy lint-cppcheck lint-format compile-commands
+compile-commands: build/compile_commands.json
 lint-gcc: $(LINT_SOURCES:%.c=build/unit/obj/%.o)
+	$(Q)cat $(^:%=%.warnings); for file in $(^:%=%.warnings); do ! test -s "$$file" || exit 1; done
 lint-clang: $(LINT_SOURCES:%.c=build/lint/%.clang)
 lint-tidy: $(LINT_SOURCES:%.c=build/lint/%.tidy)
 lint-cppcheck: | $(call deps,lint)
@@ -156,4 +164,4 @@ bench: build/fumidai build/tools/session-manager-plugin.built $(MICROBENCHMARKS)
 CHECKS := deps build size lint unit unit-product unit-arm64 sim fuzz asan repro e2e e2e-arm64 e2e-image image-check
 
 check:
-	$(Q)MAKE="$(MAKE)" tests/check $(CHECKS)
+	$(Q)MAKE="$(MAKE)" STRICT=yes tests/check $(CHECKS)
