@@ -4,10 +4,12 @@
 
 #include "base/json.h"
 #include "base/time.h"
+#include "base/utf8.h"
 
-/* ---- small tools ---------------------------------------------------------------------------------------------- */
+/* ---- small tools --------------------------------------------------------------------------------------- */
 
-/* FNV-1a. An id that collides with a remembered one would not be started: 1 in 2^56 with 256 remembered. */
+/* FNV-1a. An id that collides with a remembered one would not be started: 1 in 2^52 with those that are
+ * remembered. */
 static uint64_t hash_of(struct str text)
 {
     uint64_t hash = 14695981039346656037u;
@@ -21,58 +23,25 @@ static struct str str_of(const uint8_t *data, size_t len)
     return (struct str){(const char *) data, len};
 }
 
-void control_channel_init(struct control_channel *c, struct str target_id, const uint8_t seed[PRNG_SEED_SIZE],
-                          int64_t unix_offset_ms, int64_t now_ms)
+void control_channel_init(struct control_channel *c, struct str target_id, const uint8_t seed[PRNG_SEED_SIZE])
 {
-    memset(c, 0, offsetof(struct control_channel, in));
+    memset(c, 0, offsetof(struct control_channel, reports));
     c->target_id = target_id;
-    c->unix_offset_ms = unix_offset_ms;
-    c->retry_at_ms = now_ms;
     prng_init(&c->generator, seed);
-    backoff_start(&c->retry, &BACKOFF_RECONNECT, INT64_MAX);
+    connection_init(&c->connection, &(struct connection_config){.ping_interval_ms = CONTROL_CHANNEL_PING_MS,
+                                                                .prng = &c->generator,
+                                                                .in = c->in,
+                                                                .in_size = sizeof c->in,
+                                                                .out = c->out,
+                                                                .out_size = sizeof c->out});
 }
 
-/* ---- output --------------------------------------------------------------------------------------------------- */
-
-/* Room for a payload of `max` bytes behind the headroom that a frame's header needs; null when the buffer is too full. */
-static uint8_t *begin_frame(struct control_channel *c, size_t max)
-{
-    if (c->out_start == c->out_end)
-        c->out_start = c->out_end = 0;
-    if (sizeof c->out - c->out_end < max + WEBSOCKET_HEADROOM) {
-        memmove(c->out, c->out + c->out_start, c->out_end - c->out_start);
-        c->out_end -= c->out_start;
-        c->out_start = 0;
-    }
-    if (sizeof c->out - c->out_end < max + WEBSOCKET_HEADROOM)
-        return NULL;
-    return c->out + c->out_end + WEBSOCKET_HEADROOM;
-}
-
-static void end_frame(struct control_channel *c, uint8_t *payload, size_t len, enum websocket_opcode opcode)
-{
-    uint8_t mask[WEBSOCKET_MASK_SIZE];
-    prng_fill(&c->generator, mask, sizeof mask);
-    size_t header = websocket_seal(payload, len, opcode, mask);
-    memmove(c->out + c->out_end, payload - header, header + len);
-    c->out_end += header + len;
-}
-
-static bool send_frame(struct control_channel *c, enum websocket_opcode opcode, struct str payload)
-{
-    uint8_t *room = begin_frame(c, payload.len);
-    if (room == NULL)
-        return false;
-    if (payload.len > 0)
-        memcpy(room, payload.ptr, payload.len);
-    end_frame(c, room, payload.len, opcode);
-    return true;
-}
+/* ---- output -------------------------------------------------------------------------------------------- */
 
 static bool send_message(struct control_channel *c, int64_t now_ms, enum agent_message_type type,
                          const uint8_t id[UUID_SIZE], const uint8_t *payload, size_t len)
 {
-    uint8_t *room = begin_frame(c, AGENT_MESSAGE_HEADER_SIZE + len);
+    uint8_t *room = connection_send_buf(&c->connection, AGENT_MESSAGE_HEADER_SIZE + len);
     if (room == NULL)
         return false;
     struct agent_message message = {.type = type,
@@ -82,7 +51,7 @@ static bool send_message(struct control_channel *c, int64_t now_ms, enum agent_m
     memcpy(message.id, id, UUID_SIZE);
     memcpy(room + AGENT_MESSAGE_HEADER_SIZE, payload, len);
     agent_message_write_header(room, &message);
-    end_frame(c, room, AGENT_MESSAGE_HEADER_SIZE + len, WEBSOCKET_BINARY);
+    connection_send_ack(&c->connection, room, AGENT_MESSAGE_HEADER_SIZE + len, WEBSOCKET_BINARY);
     return true;
 }
 
@@ -93,60 +62,36 @@ static void make_id(struct control_channel *c, uint8_t id[UUID_SIZE])
     uuid_v4(id, random);
 }
 
-/* ---- lifecycle ------------------------------------------------------------------------------------------------ */
+/* ---- connections --------------------------------------------------------------------------------------- */
 
-void control_channel_fetched(struct control_channel *c)
+bool control_channel_is_up(const struct control_channel *c)
 {
-    if (c->state != CONTROL_CHANNEL_FETCHING)
-        return;
-    c->state = CONTROL_CHANNEL_CONNECTING;
-    c->asked = false;
+    return c->connection.state == CONNECTION_UP;
 }
 
-void control_channel_connected(struct control_channel *c, int64_t now_ms, struct str first_text)
+int control_channel_connected(struct control_channel *c, int64_t now_ms, struct str first_text,
+                              struct error *err)
 {
-    if (c->state != CONTROL_CHANNEL_CONNECTING)
-        return;
-    c->state = CONTROL_CHANNEL_OPEN;
-    c->opened_ms = c->heard_ms = now_ms;
-    c->ping_ms = now_ms + CONTROL_CHANNEL_PING_MS;
-    c->why[0] = '\0';
-    c->out_start = c->out_end = 0;
-    websocket_decoder_init(&c->decoder, WEBSOCKET_CLIENT, c->in, sizeof c->in);
-    send_frame(c, WEBSOCKET_TEXT, first_text);
-    /* What was sent on the last connection and not acknowledged may not have arrived: it has all its tries again. */
+    int result = connection_open(&c->connection, now_ms, first_text, err);
+    if (result < 0)
+        return result;
+    c->output_is_full = false;
+    /* What was sent on the last connection and not acknowledged may not have arrived: it has all its tries
+     * again. */
     for (size_t i = 0; i < c->report_count; i++) {
         if (c->reports[i].tries > 0)
             c->reports[i].due_ms = now_ms;
         c->reports[i].tries = 0;
     }
+    return 0;
 }
 
-void control_channel_failed(struct control_channel *c, int64_t now_ms, enum error_code code, const char *why,
-                            uint32_t random)
+void control_channel_disconnected(struct control_channel *c, const char *why)
 {
-    if (c->state == CONTROL_CHANNEL_WAITING)
-        return;
-    if (c->state == CONTROL_CHANNEL_OPEN && now_ms - c->opened_ms >= CONTROL_CHANNEL_STEADY_MS)
-        backoff_succeed(&c->retry);
-    if (why != c->why) /* it is when a DROP is answered with its own text */
-        str_copy(str_limit_utf8(str_from(why), sizeof c->why - 1), c->why, sizeof c->why);
-    backoff_next(&c->retry, code, now_ms, random, &c->retry_at_ms);
-    bytes_wipe(c->out, c->out_end); /* the first frame holds a token */
-    c->out_start = c->out_end = 0;
-    c->state = CONTROL_CHANNEL_WAITING;
-    c->asked = false;
-    c->drop_due = false;
+    connection_lost(&c->connection, why);
 }
 
-/* The connection has to go; the caller answers CONTROL_CHANNEL_DROP with control_channel_failed. */
-static void drop(struct control_channel *c, const char *why)
-{
-    str_copy(str_limit_utf8(str_from(why), sizeof c->why - 1), c->why, sizeof c->why);
-    c->drop_due = true;
-}
-
-/* ---- sessions known ------------------------------------------------------------------------------------------- */
+/* ---- sessions known ------------------------------------------------------------------------------------ */
 
 static bool remember(struct control_channel *c, uint64_t hash)
 {
@@ -158,36 +103,48 @@ static bool remember(struct control_channel *c, uint64_t hash)
     return true;
 }
 
-/* ---- reports -------------------------------------------------------------------------------------------------- */
+/* ---- reports ------------------------------------------------------------------------------------------- */
 
 static void remove_report(struct control_channel *c, size_t index)
 {
+    c->refusal_count -= c->reports[index].ending == CONTROL_CHANNEL_REFUSED;
     c->report_count--;
-    memmove(&c->reports[index], &c->reports[index + 1], (c->report_count - index) * sizeof c->reports[0]);
+    if (index != c->report_count)
+        c->reports[index] = c->reports[c->report_count];
 }
 
-static void lose_report(struct control_channel *c, size_t index)
+static void lose_report(struct control_channel *c, struct str session_id)
 {
-    c->lost_report = true;
-    memcpy(c->lost_id, c->reports[index].session_id, sizeof c->lost_id);
-    remove_report(c, index);
+    if (c->lost_reports++ == 0)
+        str_copy(session_id, c->lost_id, sizeof c->lost_id);
 }
 
-void control_channel_report(struct control_channel *c, int64_t due_ms, struct str session_id, bool failed,
-                            struct str reason)
+static bool has_place(const struct control_channel *c, enum control_channel_ending ending)
 {
-    if (c->report_count == CONTROL_CHANNEL_REPORTS)
-        lose_report(c, 0);
+    if (ending == CONTROL_CHANNEL_REFUSED)
+        return c->refusal_count < CONTROL_CHANNEL_REFUSALS;
+    return c->report_count - c->refusal_count < CONTROL_CHANNEL_REPORTS;
+}
+
+void control_channel_report(struct control_channel *c, int64_t due_ms, struct str session_id,
+                            enum control_channel_ending ending, struct str reason)
+{
     struct control_channel_report *report = &c->reports[c->report_count];
-    memset(report, 0, sizeof *report);
-    if (!str_copy(session_id, report->session_id, sizeof report->session_id))
+    remember(c, hash_of(session_id));
+    if (session_id.len >= sizeof report->session_id)
         return; /* longer than any that the service makes: there is nothing to name it by */
-    str_copy(str_limit_utf8(reason, sizeof report->reason - 1), report->reason, sizeof report->reason);
-    report->failed = failed;
+    if (!has_place(c, ending)) {
+        lose_report(c, session_id);
+        return;
+    }
+    memset(report, 0, sizeof *report);
+    str_copy(session_id, report->session_id, sizeof report->session_id);
+    str_copy(utf8_limit(reason, sizeof report->reason - 1), report->reason, sizeof report->reason);
+    report->ending = ending;
     report->due_ms = due_ms;
     make_id(c, report->message_id);
     c->report_count++;
-    remember(c, hash_of(session_id));
+    c->refusal_count += ending == CONTROL_CHANNEL_REFUSED;
 }
 
 bool control_channel_reports_pending(const struct control_channel *c)
@@ -201,7 +158,7 @@ static bool send_report(struct control_channel *c, int64_t now_ms, struct contro
     struct writer out = writer_of(payload, sizeof payload);
     struct ssmmessages_task_complete complete = {.session_id = str_from(report->session_id),
                                                  .target_id = c->target_id,
-                                                 .success = !report->failed,
+                                                 .success = report->ending == CONTROL_CHANNEL_SUCCEEDED,
                                                  .output = str_from(report->reason),
                                                  .retry_number = report->tries};
     ssmmessages_write_task_complete(&out, &complete);
@@ -215,23 +172,24 @@ static bool send_report(struct control_channel *c, int64_t now_ms, struct contro
 
 static void send_due_reports(struct control_channel *c, int64_t now_ms)
 {
+    c->output_is_full = false;
     for (size_t i = 0; i < c->report_count;) {
         struct control_channel_report *report = &c->reports[i];
         if (now_ms < report->due_ms) {
             i++;
         } else if (report->tries == CONTROL_CHANNEL_REPORT_TRIES) {
-            if (c->lost_report) /* one at a time */
-                return;
-            lose_report(c, i);
+            lose_report(c, str_from(report->session_id));
+            remove_report(c, i);
         } else if (send_report(c, now_ms, report)) {
             i++;
         } else {
-            return; /* the buffer is full: the next out_buf goes on */
+            c->output_is_full = true;
+            return;
         }
     }
 }
 
-/* ---- input ---------------------------------------------------------------------------------------------------- */
+/* ---- input --------------------------------------------------------------------------------------------- */
 
 static bool tell_type(struct control_channel *c, struct str type)
 {
@@ -299,7 +257,8 @@ static void refuse_job(struct control_channel *c, int64_t now_ms, const struct a
 static void take_start(struct control_channel *c, const struct agent_message *message,
                        struct control_channel_event *event)
 {
-    /* The id inside the document names the session; the task id outside is the same string and easier to reach. */
+    /* The id inside the document names the session; the task id outside is the same string and easier to
+     * reach. */
     struct str id = member_of(message, "TaskId");
     uint64_t hash = id.len > 0 ? hash_of(id) : hash_of(str_of(message->id, UUID_SIZE));
     if (!remember(c, hash))
@@ -308,7 +267,7 @@ static void take_start(struct control_channel *c, const struct agent_message *me
     event->text = str_of(message->payload, message->payload_len);
 }
 
-static void take_message(struct control_channel *c, int64_t now_ms, const struct websocket_event *frame,
+static void take_message(struct control_channel *c, int64_t now_ms, const struct connection_event *frame,
                          struct control_channel_event *event)
 {
     struct agent_message message;
@@ -348,124 +307,66 @@ static void take_message(struct control_channel *c, int64_t now_ms, const struct
     }
 }
 
-static void take_close(struct control_channel *c, const struct websocket_event *frame)
-{
-    char text[CONTROL_CHANNEL_REASON_SIZE];
-    struct writer out = writer_of(text, sizeof text);
-    writer_format(&out, "the service closed the websocket: %u %.*s", frame->code, (int) frame->len,
-                  (const char *) frame->data);
-    drop(c, writer_terminate(&out));
-}
-
-/* One frame. False when no whole one is there. */
-static bool take_frame(struct control_channel *c, int64_t now_ms, struct control_channel_event *event)
-{
-    struct websocket_event frame;
-    struct error err = ERROR_INIT;
-    if (websocket_next(&c->decoder, &frame, &err) < 0) {
-        drop(c, err.text);
-        return false;
-    }
-    switch (frame.type) {
-    case WEBSOCKET_EVENT_MESSAGE:
-        take_message(c, now_ms, &frame, event);
-        return true;
-    case WEBSOCKET_EVENT_PING:
-        send_frame(c, WEBSOCKET_PONG, str_of(frame.data, frame.len));
-        return true;
-    case WEBSOCKET_EVENT_PONG:
-        return true;
-    case WEBSOCKET_EVENT_CLOSE:
-        take_close(c, &frame);
-        return false;
-    case WEBSOCKET_EVENT_NONE:
-        break;
-    }
-    return false;
-}
-
 uint8_t *control_channel_in_buf(struct control_channel *c, size_t *room)
 {
-    return websocket_in_buf(&c->decoder, room);
+    return connection_in_buf(&c->connection, room);
 }
 
 void control_channel_in_ack(struct control_channel *c, int64_t now_ms, size_t len)
 {
-    websocket_in_ack(&c->decoder, len);
-    c->heard_ms = now_ms;
+    connection_in_ack(&c->connection, now_ms, len);
 }
 
 const uint8_t *control_channel_out_buf(struct control_channel *c, int64_t now_ms, size_t *len)
 {
-    if (c->state == CONTROL_CHANNEL_OPEN)
+    if (control_channel_is_up(c))
         send_due_reports(c, now_ms);
-    *len = c->out_end - c->out_start;
-    return c->out + c->out_start;
+    return connection_out_buf(&c->connection, len);
 }
 
 void control_channel_out_ack(struct control_channel *c, size_t len)
 {
-    bytes_wipe(c->out + c->out_start, len);
-    c->out_start += len;
+    connection_out_ack(&c->connection, len);
 }
 
-/* ---- events and time ------------------------------------------------------------------------------------------ */
+/* ---- events and time ----------------------------------------------------------------------------------- */
 
 void control_channel_next(struct control_channel *c, int64_t now_ms, struct control_channel_event *event)
 {
+    struct connection_event frame;
     *event = (struct control_channel_event){.type = CONTROL_CHANNEL_NOTHING};
-    if (c->lost_report) {
-        c->lost_report = false;
-        event->type = CONTROL_CHANNEL_REPORT_LOST;
-        event->text = str_from(c->lost_id);
+    if (c->lost_reports > 0) {
+        *event = (struct control_channel_event){
+            .type = CONTROL_CHANNEL_REPORT_LOST, .text = str_from(c->lost_id), .count = c->lost_reports};
+        c->lost_reports = 0;
         return;
     }
-    if (c->state == CONTROL_CHANNEL_OPEN) {
-        while (event->type == CONTROL_CHANNEL_NOTHING && !c->drop_due && take_frame(c, now_ms, event))
-            continue;
-        if (event->type == CONTROL_CHANNEL_NOTHING && c->drop_due) {
-            event->type = CONTROL_CHANNEL_DROP;
-            event->text = str_from(c->why);
-        }
-        return;
+    while (event->type == CONTROL_CHANNEL_NOTHING) {
+        connection_next(&c->connection, now_ms, &frame);
+        if (frame.type == CONNECTION_NOTHING)
+            return;
+        if (frame.type == CONNECTION_MESSAGE)
+            take_message(c, now_ms, &frame, event);
+        else
+            *event =
+                (struct control_channel_event){.type = CONTROL_CHANNEL_LOST, .text = str_from(frame.text)};
     }
-    if (c->asked || c->state == CONTROL_CHANNEL_WAITING)
-        return;
-    c->asked = true;
-    event->type = c->state == CONTROL_CHANNEL_FETCHING ? CONTROL_CHANNEL_FETCH : CONTROL_CHANNEL_CONNECT;
 }
 
-void control_channel_tick(struct control_channel *c, int64_t now_ms)
+void control_channel_tick(struct control_channel *c, int64_t now_ms, int64_t unix_ms)
 {
-    if (c->state == CONTROL_CHANNEL_WAITING && now_ms >= c->retry_at_ms) {
-        c->state = CONTROL_CHANNEL_FETCHING;
-        c->asked = false;
-    }
-    if (c->state != CONTROL_CHANNEL_OPEN)
-        return;
-    if (now_ms >= c->ping_ms) {
-        send_frame(c, WEBSOCKET_PING, STR_LITERAL("keepalive"));
-        c->ping_ms = now_ms + CONTROL_CHANNEL_PING_MS;
-    }
-    if (now_ms - c->heard_ms >= CONTROL_CHANNEL_PING_MS + CONTROL_CHANNEL_SILENCE_MS)
-        drop(c, "the service has been silent for 114 s");
-}
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
+    c->unix_offset_ms = unix_ms - now_ms;
+    connection_tick(&c->connection, now_ms, true);
 }
 
 int64_t control_channel_deadline(const struct control_channel *c)
 {
-    if (c->lost_report || c->drop_due)
+    int64_t at_ms = connection_deadline(&c->connection);
+    if (c->lost_reports > 0)
         return INT64_MIN; /* control_channel_next has something to tell */
-    if (c->state == CONTROL_CHANNEL_WAITING)
-        return c->retry_at_ms;
-    if (c->state != CONTROL_CHANNEL_OPEN)
-        return INT64_MAX;
-    int64_t at_ms = earlier(c->ping_ms, c->heard_ms + CONTROL_CHANNEL_PING_MS + CONTROL_CHANNEL_SILENCE_MS);
+    if (!control_channel_is_up(c) || c->output_is_full)
+        return at_ms;
     for (size_t i = 0; i < c->report_count; i++)
-        at_ms = earlier(at_ms, c->reports[i].due_ms);
+        at_ms = c->reports[i].due_ms < at_ms ? c->reports[i].due_ms : at_ms;
     return at_ms;
 }

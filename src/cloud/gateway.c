@@ -16,15 +16,103 @@ struct upgrade {
     size_t body_len;
 };
 
-static const struct api_call open_calls[] = {
-    [SSMMESSAGES_CONTROL] = {ENDPOINT_SSMMESSAGES, "OpenControlChannel", 101},
-    [SSMMESSAGES_DATA] = {ENDPOINT_SSMMESSAGES, "OpenDataChannel", 101},
+static struct loop *loop_of(const struct gateway *gateway)
+{
+    return gateway->client->network->loop;
+}
+
+static int64_t now_of(const struct gateway *gateway)
+{
+    return loop_now_ms(loop_of(gateway));
+}
+
+/* ---- where tokens and URLs come from ------------------------------------------------------------------- */
+
+/* What the kinds of channels differ in. */
+struct source {
+    struct aws_operation token; /* fetches a token into gateway->token */
+    struct api_call open;       /* the websocket's GET, signed */
+    enum ssmmessages_channel channel;
+    void (*write_body)(struct gateway *gateway, struct writer *out);  /* of the token's call */
+    void (*write_first)(struct gateway *gateway, struct writer *out); /* the websocket's first message */
+    const struct reconnect_policy *policy;
 };
 
-static struct loop *loop_of(const struct gateway *link)
+static const struct source sources[];
+
+static const struct source *source_of(const struct gateway *gateway)
 {
-    return link->client->network->loop;
+    return &sources[gateway->kind];
 }
+
+static const char *open_action(const struct gateway *gateway)
+{
+    return source_of(gateway)->open.action;
+}
+
+static struct gateway *owner_of(struct aws_call *call)
+{
+    return LOOP_OWNER(call, struct gateway, call);
+}
+
+static int make_create(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
+                       struct error *err)
+{
+    struct gateway *gateway = owner_of(call);
+    struct writer body = writer_of(gateway->body_memory, sizeof gateway->body_memory);
+    source_of(gateway)->write_body(gateway, &body);
+    gateway->body = writer_view(&body);
+    gateway->endpoint = *endpoint;
+    return ssmmessages_make_create(request, &gateway->endpoint, source_of(gateway)->channel, gateway->id,
+                                   gateway->body, err);
+}
+
+static enum api_class read_create(struct aws_call *call, const struct api_answer *answer,
+                                  struct api_failure *failure, struct error *err)
+{
+    struct gateway *gateway = owner_of(call);
+    return ssmmessages_read_create(gateway->token, source_of(gateway)->channel, answer, failure, err);
+}
+
+static void write_control_body(struct gateway *gateway, struct writer *out)
+{
+    ssmmessages_write_create_control(out, str_from(gateway->request_id));
+}
+
+static void write_control_first(struct gateway *gateway, struct writer *out)
+{
+    ssmmessages_write_open_control(out, str_from(gateway->request_id), str_from(gateway->token));
+}
+
+static void write_data_body(struct gateway *gateway, struct writer *out)
+{
+    ssmmessages_write_create_data(out, str_from(gateway->request_id), str_from(gateway->client_id));
+}
+
+static void write_data_first(struct gateway *gateway, struct writer *out)
+{
+    ssmmessages_write_open_data(out, str_from(gateway->request_id), str_from(gateway->token),
+                                gateway->target_id, str_from(gateway->client_id));
+}
+
+static const struct source sources[] = {
+    [GATEWAY_CONTROL] =
+        {.token = {{ENDPOINT_SSMMESSAGES, "CreateControlChannel", 201}, true, make_create, read_create},
+         .open = {ENDPOINT_SSMMESSAGES, "OpenControlChannel", 101},
+         .channel = SSMMESSAGES_CONTROL,
+         .write_body = write_control_body,
+         .write_first = write_control_first,
+         .policy = &RECONNECT_CONTROL},
+    [GATEWAY_DATA] =
+        {.token = {{ENDPOINT_SSMMESSAGES, "CreateDataChannel", 201}, true, make_create, read_create},
+         .open = {ENDPOINT_SSMMESSAGES, "OpenDataChannel", 101},
+         .channel = SSMMESSAGES_DATA,
+         .write_body = write_data_body,
+         .write_first = write_data_first,
+         .policy = &RECONNECT_DATA},
+};
+
+/* ---- down ---------------------------------------------------------------------------------------------- */
 
 static void make_uuid_text(char text[UUID_TEXT_SIZE])
 {
@@ -44,68 +132,86 @@ static void free_secret(char **text, size_t len)
     *text = NULL;
 }
 
-void gateway_forget_token(struct gateway *link)
+static void forget_token(struct gateway *gateway)
 {
-    free_secret(&link->token, SSMMESSAGES_TOKEN_SIZE);
-    free_secret(&link->first_text, SSMMESSAGES_OPEN_FRAME_SIZE);
-    link->first_text_len = 0;
+    free_secret(&gateway->token, SSMMESSAGES_TOKEN_SIZE);
+    free_secret(&gateway->first_text, SSMMESSAGES_OPEN_FRAME_SIZE);
+    gateway->first_text_len = 0;
 }
 
-void gateway_close(struct gateway *link)
+void gateway_close(struct gateway *gateway)
 {
-    aws_call_cancel(&link->call);
-    loop_timer_remove(loop_of(link), &link->deadline);
-    loop_timer_remove(loop_of(link), &link->refused);
-    gateway_forget_token(link);
-    free(link->upgrade);
-    link->upgrade = NULL;
-    stream_close(link->stream);
-    link->stream = NULL;
-    link->state = GATEWAY_CLOSED;
+    aws_call_cancel(&gateway->call);
+    loop_timer_remove(loop_of(gateway), &gateway->timer);
+    loop_hook_remove(loop_of(gateway), &gateway->leaving);
+    forget_token(gateway);
+    free(gateway->upgrade);
+    gateway->upgrade = NULL;
+    stream_close(gateway->stream);
+    gateway->stream = NULL;
+    gateway->state = GATEWAY_CLOSED;
 }
 
-static void go_down(struct gateway *link)
+static void go_down(struct gateway *gateway)
 {
-    struct error err = link->err;
-    gateway_close(link);
-    link->down(link, err.code, err.text);
+    uint32_t random;
+    struct error why = gateway->err;
+    random_bytes(&random, sizeof random);
+    int64_t at_ms = reconnect_down(&gateway->reconnect, now_of(gateway), gateway->failure, random);
+    struct gateway_down down = {
+        .was_up = gateway->was_up, .is_final = at_ms == INT64_MAX, .why = why.text, .retry_at_ms = at_ms};
+    gateway_close(gateway);
+    if (!down.is_final) {
+        gateway->state = GATEWAY_WAITING;
+        loop_timer_set(loop_of(gateway), &gateway->timer, at_ms);
+    } else if (gateway->failure != RECONNECT_REFUSED) {
+        error_prefix(&why,
+                     "no working connection to Session Manager for %d s: ", RECONNECT_GIVE_UP_MS / 1000);
+    }
+    gateway->down(gateway, &down);
 }
 
-static void refused_expired(struct loop_timer *timer)
+static void leave_now(struct loop_hook *hook)
 {
-    go_down(LOOP_OWNER(timer, struct gateway, refused));
+    go_down(LOOP_OWNER(hook, struct gateway, leaving));
 }
 
-/* For what fails inside a call of the owner's. */
-static void go_down_soon(struct gateway *link)
+/* For what fails inside a call of the owner's, and for a loss: what is queued by now still goes out. */
+static void leave(struct gateway *gateway)
 {
-    loop_timer_set(loop_of(link), &link->refused, loop_now_ms(loop_of(link)));
+    gateway->state = GATEWAY_LEAVING;
+    loop_hook_defer(loop_of(gateway), &gateway->leaving);
 }
 
-static void deadline_expired(struct loop_timer *timer)
+static void lose(struct gateway *gateway, const char *why)
 {
-    struct gateway *link = LOOP_OWNER(timer, struct gateway, deadline);
-    error_set(&link->err, ERROR_TIMEOUT, "%s: no websocket within %d s", open_calls[link->channel].action,
-              GATEWAY_OPEN_MS / 1000);
-    go_down(link);
+    error_set(&gateway->err, ERROR_CLOSED, "%s", why);
+    leave(gateway);
+}
+
+void gateway_lose(struct gateway *gateway, const char *why)
+{
+    if (gateway->state == GATEWAY_UP)
+        lose(gateway, why);
 }
 
 /* ---- the upgrade --------------------------------------------------------------------------------------- */
 
-static int write_upgrade(struct gateway *link, struct writer *out)
+static int write_upgrade(struct gateway *gateway, struct writer *out)
 {
     struct api_request request;
     struct sigv4_signature signature;
     char target_memory[2 * API_PATH_SIZE];
     struct writer target = writer_of(target_memory, sizeof target_memory);
     uint8_t random[WEBSOCKET_KEY_RANDOM_SIZE];
-    int result = ssmmessages_make_open(&request, &link->endpoint, link->channel, link->id, &link->err);
+    int result = ssmmessages_make_open(&request, &gateway->endpoint, source_of(gateway)->channel, gateway->id,
+                                       &gateway->err);
     if (result == 0)
-        result = aws_client_sign(link->client, &request, &signature, ENDPOINT_SSMMESSAGES, &link->err);
+        result = aws_client_sign(gateway->client, &request, &signature, ENDPOINT_SSMMESSAGES, &gateway->err);
     if (result < 0)
         return result;
     random_bytes(random, sizeof random);
-    websocket_key(random, link->key);
+    websocket_key(random, gateway->key);
     writer_format(&target, "%s?%.*s", request.path, STR_ARG(request.query));
     struct http_request http = http_request_begin(out, request.method, writer_view(&target), request.host);
     for (size_t i = 0; i < request.header_count; i++)
@@ -113,25 +219,25 @@ static int write_upgrade(struct gateway *link, struct writer *out)
     http_request_header_text(&http, "connection", "Upgrade");
     http_request_header_text(&http, "upgrade", "websocket");
     http_request_header_text(&http, "sec-websocket-version", "13");
-    http_request_header_text(&http, "sec-websocket-key", link->key);
-    return http_request_end(&http, (struct str){NULL, 0}, &link->err);
+    http_request_header_text(&http, "sec-websocket-key", gateway->key);
+    return http_request_end(&http, (struct str){NULL, 0}, &gateway->err);
 }
 
-static int begin_upgrade(struct gateway *link)
+static int begin_upgrade(struct gateway *gateway)
 {
     uint8_t memory[API_HTTP_REQUEST_SIZE];
     struct writer out = writer_of(memory, sizeof memory);
-    link->upgrade = calloc(1, sizeof *link->upgrade);
-    if (link->upgrade == NULL)
-        return error_set(&link->err, ERROR_SYSTEM, "out of memory");
-    http_response_init(&link->upgrade->response, HTTP_ORDINARY, link->upgrade->head,
-                       sizeof link->upgrade->head, GATEWAY_BODY_SIZE);
-    int result = write_upgrade(link, &out);
-    if (result == 0 && stream_send(link->stream, out.start, out.len) < out.len)
-        result =
-            error_set(&link->err, ERROR_TOO_LARGE, "the upgrade's request does not fit the stream's buffer");
+    gateway->upgrade = calloc(1, sizeof *gateway->upgrade);
+    if (gateway->upgrade == NULL)
+        return error_set(&gateway->err, ERROR_SYSTEM, "out of memory");
+    http_response_init(&gateway->upgrade->response, HTTP_ORDINARY, gateway->upgrade->head,
+                       sizeof gateway->upgrade->head, GATEWAY_BODY_SIZE);
+    int result = write_upgrade(gateway, &out);
+    if (result == 0 && stream_send(gateway->stream, out.start, out.len) < out.len)
+        result = error_set(&gateway->err, ERROR_TOO_LARGE,
+                           "the upgrade's request does not fit the stream's buffer");
     bytes_wipe(memory, sizeof memory);
-    link->state = GATEWAY_UPGRADING;
+    gateway->state = GATEWAY_UPGRADING;
     return result;
 }
 
@@ -144,186 +250,234 @@ static void collect_body(struct upgrade *upgrade, struct str piece)
 }
 
 /* The answer is complete, or the connection ended in it. 0 when it is a proper 101. */
-static int classify_upgrade(struct gateway *link)
+static int classify_upgrade(struct gateway *gateway)
 {
-    struct upgrade *upgrade = link->upgrade;
+    struct upgrade *upgrade = gateway->upgrade;
     const struct http_response *response = &upgrade->response;
-    const char *action = open_calls[link->channel].action;
+    const char *action = open_action(gateway);
     if (response->status == 101) {
-        if (websocket_accept_matches(link->key, http_response_header(response, "sec-websocket-accept")) &&
+        if (websocket_accept_matches(gateway->key, http_response_header(response, "sec-websocket-accept")) &&
             http_response_lists(response, "upgrade", "websocket"))
             return 0;
-        return error_set(&link->err, ERROR_INVALID, "%s: %s answered 101 but not for this websocket", action,
-                         link->endpoint.host);
+        return error_set(&gateway->err, ERROR_INVALID, "%s: %s answered 101 but not for this websocket",
+                         action, gateway->endpoint.host);
     }
     struct api_answer answer = {.status = response->status,
                                 .error_type = http_response_header(response, "x-amzn-errortype"),
                                 .date = http_response_header(response, "date"),
                                 .body = {upgrade->body, upgrade->body_len}};
     struct api_failure failure;
-    enum api_class class = api_classify(&open_calls[link->channel], &answer, &failure, &link->err);
-    /* The keys may have been taken back, or the clock found wrong: the next token's call
-     * finds out the same and mends it. */
-    return class == API_OK
-               ? error_set(&link->err, ERROR_INVALID, "%s: unexpected answer %d", action, response->status)
-               : link->err.code;
+    /* Expired keys or a clock that is off: the next token's call finds out the same and mends it. */
+    enum api_class class = api_classify(&source_of(gateway)->open, &answer, &failure, &gateway->err);
+    gateway->failure = reconnect_classify(class, gateway->err.code);
+    return gateway->err.code;
 }
 
 /* 0: go on later; 1: upgraded; negative: refused. */
-static int read_upgrade(struct gateway *link)
+static int read_upgrade(struct gateway *gateway)
 {
     struct http_event event;
     do {
         size_t len = 0;
         size_t used;
-        const uint8_t *data = stream_recv_buf(link->stream, &len);
-        int result = http_response_feed(&link->upgrade->response, data, data != NULL ? len : 0, &used, &event,
-                                        &link->err);
+        const uint8_t *data = stream_recv_buf(gateway->stream, &len);
+        int result = http_response_feed(&gateway->upgrade->response, data, data != NULL ? len : 0, &used,
+                                        &event, &gateway->err);
         if (result < 0)
-            return error_prefix(&link->err, "%s: ", open_calls[link->channel].action);
+            return error_prefix(&gateway->err, "%s: ", open_action(gateway));
         if (event.type == HTTP_EVENT_BODY)
-            collect_body(link->upgrade, event.body);
+            collect_body(gateway->upgrade, event.body);
         if (used > 0)
-            stream_recv_ack(link->stream, used);
+            stream_recv_ack(gateway->stream, used);
         if (event.type == HTTP_EVENT_END) {
-            result = classify_upgrade(link);
+            result = classify_upgrade(gateway);
             return result == 0 ? 1 : result;
         }
     } while (event.type != HTTP_EVENT_NONE); /* an end may need no bytes */
-    if (stream_state(link->stream) == STREAM_ENDED) {
-        if (http_response_close(&link->upgrade->response, &link->err) == 0)
-            return classify_upgrade(link);
-        return error_prefix(&link->err, "%s: ", open_calls[link->channel].action);
+    if (stream_state(gateway->stream) == STREAM_ENDED) {
+        if (http_response_close(&gateway->upgrade->response, &gateway->err) == 0)
+            return classify_upgrade(gateway);
+        return error_prefix(&gateway->err, "%s: ", open_action(gateway));
     }
     return 0;
 }
 
+static void upgraded(struct gateway *gateway)
+{
+    free(gateway->upgrade);
+    gateway->upgrade = NULL;
+    loop_timer_remove(loop_of(gateway), &gateway->timer);
+    gateway->state = GATEWAY_UP;
+    gateway->was_up = true;
+    gateway->failure = RECONNECT_TRANSIENT;
+    reconnect_up(&gateway->reconnect, now_of(gateway));
+    struct str first_text = {gateway->first_text, gateway->first_text_len};
+    gateway->up(gateway, first_text);
+    forget_token(gateway);
+}
+
+/* What the stream's news mean for an attempt. Negative when it has failed. */
+static int go_on_opening(struct gateway *gateway)
+{
+    int result = 0;
+    if (stream_state(gateway->stream) == STREAM_FAILED) {
+        gateway->err = *stream_error(gateway->stream);
+        return error_prefix(&gateway->err, "%s: ", open_action(gateway));
+    }
+    if (gateway->state == GATEWAY_CONNECTING && stream_state(gateway->stream) != STREAM_OPENING)
+        result = begin_upgrade(gateway);
+    return result == 0 && gateway->state == GATEWAY_UPGRADING ? read_upgrade(gateway) : result;
+}
+
 static void stream_changed(struct stream *stream, void *owner)
 {
-    struct gateway *link = owner;
-    if (link->state == GATEWAY_UP) {
-        link->changed(link);
+    struct gateway *gateway = owner;
+    if (gateway->state == GATEWAY_LEAVING)
         return;
-    }
-    int result = 0;
-    if (stream_state(stream) == STREAM_FAILED) {
-        link->err = *stream_error(stream);
-        result = error_prefix(&link->err, "%s: ", open_calls[link->channel].action);
-    } else if (link->state == GATEWAY_CONNECTING && stream_state(stream) != STREAM_OPENING) {
-        result = begin_upgrade(link);
-    }
-    if (result == 0 && link->state == GATEWAY_UPGRADING)
-        result = read_upgrade(link);
-    if (result < 0) {
-        go_down(link);
-    } else if (result == 1) {
-        free(link->upgrade);
-        link->upgrade = NULL;
-        loop_timer_remove(loop_of(link), &link->deadline);
-        link->state = GATEWAY_UP;
-        link->up(link);
+    if (gateway->state != GATEWAY_UP) {
+        int result = go_on_opening(gateway);
+        if (result < 0)
+            go_down(gateway);
+        else if (result == 1)
+            upgraded(gateway);
+    } else if (stream_state(stream) == STREAM_FAILED) {
+        gateway->err = *stream_error(stream);
+        go_down(gateway);
+    } else {
+        gateway->changed(gateway);
     }
 }
 
-/* ---- the token ----------------------------------------------------------------------------------------- */
+/* ---- an attempt ---------------------------------------------------------------------------------------- */
 
-static struct gateway *owner_of(struct aws_call *call)
+/* The end of a step that may take `most_ms`, and not longer than the whole may. */
+static int64_t step_deadline_ms(const struct gateway *gateway, int64_t most_ms)
 {
-    return LOOP_OWNER(call, struct gateway, call);
-}
-
-static int make_create(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
-                       struct error *err)
-{
-    struct gateway *link = owner_of(call);
-    struct writer body = writer_of(link->body_memory, sizeof link->body_memory);
-    if (link->channel == SSMMESSAGES_CONTROL)
-        ssmmessages_write_create_control(&body, str_from(link->request_id));
-    else
-        ssmmessages_write_create_data(&body, str_from(link->request_id), str_from(link->client_id));
-    link->body = writer_view(&body);
-    link->endpoint = *endpoint;
-    return ssmmessages_make_create(request, &link->endpoint, link->channel, link->id, link->body, err);
-}
-
-static enum api_class read_create(struct aws_call *call, const struct api_answer *answer,
-                                  struct api_failure *failure, struct error *err)
-{
-    struct gateway *link = owner_of(call);
-    return ssmmessages_read_create(link->token, link->channel, answer, failure, err);
-}
-
-static const struct aws_operation create_operations[] = {
-    [SSMMESSAGES_CONTROL] = {{ENDPOINT_SSMMESSAGES, "CreateControlChannel", 201},
-                             true,
-                             make_create,
-                             read_create},
-    [SSMMESSAGES_DATA] = {{ENDPOINT_SSMMESSAGES, "CreateDataChannel", 201}, true, make_create, read_create},
-};
-
-static void write_first_text(struct gateway *link)
-{
-    struct writer out = writer_of(link->first_text, SSMMESSAGES_OPEN_FRAME_SIZE);
-    if (link->channel == SSMMESSAGES_CONTROL)
-        ssmmessages_write_open_control(&out, str_from(link->request_id), str_from(link->token));
-    else
-        ssmmessages_write_open_data(&out, str_from(link->request_id), str_from(link->token), link->target_id,
-                                    str_from(link->client_id));
-    link->first_text_len = out.len;
+    int64_t step_ms = clock_after_ms(now_of(gateway), most_ms);
+    int64_t whole_ms = reconnect_deadline(&gateway->reconnect);
+    return step_ms < whole_ms ? step_ms : whole_ms;
 }
 
 static void token_done(struct aws_call *call)
 {
-    struct gateway *link = owner_of(call);
+    struct gateway *gateway = owner_of(call);
     if (call->class != API_OK) {
-        link->err = call->err;
-        if (call->class == API_FAILED && error_may_pass(&link->err))
-            link->err.code = ERROR_DENIED;
-        go_down(link);
+        gateway->err = call->err;
+        gateway->failure = reconnect_classify(call->class, call->err.code);
+        go_down(gateway);
         return;
     }
-    write_first_text(link);
-    struct stream_options options = {
-        .host = link->endpoint.host,
-        .port = link->endpoint.port,
-        .tls = link->endpoint.tls,
-        .open_deadline_ms = clock_after_ms(loop_now_ms(loop_of(link)), GATEWAY_OPEN_MS),
-        .plain_recv_bytes =
-            32 * 1024, /* without TLS, in tests and behind a sidecar: as large as a record's worth or two */
-        .plain_send_bytes = 32 * 1024};
-    link->state = GATEWAY_CONNECTING;
-    loop_timer_set(loop_of(link), &link->deadline, options.open_deadline_ms);
-    if (stream_open(&link->stream, link->client->network, &options, stream_changed, link, &link->err) < 0)
-        go_down(link);
+    struct writer first = writer_of(gateway->first_text, SSMMESSAGES_OPEN_FRAME_SIZE);
+    source_of(gateway)->write_first(gateway, &first);
+    gateway->first_text_len = first.len;
+    struct stream_options options = {.host = gateway->endpoint.host,
+                                     .port = gateway->endpoint.port,
+                                     .tls = gateway->endpoint.tls,
+                                     .open_deadline_ms = step_deadline_ms(gateway, GATEWAY_OPEN_MS),
+                                     /* without TLS, in tests and behind a sidecar: a record's worth or two */
+                                     .plain_recv_bytes = 32 * 1024,
+                                     .plain_send_bytes = 32 * 1024};
+    gateway->state = GATEWAY_CONNECTING;
+    loop_timer_set(loop_of(gateway), &gateway->timer, options.open_deadline_ms);
+    if (stream_open(&gateway->stream, gateway->client->network, &options, stream_changed, gateway,
+                    &gateway->err) < 0)
+        go_down(gateway);
 }
 
-void gateway_init(struct gateway *link, struct aws_client *client, enum ssmmessages_channel channel,
-                  struct str id, struct str target_id)
+static void start_attempt(struct gateway *gateway)
 {
-    memset(link, 0, sizeof *link);
-    link->client = client;
-    link->channel = channel;
-    link->id = id;
-    link->target_id = target_id;
-    link->call.client = client;
-    link->call.operation = &create_operations[channel];
-    link->call.done = token_done;
-    make_uuid_text(link->client_id);
-    loop_timer_init(&link->deadline, deadline_expired);
-    loop_timer_init(&link->refused, refused_expired);
-}
-
-void gateway_open(struct gateway *link)
-{
-    link->err = (struct error) ERROR_INIT;
-    link->state = GATEWAY_TOKEN;
-    make_uuid_text(link->request_id);
-    link->token = calloc(1, SSMMESSAGES_TOKEN_SIZE);
-    link->first_text = calloc(1, SSMMESSAGES_OPEN_FRAME_SIZE);
-    if (link->token == NULL || link->first_text == NULL) {
-        error_set(&link->err, ERROR_SYSTEM, "out of memory");
-        go_down_soon(link);
+    gateway->err = (struct error) ERROR_INIT;
+    gateway->failure = RECONNECT_TRANSIENT;
+    gateway->was_up = false;
+    gateway->state = GATEWAY_TOKEN;
+    make_uuid_text(gateway->request_id);
+    gateway->token = calloc(1, SSMMESSAGES_TOKEN_SIZE);
+    gateway->first_text = calloc(1, SSMMESSAGES_OPEN_FRAME_SIZE);
+    if (gateway->token == NULL || gateway->first_text == NULL) {
+        error_set(&gateway->err, ERROR_SYSTEM, "out of memory");
+        leave(gateway);
         return;
     }
-    aws_call_start(&link->call, clock_after_ms(loop_now_ms(loop_of(link)), GATEWAY_TOKEN_MS));
+    aws_call_start(&gateway->call, step_deadline_ms(gateway, GATEWAY_TOKEN_MS));
+}
+
+static void timer_expired(struct loop_timer *timer)
+{
+    struct gateway *gateway = LOOP_OWNER(timer, struct gateway, timer);
+    switch (gateway->state) {
+    case GATEWAY_WAITING:
+        start_attempt(gateway);
+        break;
+    case GATEWAY_CONNECTING:
+    case GATEWAY_UPGRADING:
+        error_set(&gateway->err, ERROR_TIMEOUT, "%s: no websocket within %d s", open_action(gateway),
+                  GATEWAY_OPEN_MS / 1000);
+        go_down(gateway);
+        break;
+    case GATEWAY_CLOSED:
+    case GATEWAY_TOKEN: /* the call has its own limit */
+    case GATEWAY_UP:
+    case GATEWAY_LEAVING:
+        break;
+    }
+}
+
+/* ---- the owner's side ---------------------------------------------------------------------------------- */
+
+void gateway_init(struct gateway *gateway, struct aws_client *client, enum gateway_kind kind, struct str id,
+                  struct str target_id)
+{
+    memset(gateway, 0, sizeof *gateway);
+    gateway->client = client;
+    gateway->kind = kind;
+    gateway->id = id;
+    gateway->target_id = target_id;
+    gateway->call.client = client;
+    gateway->call.operation = &source_of(gateway)->token;
+    gateway->call.done = token_done;
+    make_uuid_text(gateway->client_id);
+    loop_timer_init(&gateway->timer, timer_expired);
+    loop_hook_init(&gateway->leaving, LOOP_FLUSH, leave_now);
+}
+
+void gateway_open(struct gateway *gateway)
+{
+    if (gateway->state != GATEWAY_CLOSED)
+        return;
+    reconnect_init(&gateway->reconnect, source_of(gateway)->policy, now_of(gateway));
+    start_attempt(gateway);
+}
+
+bool gateway_is_up(const struct gateway *gateway)
+{
+    return gateway->state == GATEWAY_UP;
+}
+
+const uint8_t *gateway_recv_buf(struct gateway *gateway, size_t *len)
+{
+    *len = 0;
+    if (gateway->state != GATEWAY_UP)
+        return NULL;
+    const uint8_t *data = stream_recv_buf(gateway->stream, len);
+    enum stream_state state = stream_state(gateway->stream);
+    if (data == NULL && (state == STREAM_ENDED || state == STREAM_FAILED))
+        lose(gateway, state == STREAM_FAILED ? stream_error(gateway->stream)->text
+                                             : "the service closed the connection");
+    return data;
+}
+
+void gateway_recv_ack(struct gateway *gateway, size_t len)
+{
+    if (gateway->state == GATEWAY_UP)
+        stream_recv_ack(gateway->stream, len);
+}
+
+size_t gateway_send(struct gateway *gateway, const void *data, size_t len)
+{
+    return gateway->state == GATEWAY_UP ? stream_send(gateway->stream, data, len) : 0;
+}
+
+void gateway_acknowledged(struct gateway *gateway, uint64_t messages)
+{
+    reconnect_acknowledged(&gateway->reconnect, messages);
 }

@@ -1,12 +1,25 @@
 /*
- * channel_link: one connection of a control or data channel to Session Manager: token, websocket, upgrade.
+ * gateway: the connection of one channel to the message gateway ("ssmmessages"): token, websocket, and
+ * everything about trying again. The owner opens and closes it, moves bytes while it is up, and says when
+ * something was acknowledged. When to try again, and when not to, is decided here alone (by
+ * channel/reconnect.h).
  *
- *     open ─► CreateXxxChannel ─► token ─► stream (TCP, proxy, TLS) ─► GET, signed ─► 101 ─► up
- *        └───────┴──────────────────────────────┴────────────────────────┴────────────────► down
+ *              open              token              connected             101
+ *     CLOSED ───────► TOKEN ────────────► CONNECTING ─────────► UPGRADING ───────► UP
+ *        ▲             ▲ │                    │                     │              │ ended, gateway_lose
+ *        │ close,      │ │ failed             │ failed              │ failed       ▼
+ *        │ final       │ └────────────────────┴─────────────────────┴──────────► LEAVING, for a turn
+ *        │             │ due                                                       │
+ *        └──────────── WAITING ◄───────────────────────────────────────────────────┘ `down` is called
  *
- * After `up` the owner sends first_text as the first frame, wipes it, and moves bytes through `stream`
- * itself; `changed` is passed on to it, `down` comes at most once more. Nothing is retried here: the engines
- * above decide when to try again.
+ * Each connection takes a token of its own. GATEWAY_TOKEN_MS and GATEWAY_OPEN_MS bound what a peer that says
+ * nothing can cost; the whole is bounded by reconnect_deadline, after which a data channel is over.
+ *
+ * LEAVING lasts a turn, so that a close frame which was just queued still goes out.
+ *
+ * Tokens and URLs come from where `enum gateway_kind` says. A row of the table in the .c has everything in
+ * which the kinds differ. (A client's data channel will be another row: its first token and its StreamUrl
+ * come with StartSession's answer, later tokens from ResumeSession.)
  */
 #ifndef FUMIDAI_CLOUD_GATEWAY_H
 #define FUMIDAI_CLOUD_GATEWAY_H
@@ -15,6 +28,7 @@
 
 #include "aws/ssmmessages.h"
 #include "base/uuid.h"
+#include "channel/reconnect.h"
 #include "cloud/aws_call.h"
 #include "net/stream.h"
 #include "wire/http.h"
@@ -27,43 +41,81 @@ enum {
     GATEWAY_BODY_SIZE = 2 * 1024  /* of a refusal, for its reason */
 };
 
-enum gateway_state { GATEWAY_CLOSED, GATEWAY_TOKEN, GATEWAY_CONNECTING, GATEWAY_UPGRADING, GATEWAY_UP };
+enum gateway_kind {
+    GATEWAY_CONTROL, /* CreateControlChannel; `id` is the target's */
+    GATEWAY_DATA     /* CreateDataChannel, as the agent; `id` is the session's */
+};
+
+enum gateway_state {
+    GATEWAY_CLOSED,
+    GATEWAY_WAITING,
+    GATEWAY_TOKEN,
+    GATEWAY_CONNECTING,
+    GATEWAY_UPGRADING,
+    GATEWAY_UP,
+    GATEWAY_LEAVING
+};
+
+struct gateway_down {
+    bool was_up;         /* a connection was lost; else one could not be made */
+    bool is_final;       /* the gateway is CLOSED and tries no more */
+    const char *why;     /* valid during the call */
+    int64_t retry_at_ms; /* unless final */
+};
 
 struct gateway {
-    struct aws_client *client;
-    enum ssmmessages_channel channel;
-    struct str id;        /* the target's or the session's; outlives the link */
-    struct str target_id; /* data channels: ours */
-    char client_id[UUID_TEXT_SIZE];
-    /* All from the loop, never from inside a function here, and the last thing done then. */
-    void (*up)(struct gateway *link);
-    void (*changed)(struct gateway *link); /* the stream's, while up */
-    void (*down)(struct gateway *link, enum error_code code, const char *why);
-
-    enum gateway_state state;
-    struct stream *stream;
-    char *first_text; /* allocated while it is needed; gateway_forget_token */
-    size_t first_text_len;
+    /* The owner's, set between init and open. All are called from the loop, never from inside a function
+     * here, and are the last thing done then: the owner may close the gateway in them. */
+    /* first_text is the first message to send, wiped after the call. Bytes may have come with the 101. */
+    void (*up)(struct gateway *gateway, struct str first_text);
+    void (*changed)(struct gateway *gateway); /* bytes came, or there is room again */
+    void (*down)(struct gateway *gateway, const struct gateway_down *down);
 
     /* private */
+    enum gateway_state state;
+    enum gateway_kind kind;
+    struct aws_client *client;
+    struct str id;
+    struct str target_id;
+    char client_id[UUID_TEXT_SIZE];
+    struct reconnect reconnect;
+    struct loop_timer timer;  /* the next try, or the time limit of this one */
+    struct loop_hook leaving; /* behind what the stream has to flush */
+    struct stream *stream;
     struct aws_call call;
     char request_id[UUID_TEXT_SIZE];
     struct str body;
     char body_memory[256];
-    char *token;
+    char *token; /* both allocated while they are needed */
+    char *first_text;
+    size_t first_text_len;
     struct endpoint endpoint;
     char key[WEBSOCKET_KEY_SIZE];
-    struct upgrade *upgrade; /* allocated while upgrading */
-    struct loop_timer deadline;
-    struct loop_timer refused; /* tells `down` from the loop */
+    struct upgrade *upgrade; /* allocated while UPGRADING */
+    bool was_up;
+    enum reconnect_failure failure;
     struct error err;
 };
 
-void gateway_init(struct gateway *link, struct aws_client *client, enum ssmmessages_channel channel,
-                  struct str id, struct str target_id);
-/* The state must be CLOSED. */
-void gateway_open(struct gateway *link);
-void gateway_close(struct gateway *link); /* at any time; `down` is not called */
-void gateway_forget_token(struct gateway *link);
+/* `id` and `target_id` (data channels: ours) outlive the gateway. */
+void gateway_init(struct gateway *gateway, struct aws_client *client, enum gateway_kind kind, struct str id,
+                  struct str target_id);
+/* Tries until it is up, or until `down` is final. Nothing unless CLOSED. */
+void gateway_open(struct gateway *gateway);
+void gateway_close(struct gateway *gateway); /* at any time; `down` is not called */
+bool gateway_is_up(const struct gateway *gateway);
+
+/* While up. Bytes that came, in place, until they are acknowledged; null when there are none now. */
+const uint8_t *gateway_recv_buf(struct gateway *gateway, size_t *len);
+void gateway_recv_ack(struct gateway *gateway, size_t len);
+/* Takes what there is room for; `changed` comes when there is room again. */
+size_t gateway_send(struct gateway *gateway, const void *data, size_t len);
+
+/* The peer has acknowledged so many messages (data channel) or sent them (control channel): the connection is
+ * of use. */
+void gateway_acknowledged(struct gateway *gateway, uint64_t messages);
+/* The connection is of no more use: a close frame, silence, bytes that are not a websocket. `down` follows.
+ * Nothing unless up. */
+void gateway_lose(struct gateway *gateway, const char *why);
 
 #endif

@@ -101,7 +101,8 @@ void loop_timer_set(struct loop *loop, struct loop_timer *timer, int64_t due_ms)
     loop->timers = heap_meld(loop->timers, timer);
 }
 
-/* Whether a stage that began at `began_ms` has used up its time. The clock costs some 30 ns: no system call. */
+/* Whether a stage that began at `began_ms` has used up its time. The clock costs some 30 ns: no system call.
+ * */
 static bool time_is_up(int64_t began_ms)
 {
     return clock_monotonic_ms() - began_ms >= LOOP_STAGE_MS;
@@ -171,8 +172,8 @@ void loop_hook_remove(struct loop *loop, struct loop_hook *hook)
     hook->previous = NULL;
 }
 
-/* Runs what is queued now; what these hooks queue behind the last one is the next round's. Removal may take away any hook,
- * the last one too, so the end of the round is found by count. */
+/* Runs what is queued now; what these hooks queue behind the last one is the next round's. Removal may take
+ * away any hook, the last one too, so the end of the round is found by count. */
 static void run_round(struct loop *loop, enum loop_stage stage, int64_t *used_ms)
 {
     struct loop_hook_list *list = &loop->hooks[stage];
@@ -196,7 +197,8 @@ static bool hooks_are_queued(const struct loop *loop)
            loop->deferred.first != NULL;
 }
 
-/* Gathering goes first, as long as it has time; flushing has time of its own, so neither can keep the other from its turn. */
+/* Gathering goes first, as long as it has time; flushing has time of its own, so neither can keep the other
+ * from its turn. */
 static void run_hooks(struct loop *loop)
 {
     int64_t used_ms[LOOP_STAGES] = {0};
@@ -241,8 +243,8 @@ void loop_watch_set(struct loop *loop, struct loop_watch *watch, uint32_t events
         return;
     struct epoll_event event = {.events = events, .data.ptr = watch};
     watch->events = events;
-    /* Fails only for a descriptor that was closed behind our back; there is
-     * nothing to be told about it then. */
+    /* Fails only for a descriptor that was closed behind our back; there is nothing to be told about it then.
+     * */
     (void) epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event);
 }
 

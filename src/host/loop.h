@@ -5,18 +5,19 @@
  *
  *     wait ─► watches that are ready ─► timers that are due ─► gather hooks ─► flush hooks ─► (next turn)
  *
- * Callbacks of a turn only move bytes between buffers. What has been queued is sent at the end of the turn, once: first
- * every gather hook runs (a session turns what its targets delivered into messages), then every flush hook (a stream seals
- * one TLS record and makes one system call). That is where full records come from.
+ * Callbacks of a turn only move bytes between buffers. What has been queued is sent at the end of the turn,
+ * once: first every gather hook runs (a session turns what its targets delivered into messages), then every
+ * flush hook (a stream seals one TLS record and makes one system call). That is where full records come from.
  *
- * No turn is long. The relay counts as hung when it says nothing for 4 s, and whoever works long makes all others wait. So
- * each of the four stages stops when LOOP_STAGE_MS are used up, and has run at least one callback then. What is left over
- * is the first in the next turn, after the kernel was asked for news without waiting. A callback that has more to do than it
- * should do at once (about a millisecond's worth) does a part and calls loop_hook_defer.
+ * No turn is long. The relay counts as hung when it says nothing for 4 s, and whoever works long makes all
+ * others wait. So each of the four stages stops when LOOP_STAGE_MS are used up, and has run at least one
+ * callback then. What is left over is the first in the next turn, after the kernel was asked for news without
+ * waiting. A callback that has more to do than it should do at once (about a millisecond's worth) does a part
+ * and calls loop_hook_defer.
  *
- * Watches, timers and hooks are members of the caller's structures, so nothing is allocated, ever. A callback may remove or
- * release anything, itself and others included: what was removed is not called any more, not even when its event had already
- * been fetched.
+ * Watches, timers and hooks are members of the caller's structures, so nothing is allocated, ever. A callback
+ * may remove or release anything, itself and others included: what was removed is not called any more, not
+ * even when its event had already been fetched.
  *
  * The callback gets the member; LOOP_OWNER finds the structure around it.
  */

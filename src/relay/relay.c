@@ -27,7 +27,10 @@ enum {
     BYTES_QUIET_MS = 2000, /* FUMIDAI_IDLE_BY=bytes: somebody is there while bytes moved this recently */
     /* A session that can't start is reported this long after it was asked for: the reason goes to whoever is
      * connected, and a client needs a moment from StartSession's answer to its websocket. */
-    HEARD_MS = 1500
+    HEARD_MS = 1500,
+    /* What one turn takes from the control channel: starting a session costs some 0.3 ms. */
+    CONTROL_EVENTS_PER_TURN = 8,
+    CONTROL_BYTES_PER_TURN = 16 * 1024
 };
 
 /* A session that was asked for while it is being decided whether the task ends. */
@@ -58,9 +61,9 @@ struct relay {
     uint32_t held_count;                 /* counted in total_sessions, too */
     uint32_t end_ticket;                 /* of IPC_END_SESSIONS, until all are gone */
 
-    bool has_control;
-    struct control_channel *control;
-    struct gateway control_link;
+    struct control_channel *control; /* null until this task's identity is known */
+    struct gateway control_gateway;
+    char control_why[CONTROL_CHANNEL_REASON_SIZE]; /* it is not open; empty while it is */
     struct loop_timer control_timer;
     struct loop_hook control_hook;
     enum ipc_control control_state;
@@ -128,8 +131,7 @@ static void send_report(struct relay *r, uint32_t answers, bool in_use, const ch
     status.open_sessions = open_sessions(r);
     status.total_sessions = r->total_sessions + r->fixed.total;
     status.last_activity_ms = last_activity_ms(r);
-    if (r->has_control)
-        ipc_set_text(status.trouble, sizeof status.trouble, str_from(r->control->why));
+    ipc_set_text(status.trouble, sizeof status.trouble, str_from(r->control_why));
     /* A full socket means that the keeper is busy. The next report is a second away, but an answer must not
      * be lost: it is sent again until it is out. */
     bool sent = send(r->keeper.fd, &status, sizeof status, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
@@ -169,7 +171,7 @@ static void fixed_changed(struct relay_context *context)
 
 static void wake_control(struct relay *r)
 {
-    if (r->has_control)
+    if (r->control != NULL)
         loop_hook_queue(&r->loop, &r->control_hook);
 }
 
@@ -178,8 +180,8 @@ static void answer_end(struct relay *r)
     if (r->end_ticket == 0 || r->session_count > 0)
         return;
     /* The reports that tell users why are worth a moment; the keeper's own patience bounds it. */
-    if (r->has_control && control_channel_reports_pending(r->control) &&
-        r->control->state == CONTROL_CHANNEL_OPEN)
+    if (r->control != NULL && control_channel_reports_pending(r->control) &&
+        control_channel_is_up(r->control))
         return;
     send_status(r, r->end_ticket, false);
     r->end_ticket = 0;
@@ -196,7 +198,8 @@ static void session_over(struct relay_session *session, void *owner)
     }
     bool failed = relay_session_failed(session);
     int64_t due_ms = failed ? clock_after_ms(relay_session_started_ms(session), HEARD_MS) : now_of(r);
-    control_channel_report(r->control, due_ms, str_from(relay_session_id(session)), failed,
+    control_channel_report(r->control, due_ms, str_from(relay_session_id(session)),
+                           failed ? CONTROL_CHANNEL_FAILED : CONTROL_CHANNEL_SUCCEEDED,
                            str_from(relay_session_reason(session)));
     send_report(r, 0, false, relay_session_id(session), true);
     relay_session_free(session);
@@ -208,8 +211,9 @@ static void refuse_session(struct relay *r, const char *session_id, const char *
 {
     log_event(LOG_WARN, "session refused", LOG_TEXT("session", session_id), LOG_TEXT("why", why));
     if (session_id[0] != '\0')
-        control_channel_report(r->control, clock_after_ms(now_of(r), HEARD_MS), str_from(session_id), true,
-                               str_from(why));
+        control_channel_report(r->control, clock_after_ms(now_of(r), HEARD_MS), str_from(session_id),
+                               CONTROL_CHANNEL_REFUSED, str_from(why));
+    wake_control(r);
 }
 
 /* False when there is no room: as many may wait as may be open. */
@@ -293,57 +297,49 @@ static void set_control_state(struct relay *r, enum ipc_control state)
     tell_change(r);
 }
 
-static void control_failed(struct relay *r, enum error_code code, const char *why)
+static void control_up(struct gateway *gateway, struct str first_text)
 {
-    control_channel_failed(r->control, now_of(r), code, why, random_u32());
-    set_control_state(r, IPC_CONTROL_OPENING);
-    log_event(LOG_WARN, "control channel is down, trying again", LOG_TEXT("error", why),
-              LOG_DURATION_MS("in", r->control->retry_at_ms - now_of(r)),
-              LOG_I64("sessions", r->session_count));
-    wake_control(r);
-}
-
-static void control_up(struct gateway *link)
-{
-    struct relay *r = LOOP_OWNER(link, struct relay, control_link);
-    control_channel_fetched(r->control);
-    control_channel_connected(r->control, now_of(r), (struct str){link->first_text, link->first_text_len});
-    gateway_forget_token(link);
+    struct relay *r = LOOP_OWNER(gateway, struct relay, control_gateway);
+    struct error err = ERROR_INIT;
+    if (control_channel_connected(r->control, now_of(r), first_text, &err) < 0) {
+        gateway_lose(gateway, err.text);
+        return;
+    }
+    r->control_why[0] = '\0';
     set_control_state(r, IPC_CONTROL_OPEN);
     log_event(LOG_INFO, "control channel is open", LOG_TEXT("target", r->target_id));
     wake_control(r);
 }
 
-static void control_changed(struct gateway *link)
+static void control_changed(struct gateway *gateway)
 {
-    wake_control(LOOP_OWNER(link, struct relay, control_link));
+    wake_control(LOOP_OWNER(gateway, struct relay, control_gateway));
 }
 
-static void control_down(struct gateway *link, enum error_code code, const char *why)
+/* It is never final: see RECONNECT_CONTROL. */
+static void control_down(struct gateway *gateway, const struct gateway_down *down)
 {
-    control_failed(LOOP_OWNER(link, struct relay, control_link), code, why);
+    struct relay *r = LOOP_OWNER(gateway, struct relay, control_gateway);
+    control_channel_disconnected(r->control, down->why);
+    utf8_copy_cut(str_from(down->why), r->control_why, sizeof r->control_why);
+    set_control_state(r, IPC_CONTROL_OPENING);
+    log_event(LOG_WARN, "control channel is down, trying again", LOG_TEXT("error", down->why),
+              LOG_DURATION_MS("in", down->retry_at_ms - now_of(r)), LOG_I64("sessions", r->session_count));
+    wake_control(r);
 }
 
 static void control_event(struct relay *r, const struct control_channel_event *event)
 {
     switch (event->type) {
-    case CONTROL_CHANNEL_FETCH:
-        gateway_open(&r->control_link); /* fetches the token and connects */
-        break;
     case CONTROL_CHANNEL_START:
         start_session(r, event->text);
         break;
     case CONTROL_CHANNEL_TERMINATE:
         terminate_session(r, event->text);
         break;
-    case CONTROL_CHANNEL_DROP: {
-        struct str why = event->text;
-        char text[CONTROL_CHANNEL_REASON_SIZE];
-        utf8_copy_cut(why, text, sizeof text);
-        gateway_close(&r->control_link);
-        control_failed(r, ERROR_CLOSED, text);
+    case CONTROL_CHANNEL_LOST:
+        gateway_lose(&r->control_gateway, event->text.ptr);
         break;
-    }
     case CONTROL_CHANNEL_READY:
         log_event(LOG_DEBUG, "control channel is ready", LOG_END);
         break;
@@ -355,43 +351,57 @@ static void control_event(struct relay *r, const struct control_channel_event *e
         break;
     case CONTROL_CHANNEL_REPORT_LOST:
         log_event(LOG_WARN, "the service did not acknowledge the end of a session",
-                  LOG_STR("session", event->text));
+                  LOG_STR("session", event->text), LOG_I64("reports", event->count));
         break;
-    case CONTROL_CHANNEL_CONNECT:
     case CONTROL_CHANNEL_NOTHING:
         break;
     }
 }
 
-static void control_events(struct relay *r)
+/* What the channel has to say, as far as the turn's budget goes. False when there may be more. */
+static bool control_events(struct relay *r, int *budget)
 {
     struct control_channel_event event;
-    for (control_channel_next(r->control, now_of(r), &event); event.type != CONTROL_CHANNEL_NOTHING;
-         control_channel_next(r->control, now_of(r), &event))
+    for (; *budget > 0; --*budget) {
+        control_channel_next(r->control, now_of(r), &event);
+        if (event.type == CONTROL_CHANNEL_NOTHING)
+            return true;
+        if (event.type != CONTROL_CHANNEL_LOST && event.type != CONTROL_CHANNEL_REPORT_LOST)
+            gateway_acknowledged(&r->control_gateway, 1); /* a message came: the service knows us */
         control_event(r, &event);
+    }
+    return false;
 }
 
-/* Bytes both ways. */
-static void control_exchange(struct relay *r)
+/* Bytes from the service. False when the budget is used up before they are. */
+static bool control_receive(struct relay *r)
 {
-    struct stream *stream = r->control_link.stream;
-    size_t len;
-    const uint8_t *data;
-    while (r->control_link.state == GATEWAY_UP && (data = stream_recv_buf(stream, &len)) != NULL) {
+    int events = CONTROL_EVENTS_PER_TURN;
+    for (size_t taken = 0; taken < CONTROL_BYTES_PER_TURN;) {
+        size_t len;
         size_t room;
+        if (!control_events(r, &events))
+            return false;
+        const uint8_t *data = gateway_recv_buf(&r->control_gateway, &len);
         uint8_t *in = control_channel_in_buf(r->control, &room);
         size_t n = len < room ? len : room;
-        if (n == 0)
-            break;
+        if (data == NULL || n == 0)
+            return true;
+        n = n < CONTROL_BYTES_PER_TURN - taken ? n : CONTROL_BYTES_PER_TURN - taken;
         memcpy(in, data, n);
-        stream_recv_ack(stream, n);
+        gateway_recv_ack(&r->control_gateway, n);
         control_channel_in_ack(r->control, now_of(r), n);
-        control_events(r);
+        taken += n;
     }
-    if (r->control_link.state != GATEWAY_UP)
-        return;
-    while ((data = control_channel_out_buf(r->control, now_of(r), &len)) != NULL && len > 0) {
-        size_t n = stream_send(stream, data, len);
+    return false;
+}
+
+static void control_transmit(struct relay *r)
+{
+    const uint8_t *data;
+    size_t len;
+    while ((data = control_channel_out_buf(r->control, now_of(r), &len)) != NULL) {
+        size_t n = gateway_send(&r->control_gateway, data, len);
         if (n == 0)
             break;
         control_channel_out_ack(r->control, n);
@@ -401,20 +411,14 @@ static void control_exchange(struct relay *r)
 static void control_turn(struct loop_hook *hook)
 {
     struct relay *r = LOOP_OWNER(hook, struct relay, control_hook);
-    control_channel_tick(r->control, now_of(r));
-    control_events(r);
-    control_exchange(r);
-    control_events(r);
-    struct stream *stream = r->control_link.state == GATEWAY_UP ? r->control_link.stream : NULL;
-    if (stream != NULL && stream_state(stream) >= STREAM_ENDED) {
-        struct error why = *stream_error(stream);
-        if (why.text[0] == '\0')
-            error_set(&why, ERROR_CLOSED, "the service closed the connection");
-        gateway_close(&r->control_link);
-        control_failed(r, ERROR_CLOSED, why.text);
-    }
+    control_channel_tick(r->control, now_of(r), clock_unix_ms());
+    bool done = control_receive(r);
+    control_transmit(r);
     answer_end(r);
-    loop_timer_set(&r->loop, &r->control_timer, control_channel_deadline(r->control));
+    if (done)
+        loop_timer_set(&r->loop, &r->control_timer, control_channel_deadline(r->control));
+    else
+        loop_hook_defer(&r->loop, hook);
 }
 
 static void control_expired(struct loop_timer *timer)
@@ -431,16 +435,14 @@ static int open_control(struct relay *r, struct error *err)
     if (r->control == NULL)
         return error_set(err, ERROR_SYSTEM, "out of memory");
     random_bytes(seed, sizeof seed);
-    control_channel_init(r->control, str_from(r->target_id), seed, clock_unix_ms() - now_of(r), now_of(r));
+    control_channel_init(r->control, str_from(r->target_id), seed);
     bytes_wipe(seed, sizeof seed);
-    r->has_control = true;
     r->context.target_id = str_from(r->target_id);
-    gateway_init(&r->control_link, &r->client, SSMMESSAGES_CONTROL, str_from(r->target_id),
-                 (struct str){NULL, 0});
-    r->control_link.up = control_up;
-    r->control_link.changed = control_changed;
-    r->control_link.down = control_down;
-    wake_control(r);
+    gateway_init(&r->control_gateway, &r->client, GATEWAY_CONTROL, str_from(r->target_id), str_from(""));
+    r->control_gateway.up = control_up;
+    r->control_gateway.changed = control_changed;
+    r->control_gateway.down = control_down;
+    gateway_open(&r->control_gateway);
     return 0;
 }
 
@@ -519,12 +521,12 @@ static void drain(struct relay *r, const struct ipc_order *order)
 
 static void report_orphan(struct relay *r, const struct ipc_order *order)
 {
-    if (!r->has_control)
+    if (r->control == NULL)
         return;
     log_event(LOG_WARN, "a session was lost with the relay before this one",
               LOG_TEXT("session", order->text));
     control_channel_report(
-        r->control, now_of(r), str_from(order->text), true,
+        r->control, now_of(r), str_from(order->text), CONTROL_CHANNEL_FAILED,
         STR_LITERAL("the relay of this task failed and was started anew: start the session again"));
     wake_control(r);
 }

@@ -9,7 +9,6 @@
 #include "host/log.h"
 #include "host/loop.h"
 #include "host/random.h"
-#include "host/retry.h"
 
 enum {
     STAGING_SIZE = SMUX_HEADER_SIZE + PORT_TURN_MAX,
@@ -44,13 +43,12 @@ struct relay_session {
     struct document document;
     struct session session;
     struct gateway link;
-    struct backoff retry;
     void *memory;
     struct relay_target *targets; /* PORT_STREAMS_MAX; behind the engine's memory */
     struct tcp probe;
     bool probing;
     struct loop_timer timer;
-    struct loop_timer again;
+    uint64_t acknowledged; /* messages, so far */
     struct loop_hook hook;
     int64_t started_ms;
     uint64_t streams;
@@ -371,26 +369,12 @@ static void start_probe(struct relay_session *s)
 
 /* ---- the data channel's connection --------------------------------------------------------------------- */
 
-static void connect_again(struct loop_timer *timer)
-{
-    struct relay_session *s = LOOP_OWNER(timer, struct relay_session, again);
-    if (session_wants_connection(&s->session) && s->link.state == GATEWAY_CLOSED)
-        gateway_open(&s->link);
-}
-
-static void connect_later(struct relay_session *s, enum error_code code)
-{
-    retry_later(loop_of(s), &s->again, &s->retry, code);
-}
-
-static void link_up(struct gateway *link)
+static void link_up(struct gateway *link, struct str first_text)
 {
     struct relay_session *s = LOOP_OWNER(link, struct relay_session, link);
     struct error err = ERROR_INIT;
-    struct str first_text = {link->first_text, link->first_text_len};
     if (session_connected(&s->session, now_of(s), first_text, &err) < 0)
         relay_session_end(s, true, str_from(err.text));
-    gateway_forget_token(link);
     wake(s);
 }
 
@@ -399,27 +383,20 @@ static void link_changed(struct gateway *link)
     wake(LOOP_OWNER(link, struct relay_session, link));
 }
 
-static void link_down(struct gateway *link, enum error_code code, const char *why)
+static void link_down(struct gateway *link, const struct gateway_down *down)
 {
     struct relay_session *s = LOOP_OWNER(link, struct relay_session, link);
-    log_event(LOG_WARN, "can't open the data channel", LOG_TEXT("session", s->document.session_id),
-              LOG_TEXT("error", why));
-    /* "Session is already terminated" and its like: no token will be given any more. */
-    if (code == ERROR_DENIED || code == ERROR_NOT_FOUND || code == ERROR_INVALID)
-        relay_session_end(s, true, str_from(why));
-    else
-        connect_later(s, code);
+    if (down->was_up) {
+        log_event(LOG_INFO, "data channel lost, connecting anew", LOG_TEXT("session", s->document.session_id),
+                  LOG_TEXT("why", down->why), LOG_DURATION_MS("session_age", now_of(s) - s->started_ms));
+        session_disconnected(&s->session, now_of(s), down->why);
+    } else {
+        log_event(LOG_WARN, "can't open the data channel", LOG_TEXT("session", s->document.session_id),
+                  LOG_TEXT("error", down->why), LOG_BOOL("final", down->is_final));
+    }
+    if (down->is_final)
+        relay_session_end(s, true, str_from(down->why));
     wake(s);
-}
-
-static void lost(struct relay_session *s, const struct session_event *event)
-{
-    int64_t up_ms = now_of(s) - s->started_ms;
-    log_event(LOG_INFO, "data channel lost, connecting anew", LOG_TEXT("session", s->document.session_id),
-              LOG_STR("why", event->text), LOG_DURATION_MS("session_age", up_ms));
-    gateway_close(&s->link);
-    backoff_succeed(&s->retry);
-    loop_timer_set(loop_of(s), &s->again, now_of(s)); /* a close is routine: at once */
 }
 
 /* ---- the turn ------------------------------------------------------------------------------------------ */
@@ -465,7 +442,7 @@ static bool take_events(struct relay_session *s)
                       LOG_DURATION_MS("after", now_of(s) - s->started_ms));
             break;
         case SESSION_EVENT_LOST:
-            lost(s, &event);
+            gateway_lose(&s->link, event.text.ptr); /* always terminated */
             break;
         case SESSION_EVENT_UNKNOWN:
             log_event(LOG_DEBUG, "message of an unknown type", LOG_TEXT("session", s->document.session_id),
@@ -480,16 +457,25 @@ static bool take_events(struct relay_session *s)
 }
 
 /* Whether there are bytes from the gateway and the engine would take them now. */
-static const uint8_t *receivable(struct relay_session *s, struct stream *stream, size_t *len)
+static const uint8_t *receivable(struct relay_session *s, size_t *len)
 {
-    return data_channel_wants_input(&s->session.channel) ? stream_recv_buf(stream, len) : NULL;
+    return data_channel_wants_input(&s->session.channel) ? gateway_recv_buf(&s->link, len) : NULL;
+}
+
+/* What was acknowledged since the last call shows that the connection is of use. */
+static void note_acknowledged(struct relay_session *s)
+{
+    struct data_channel_stats stats;
+    data_channel_stats(&s->session.channel, &stats);
+    gateway_acknowledged(&s->link, stats.acknowledged - s->acknowledged);
+    s->acknowledged = stats.acknowledged;
 }
 
 /* Bytes from the gateway. True when some were moved. */
-static bool receive(struct relay_session *s, struct stream *stream)
+static bool receive(struct relay_session *s)
 {
     size_t len;
-    const uint8_t *data = receivable(s, stream, &len);
+    const uint8_t *data = receivable(s, &len);
     if (data == NULL)
         return false;
     size_t room;
@@ -498,7 +484,7 @@ static bool receive(struct relay_session *s, struct stream *stream)
     if (n == 0)
         return false;
     memcpy(in, data, n);
-    stream_recv_ack(stream, n);
+    gateway_recv_ack(&s->link, n);
     data_channel_in_ack(&s->session.channel, now_of(s), n);
     return true;
 }
@@ -537,13 +523,13 @@ static void gather_targets(struct relay_session *s)
 }
 
 /* Frames into the stream. True when some were moved. */
-static bool transmit(struct relay_session *s, struct stream *stream)
+static bool transmit(struct relay_session *s)
 {
     bool moved = false;
     size_t len;
     const uint8_t *frame;
     while ((frame = data_channel_out_buf(&s->session.channel, now_of(s), &len)) != NULL && len > 0) {
-        size_t n = stream_send(stream, frame, len);
+        size_t n = gateway_send(&s->link, frame, len);
         if (n == 0)
             break;
         data_channel_out_ack(&s->session.channel, now_of(s), n);
@@ -552,36 +538,25 @@ static bool transmit(struct relay_session *s, struct stream *stream)
     return moved;
 }
 
-/* The connection's own end; what it had delivered before has been taken. */
-static void check_stream(struct relay_session *s, struct stream *stream)
-{
-    size_t len;
-    if (stream_state(stream) == STREAM_FAILED)
-        session_disconnected(&s->session, now_of(s), stream_error(stream)->text);
-    else if (stream_state(stream) == STREAM_ENDED && stream_recv_buf(stream, &len) == NULL)
-        session_disconnected(&s->session, now_of(s), "the service closed the connection");
-}
-
 static void turn(struct loop_hook *hook)
 {
     struct relay_session *s = LOOP_OWNER(hook, struct relay_session, hook);
     bool moved = true;
     session_tick(&s->session, now_of(s));
     for (int round = 0; round < ROUNDS_PER_TURN && moved; round++) {
-        struct stream *stream = s->link.state == GATEWAY_UP ? s->link.stream : NULL;
-        moved = stream != NULL && receive(s, stream);
+        moved = receive(s);
         if (take_events(s)) {
             finish(s);
             return;
         }
-        if (s->link.state != GATEWAY_UP)
+        if (!gateway_is_up(&s->link))
             break;
+        note_acknowledged(s);
         gather_targets(s);
-        moved = transmit(s, s->link.stream) || moved;
+        moved = transmit(s) || moved;
         /* What was consumed in between may have made the engine want what waits in the stream already. */
         size_t len;
-        moved = receivable(s, s->link.stream, &len) != NULL || moved;
-        check_stream(s, s->link.stream);
+        moved = receivable(s, &len) != NULL || moved;
     }
     if (take_events(s)) {
         finish(s);
@@ -611,14 +586,12 @@ static void start(struct relay_session *s)
     random_bytes(config.channel.seed, sizeof config.channel.seed);
     session_init(&s->session, &config, now_of(s));
     bytes_wipe(config.channel.seed, sizeof config.channel.seed);
-    backoff_start(&s->retry, &BACKOFF_RESUME, INT64_MAX);
-    gateway_init(&s->link, s->relay->client, SSMMESSAGES_DATA, str_from(s->document.session_id),
+    gateway_init(&s->link, s->relay->client, GATEWAY_DATA, str_from(s->document.session_id),
                  s->relay->target_id);
     s->link.up = link_up;
     s->link.changed = link_changed;
     s->link.down = link_down;
     loop_timer_init(&s->timer, timer_expired);
-    loop_timer_init(&s->again, connect_again);
     loop_hook_init(&s->hook, LOOP_GATHER, turn);
     log_event(LOG_INFO, "session started", LOG_TEXT("session", s->document.session_id),
               LOG_TEXT("owner", s->document.owner), LOG_TEXT("document", s->document.document_name),
@@ -659,7 +632,6 @@ void relay_session_free(struct relay_session *s)
     gateway_close(&s->link);
     tcp_close(&s->probe);
     loop_timer_remove(loop_of(s), &s->timer);
-    loop_timer_remove(loop_of(s), &s->again);
     loop_hook_remove(loop_of(s), &s->hook);
     munmap(s->memory, MEMORY_SIZE);
     free(s);

@@ -13,13 +13,19 @@
 
 enum { START_MS = 5000, UNIX_OFFSET_MS = 1000000, HIGH = 0x7fffffff };
 
+static void tick(struct control_channel *c, int64_t now_ms)
+{
+    control_channel_tick(c, now_ms, now_ms + UNIX_OFFSET_MS);
+}
+
 static struct control_channel *new_channel(void)
 {
     static const uint8_t seed[PRNG_SEED_SIZE] = {1};
     struct control_channel *c = malloc(sizeof *c);
     assert_non_null(c);
     memset(c, 0xa5, sizeof *c); /* init must not count on zeroes */
-    control_channel_init(c, STR_LITERAL("ecs:default_0123_4567-89"), seed, UNIX_OFFSET_MS, START_MS);
+    control_channel_init(c, STR_LITERAL("ecs:default_0123_4567-89"), seed);
+    tick(c, START_MS);
     return c;
 }
 
@@ -34,12 +40,23 @@ static enum control_channel_event_type next(struct control_channel *c, int64_t n
 
 static void connect(struct control_channel *c, int64_t now_ms)
 {
-    control_channel_tick(c, now_ms);
-    assert_int_equal(next(c, now_ms, NULL), CONTROL_CHANNEL_FETCH);
-    control_channel_fetched(c);
-    assert_int_equal(next(c, now_ms, NULL), CONTROL_CHANNEL_CONNECT);
-    control_channel_connected(c, now_ms, STR_LITERAL("{\"TokenValue\":\"secret\"}"));
-    assert_int_equal(c->state, CONTROL_CHANNEL_OPEN);
+    tick(c, now_ms);
+    assert_false(control_channel_is_up(c));
+    assert_int_equal(control_channel_connected(c, now_ms, STR_LITERAL("{\"TokenValue\":\"secret\"}"), NULL),
+                     0);
+    assert_true(control_channel_is_up(c));
+}
+
+static void disconnect(struct control_channel *c, int64_t now_ms)
+{
+    char text[600];
+    control_channel_disconnected(c, "gone");
+    assert_false(control_channel_is_up(c));
+    assert_int_equal(control_channel_deadline(c), INT64_MIN);
+    assert_int_equal(next(c, now_ms, text), CONTROL_CHANNEL_LOST);
+    assert_string_equal(text, "gone");
+    assert_int_equal(next(c, now_ms, NULL), CONTROL_CHANNEL_NOTHING);
+    assert_int_equal(control_channel_deadline(c), INT64_MAX);
 }
 
 static struct control_channel *open_channel(void)
@@ -132,7 +149,10 @@ static void hear_first_frame(struct control_channel *c, int64_t now_ms)
 static void hear_message(struct control_channel *c, int64_t now_ms, struct agent_message *message)
 {
     struct websocket_event event;
-    assert_int_equal(hear(c, now_ms, &event), WEBSOCKET_EVENT_MESSAGE);
+    enum websocket_event_type type = hear(c, now_ms, &event);
+    if (type == WEBSOCKET_EVENT_PING)
+        type = hear(c, now_ms, &event);
+    assert_int_equal(type, WEBSOCKET_EVENT_MESSAGE);
     assert_true(event.binary);
     assert_int_equal(agent_message_parse(message, event.data, event.len, NULL), 0);
 }
@@ -149,172 +169,53 @@ static const char *member(const struct agent_message *message, const char *name)
     return value;
 }
 
-/* ---- the life of a connection ---- */
+/* ---- the life of a connection: the rest of it is test_connection's ---- */
 
-static void opens_with_a_token_and_says_it_first(void **state)
+static void nothing_is_due_without_a_connection(void **state)
 {
+    size_t room, len;
     (void) state;
     struct control_channel *c = new_channel();
-    assert_int_equal(c->state, CONTROL_CHANNEL_WAITING);
-    assert_int_equal(control_channel_deadline(c), START_MS);
+    control_channel_report(c, START_MS, STR_LITERAL("session-a"), CONTROL_CHANNEL_FAILED, STR_LITERAL("x"));
+    assert_int_equal(control_channel_deadline(c), INT64_MAX);
     assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_NOTHING);
-    control_channel_tick(c, START_MS);
-    assert_int_equal(c->state, CONTROL_CHANNEL_FETCHING);
-    assert_int_equal(control_channel_deadline(c), INT64_MAX); /* the caller's call has one */
-    assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_FETCH);
-    assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_NOTHING); /* asked for once */
-    control_channel_fetched(c);
-    assert_int_equal(c->state, CONTROL_CHANNEL_CONNECTING);
-    assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_CONNECT);
-    assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_NOTHING);
-    control_channel_connected(c, START_MS, STR_LITERAL("{\"TokenValue\":\"secret\"}"));
+    control_channel_in_buf(c, &room);
+    assert_int_equal(room, 0);
+    assert_null(control_channel_out_buf(c, START_MS, &len));
+    free(c);
+}
+
+static void says_its_token_first_and_wipes_it(void **state)
+{
+    struct error err = ERROR_INIT;
+    (void) state;
+    struct control_channel *c = open_channel();
+    assert_int_equal(control_channel_connected(c, START_MS, STR_LITERAL("x"), &err), ERROR_INVALID);
+    control_channel_report(c, START_MS, STR_LITERAL("session-a"), CONTROL_CHANNEL_FAILED, STR_LITERAL("x"));
     hear_first_frame(c, START_MS);
+    struct agent_message message;
+    hear_message(c, START_MS, &message);
     hear_nothing(c, START_MS);
     for (size_t i = 0; i + 6 <= sizeof c->out; i++)
         assert_memory_not_equal(c->out + i, "secret", 6);
     free(c);
 }
 
-/* What each call does in each state: the state that follows. */
-static void every_call_in_every_state(void **state)
-{
-    enum { FETCHED, CONNECTED, FAILED, CALLS };
-    static const enum control_channel_state after[CONTROL_CHANNEL_STATE_COUNT][CALLS] = {
-        [CONTROL_CHANNEL_WAITING] = {[FETCHED] = CONTROL_CHANNEL_WAITING,
-                                     [CONNECTED] = CONTROL_CHANNEL_WAITING,
-                                     [FAILED] = CONTROL_CHANNEL_WAITING},
-        [CONTROL_CHANNEL_FETCHING] = {[FETCHED] = CONTROL_CHANNEL_CONNECTING,
-                                      [CONNECTED] = CONTROL_CHANNEL_FETCHING,
-                                      [FAILED] = CONTROL_CHANNEL_WAITING},
-        [CONTROL_CHANNEL_CONNECTING] = {[FETCHED] = CONTROL_CHANNEL_CONNECTING,
-                                        [CONNECTED] = CONTROL_CHANNEL_OPEN,
-                                        [FAILED] = CONTROL_CHANNEL_WAITING},
-        [CONTROL_CHANNEL_OPEN] = {[FETCHED] = CONTROL_CHANNEL_OPEN,
-                                  [CONNECTED] = CONTROL_CHANNEL_OPEN,
-                                  [FAILED] = CONTROL_CHANNEL_WAITING},
-    };
-    (void) state;
-    for (int from = 0; from < CONTROL_CHANNEL_STATE_COUNT; from++) {
-        for (int call = 0; call < CALLS; call++) {
-            struct control_channel *c = new_channel();
-            if (from >= CONTROL_CHANNEL_FETCHING)
-                control_channel_tick(c, START_MS);
-            if (from >= CONTROL_CHANNEL_CONNECTING)
-                control_channel_fetched(c);
-            if (from >= CONTROL_CHANNEL_OPEN)
-                control_channel_connected(c, START_MS, STR_LITERAL("x"));
-            assert_int_equal(c->state, from);
-            if (call == FETCHED)
-                control_channel_fetched(c);
-            else if (call == CONNECTED)
-                control_channel_connected(c, START_MS, STR_LITERAL("y"));
-            else
-                control_channel_failed(c, START_MS, ERROR_CLOSED, "why", HIGH);
-            if (c->state != after[from][call])
-                fail_msg("call %d in state %d leads to %d", call, from, c->state);
-            /* Only a failure that was one puts off the next try. */
-            if (call == FAILED)
-                assert_int_equal(control_channel_deadline(c) > START_MS, from != CONTROL_CHANNEL_WAITING);
-            free(c);
-        }
-    }
-}
-
-static void pitfall_17_tries_again_soon_and_for_ever(void **state)
-{
-    (void) state;
-    struct control_channel *c = new_channel();
-    int64_t now_ms = START_MS;
-    int64_t longest_ms = 0;
-    for (int i = 0; i < 1000; i++) {
-        control_channel_tick(c, now_ms);
-        assert_int_equal(next(c, now_ms, NULL), CONTROL_CHANNEL_FETCH);
-        control_channel_failed(c, now_ms, ERROR_UNAVAILABLE, "503", UINT32_MAX);
-        assert_int_equal(next(c, now_ms, NULL), CONTROL_CHANNEL_NOTHING);
-        int64_t pause_ms = control_channel_deadline(c) - now_ms;
-        if (i == 0)
-            assert_true(pause_ms < 1000);
-        assert_true(pause_ms <= 30000);
-        control_channel_tick(c, now_ms + pause_ms - 1);
-        assert_int_equal(c->state, CONTROL_CHANNEL_WAITING);
-        longest_ms = pause_ms > longest_ms ? pause_ms : longest_ms;
-        now_ms += pause_ms;
-    }
-    assert_int_equal(longest_ms, 30000);
-    free(c);
-}
-
-static void throttling_raises_the_floor(void **state)
-{
-    (void) state;
-    struct control_channel *c = new_channel();
-    control_channel_tick(c, START_MS);
-    control_channel_failed(c, START_MS, ERROR_THROTTLED, "429", 0);
-    assert_true(control_channel_deadline(c) >= START_MS + 2500);
-    free(c);
-}
-
-static void the_back_off_starts_over_only_after_a_steady_connection(void **state)
-{
-    (void) state;
-    for (int steady = 0; steady < 2; steady++) {
-        struct control_channel *c = new_channel();
-        int64_t now_ms = START_MS;
-        for (int i = 0; i < 10; i++) { /* opens and is closed at once */
-            connect(c, now_ms);
-            control_channel_failed(c, now_ms, ERROR_CLOSED, "bye", UINT32_MAX);
-            now_ms = control_channel_deadline(c);
-        }
-        connect(c, now_ms);
-        now_ms += CONTROL_CHANNEL_STEADY_MS - !steady;
-        control_channel_failed(c, now_ms, ERROR_CLOSED, "bye", UINT32_MAX);
-        assert_int_equal(control_channel_deadline(c) - now_ms, steady ? 900 : 30000);
-        free(c);
-    }
-}
-
 static void pings_and_notices_silence(void **state)
 {
     struct websocket_event event;
-    char text[600];
     (void) state;
     struct control_channel *c = open_channel();
     hear_first_frame(c, START_MS);
     int64_t now_ms = START_MS + CONTROL_CHANNEL_PING_MS;
     assert_int_equal(control_channel_deadline(c), now_ms);
-    control_channel_tick(c, now_ms - 1);
-    hear_nothing(c, now_ms - 1);
-    control_channel_tick(c, now_ms);
+    tick(c, now_ms);
     assert_int_equal(hear(c, now_ms, &event), WEBSOCKET_EVENT_PING);
-    assert_int_equal(event.len, 9);
-    assert_memory_equal(event.data, "keepalive", 9);
-    int64_t silent_ms = START_MS + CONTROL_CHANNEL_PING_MS + CONTROL_CHANNEL_SILENCE_MS;
-    control_channel_tick(c, silent_ms - 1);
-    assert_int_equal(next(c, silent_ms - 1, NULL), CONTROL_CHANNEL_NOTHING);
-    control_channel_tick(c, silent_ms);
-    assert_int_equal(control_channel_deadline(c), INT64_MIN);
-    for (int i = 0; i < 2; i++) { /* until it is answered */
-        assert_int_equal(next(c, silent_ms, text), CONTROL_CHANNEL_DROP);
-        assert_string_equal(text, "the service has been silent for 114 s");
-    }
-    control_channel_failed(c, silent_ms, ERROR_TIMEOUT, c->why, HIGH);
-    assert_int_equal(next(c, silent_ms, NULL), CONTROL_CHANNEL_NOTHING);
-    assert_string_equal(c->why, "the service has been silent for 114 s");
-    free(c);
-}
-
-static void any_byte_ends_silence(void **state)
-{
-    uint8_t pong[WEBSOCKET_HEADROOM + 9] = {0};
-    (void) state;
-    struct control_channel *c = open_channel();
-    int64_t now_ms = START_MS + CONTROL_CHANNEL_PING_MS + CONTROL_CHANNEL_SILENCE_MS - 1;
-    hand_over(c, now_ms, pong, server_frame(pong, WEBSOCKET_PONG, "keepalive", 9));
-    assert_int_equal(next(c, now_ms, NULL), CONTROL_CHANNEL_NOTHING);
-    control_channel_tick(c, now_ms + CONTROL_CHANNEL_PING_MS + CONTROL_CHANNEL_SILENCE_MS - 1);
-    assert_int_equal(next(c, now_ms, NULL), CONTROL_CHANNEL_NOTHING);
-    control_channel_tick(c, now_ms + CONTROL_CHANNEL_PING_MS + CONTROL_CHANNEL_SILENCE_MS);
-    assert_int_equal(next(c, now_ms, NULL), CONTROL_CHANNEL_DROP);
+    now_ms += CONNECTION_SILENCE_MS;
+    tick(c, now_ms - 1);
+    assert_true(control_channel_is_up(c));
+    tick(c, now_ms);
+    assert_int_equal(next(c, now_ms, NULL), CONTROL_CHANNEL_LOST);
     free(c);
 }
 
@@ -332,22 +233,23 @@ static void answers_pings(void **state)
     free(c);
 }
 
-static void drops_what_is_closed_or_no_websocket(void **state)
+static void leaves_when_the_service_closes(void **state)
 {
     uint8_t frame[WEBSOCKET_HEADROOM + WEBSOCKET_CONTROL_MAX] = {0};
     uint8_t close[WEBSOCKET_CONTROL_MAX];
+    struct websocket_event event;
     char text[600];
     (void) state;
     struct control_channel *c = open_channel();
+    hear_first_frame(c, START_MS);
     size_t len = websocket_close_payload(close, 1000, str_from("Bye"));
     hand_over(c, START_MS, frame, server_frame(frame, WEBSOCKET_CLOSE, close, len));
-    assert_int_equal(next(c, START_MS, text), CONTROL_CHANNEL_DROP);
+    assert_int_equal(next(c, START_MS, text), CONTROL_CHANNEL_NOTHING);
+    control_channel_report(c, START_MS, STR_LITERAL("session-a"), CONTROL_CHANNEL_FAILED, STR_LITERAL("x"));
+    assert_int_equal(hear(c, START_MS, &event),
+                     WEBSOCKET_EVENT_CLOSE); /* and nothing else: the report waits */
+    assert_int_equal(next(c, START_MS, text), CONTROL_CHANNEL_LOST);
     assert_string_equal(text, "the service closed the websocket: 1000 Bye");
-    control_channel_failed(c, START_MS, ERROR_CLOSED, text, 0);
-    connect(c, START_MS);
-    hand_over(c, START_MS, (const uint8_t *) "\x7f\xff", 2);
-    assert_int_equal(next(c, START_MS, text), CONTROL_CHANNEL_DROP);
-    assert_true(strlen(text) > 0);
     free(c);
 }
 
@@ -369,7 +271,7 @@ static void starts_each_session_once(void **state)
     assert_string_equal(text, "{\"taskid\":\"session-b\"}");
     assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_NOTHING);
     /* Nor over another connection. */
-    control_channel_failed(c, START_MS, ERROR_CLOSED, "", 0);
+    disconnect(c, START_MS);
     connect(c, START_MS);
     say(c, START_MS, "interactive_shell", start_a);
     assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_NOTHING);
@@ -381,7 +283,7 @@ static void starts_each_session_once(void **state)
     free(c);
 }
 
-static void remembers_the_last_256_sessions(void **state)
+static void remembers_the_last_sessions(void **state)
 {
     char payload[64];
     (void) state;
@@ -514,7 +416,8 @@ static void reports_until_acknowledged(void **state)
     (void) state;
     struct control_channel *c = open_channel();
     hear_first_frame(c, START_MS);
-    control_channel_report(c, START_MS, STR_LITERAL("session-a"), true, STR_LITERAL("no such \"host\""));
+    control_channel_report(c, START_MS, STR_LITERAL("session-a"), CONTROL_CHANNEL_FAILED,
+                           STR_LITERAL("no such \"host\""));
     assert_true(control_channel_reports_pending(c));
     assert_int_equal(control_channel_deadline(c), START_MS);
     hear_message(c, START_MS, &message);
@@ -537,21 +440,21 @@ static void reports_until_acknowledged(void **state)
     assert_false(control_channel_reports_pending(c));
     hear_nothing(c, START_MS + 10 * CONTROL_CHANNEL_REPORT_MS);
     assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_NOTHING);
-    control_channel_report(c, START_MS, STR_LITERAL("session-b"), false, STR_LITERAL(""));
+    control_channel_report(c, START_MS, STR_LITERAL("session-b"), CONTROL_CHANNEL_SUCCEEDED, STR_LITERAL(""));
     hear_message(c, START_MS, &message);
     assert_string_equal(member(&message, "FinalTaskStatus"), "Success");
     free(c);
 }
 
-static void a_report_that_nobody_acknowledges_is_told_as_lost(void **state)
+static void reports_that_nobody_acknowledges_are_told_as_lost(void **state)
 {
+    struct control_channel_event event;
     struct agent_message message;
-    char text[600];
     (void) state;
     struct control_channel *c = open_channel();
     hear_first_frame(c, START_MS);
-    control_channel_report(c, START_MS, STR_LITERAL("session-a"), true, STR_LITERAL("x"));
-    control_channel_report(c, START_MS, STR_LITERAL("session-b"), true, STR_LITERAL("y"));
+    control_channel_report(c, START_MS, STR_LITERAL("session-a"), CONTROL_CHANNEL_FAILED, STR_LITERAL("x"));
+    control_channel_report(c, START_MS, STR_LITERAL("session-b"), CONTROL_CHANNEL_FAILED, STR_LITERAL("y"));
     for (int i = 0; i < CONTROL_CHANNEL_REPORT_TRIES; i++) {
         hear_message(c, START_MS + i * CONTROL_CHANNEL_REPORT_MS, &message);
         hear_message(c, START_MS + i * CONTROL_CHANNEL_REPORT_MS, &message);
@@ -560,12 +463,11 @@ static void a_report_that_nobody_acknowledges_is_told_as_lost(void **state)
     int64_t now_ms = START_MS + CONTROL_CHANNEL_REPORT_TRIES * CONTROL_CHANNEL_REPORT_MS;
     hear_nothing(c, now_ms);
     assert_int_equal(control_channel_deadline(c), INT64_MIN);
-    assert_int_equal(next(c, now_ms, text), CONTROL_CHANNEL_REPORT_LOST);
-    assert_string_equal(text, "session-a");
-    hear_nothing(c, now_ms);
-    assert_int_equal(next(c, now_ms, text), CONTROL_CHANNEL_REPORT_LOST);
-    assert_string_equal(text, "session-b");
-    assert_int_equal(next(c, now_ms, text), CONTROL_CHANNEL_NOTHING);
+    control_channel_next(c, now_ms, &event);
+    assert_int_equal(event.type, CONTROL_CHANNEL_REPORT_LOST);
+    assert_int_equal(event.text.len, strlen("session-a"));
+    assert_int_equal(event.count, 2);
+    assert_int_equal(next(c, now_ms, NULL), CONTROL_CHANNEL_NOTHING);
     assert_false(control_channel_reports_pending(c));
     free(c);
 }
@@ -575,14 +477,13 @@ static void reports_wait_for_a_connection_and_survive_its_loss(void **state)
     struct agent_message message;
     (void) state;
     struct control_channel *c = new_channel();
-    control_channel_report(c, START_MS, STR_LITERAL("session-a"), true, STR_LITERAL("x"));
-    hear_nothing(c, START_MS);
-    assert_int_equal(control_channel_deadline(c), START_MS);
+    control_channel_report(c, START_MS, STR_LITERAL("session-a"), CONTROL_CHANNEL_FAILED, STR_LITERAL("x"));
     connect(c, START_MS);
+    assert_int_equal(control_channel_deadline(c), START_MS);
     hear_first_frame(c, START_MS);
     for (int i = 0; i < CONTROL_CHANNEL_REPORT_TRIES; i++)
         hear_message(c, START_MS + i * CONTROL_CHANNEL_REPORT_MS, &message);
-    control_channel_failed(c, START_MS + 2500, ERROR_CLOSED, "gone", 0);
+    disconnect(c, START_MS + 2500);
     hear_nothing(c, START_MS + 60000);
     connect(c, START_MS + 60000);
     hear_first_frame(c, START_MS + 60000);
@@ -598,10 +499,11 @@ static void a_report_waits_until_it_is_due(void **state)
     (void) state;
     struct control_channel *c = open_channel();
     hear_first_frame(c, START_MS);
-    control_channel_report(c, START_MS + 1500, STR_LITERAL("session-a"), true, STR_LITERAL("x"));
+    control_channel_report(c, START_MS + 1500, STR_LITERAL("session-a"), CONTROL_CHANNEL_FAILED,
+                           STR_LITERAL("x"));
     hear_nothing(c, START_MS + 1499);
     assert_int_equal(control_channel_deadline(c), START_MS + 1500);
-    control_channel_failed(c, START_MS + 100, ERROR_CLOSED, "gone", 0);
+    disconnect(c, START_MS + 100);
     connect(c, START_MS + 1000); /* another connection does not make it due */
     hear_first_frame(c, START_MS + 1000);
     hear_nothing(c, START_MS + 1499);
@@ -615,7 +517,7 @@ static void what_was_reported_does_not_start(void **state)
     (void) state;
     struct control_channel *c = open_channel();
     hear_first_frame(c, START_MS);
-    control_channel_report(c, START_MS, STR_LITERAL("session-a"), true, STR_LITERAL("x"));
+    control_channel_report(c, START_MS, STR_LITERAL("session-a"), CONTROL_CHANNEL_FAILED, STR_LITERAL("x"));
     say(c, START_MS, "interactive_shell", "{\"TaskId\":\"session-a\"}");
     assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_NOTHING);
     say(c, START_MS, "interactive_shell", "{\"TaskId\":\"session-b\"}");
@@ -623,26 +525,113 @@ static void what_was_reported_does_not_start(void **state)
     free(c);
 }
 
-static void the_oldest_report_gives_way(void **state)
+/* All reports that are due, acknowledged; how many of them were of refused sessions. */
+static size_t hear_reports(struct control_channel *c, int64_t now_ms, size_t expected)
 {
     struct agent_message message;
+    size_t refused = 0;
+    for (size_t i = 0; i < expected; i++) {
+        hear_message(c, now_ms, &message);
+        refused += strcmp(member(&message, "Output"), "refused") == 0;
+        acknowledge(c, now_ms, &message);
+    }
+    hear_nothing(c, now_ms);
+    return refused;
+}
+
+/* 1,500 starts at once, and what a refusal can't take a place from: sessions that ran. */
+static void refusals_cost_no_other_report(void **state)
+{
     char id[32];
-    char text[600];
     (void) state;
     struct control_channel *c = open_channel();
-    for (int i = 0; i <= CONTROL_CHANNEL_REPORTS; i++) {
-        snprintf(id, sizeof id, "session-%d", i);
-        control_channel_report(c, START_MS, str_from(id), false, STR_LITERAL(""));
-    }
-    assert_int_equal(next(c, START_MS, text), CONTROL_CHANNEL_REPORT_LOST);
-    assert_string_equal(text, "session-0");
     hear_first_frame(c, START_MS);
-    for (int i = 1; i <= CONTROL_CHANNEL_REPORTS; i++) { /* the buffer holds a few at a time */
+    for (int i = 0; i < 1500; i++) {
         snprintf(id, sizeof id, "session-%d", i);
-        hear_message(c, START_MS, &message);
-        assert_string_equal(member(&message, "TaskId"), id);
+        bool refused = i % 100 != 0;
+        control_channel_report(c, START_MS + (refused ? 1500 : 0), str_from(id),
+                               refused ? CONTROL_CHANNEL_REFUSED : CONTROL_CHANNEL_FAILED,
+                               refused ? STR_LITERAL("refused") : STR_LITERAL("failed"));
     }
-    hear_nothing(c, START_MS);
+    assert_int_equal(next(c, START_MS, NULL), CONTROL_CHANNEL_NOTHING); /* none is lost */
+    assert_int_equal(hear_reports(c, START_MS, 15), 0);
+    assert_int_equal(hear_reports(c, START_MS + 1500, 1485), 1485);
+    assert_false(control_channel_reports_pending(c));
+    free(c);
+}
+
+static void each_kind_of_report_has_its_bound(void **state)
+{
+    struct control_channel_event event;
+    char id[32];
+    (void) state;
+    struct control_channel *c = open_channel();
+    hear_first_frame(c, START_MS);
+    for (int i = 0; i < 3 * CONTROL_CHANNEL_REFUSALS; i++) {
+        snprintf(id, sizeof id, "refused-%d", i);
+        control_channel_report(c, START_MS, str_from(id), CONTROL_CHANNEL_REFUSED, STR_LITERAL("refused"));
+    }
+    control_channel_next(c, START_MS, &event);
+    assert_int_equal(event.type, CONTROL_CHANNEL_REPORT_LOST);
+    assert_int_equal(event.count, 2 * CONTROL_CHANNEL_REFUSALS);
+    snprintf(id, sizeof id, "refused-%d", CONTROL_CHANNEL_REFUSALS);
+    assert_memory_equal(event.text.ptr, id, event.text.len);
+    for (int i = 0; i <= CONTROL_CHANNEL_REPORTS; i++) {
+        snprintf(id, sizeof id, "ran-%d", i);
+        control_channel_report(c, START_MS, str_from(id), CONTROL_CHANNEL_SUCCEEDED, STR_LITERAL(""));
+    }
+    control_channel_next(c, START_MS, &event);
+    assert_int_equal(event.type, CONTROL_CHANNEL_REPORT_LOST);
+    assert_int_equal(event.count, 1);
+    assert_int_equal(hear_reports(c, START_MS, CONTROL_CHANNEL_REPORTS + CONTROL_CHANNEL_REFUSALS),
+                     CONTROL_CHANNEL_REFUSALS);
+    free(c);
+}
+
+/* A service that reads nothing: what is due and does not fit waits for room, not in a loop. */
+static void a_report_that_does_not_fit_is_not_due(void **state)
+{
+    char id[32];
+    size_t len;
+    (void) state;
+    struct control_channel *c = open_channel();
+    for (int i = 0; i < 100; i++) {
+        snprintf(id, sizeof id, "session-%d", i);
+        control_channel_report(c, START_MS, str_from(id), CONTROL_CHANNEL_FAILED, STR_LITERAL("failed"));
+    }
+    assert_int_equal(control_channel_deadline(c), START_MS);
+    assert_non_null(control_channel_out_buf(c, START_MS, &len));
+    assert_true(len > CONTROL_CHANNEL_OUTPUT_SIZE / 2);
+    for (int64_t now_ms = START_MS; now_ms < START_MS + CONTROL_CHANNEL_PING_MS; now_ms += 1000) {
+        control_channel_out_buf(c, now_ms, &len);
+        assert_true(control_channel_deadline(c) > now_ms);
+        tick(c, now_ms);
+        assert_int_equal(next(c, now_ms, NULL), CONTROL_CHANNEL_NOTHING);
+    }
+    int64_t ping_ms = START_MS + CONTROL_CHANNEL_PING_MS;
+    tick(c, ping_ms);
+    assert_true(control_channel_deadline(c) > ping_ms);
+    hear_first_frame(c, ping_ms);
+    for (int heard = 0; control_channel_reports_pending(c); heard++) { /* some were queued twice by now */
+        struct agent_message message;
+        assert_true(heard < 200);
+        hear_message(c, ping_ms, &message);
+        acknowledge(c, ping_ms, &message);
+    }
+    free(c);
+}
+
+/* The clock may be set after the start. */
+static void messages_have_the_date_of_their_sending(void **state)
+{
+    struct agent_message message;
+    (void) state;
+    struct control_channel *c = open_channel();
+    hear_first_frame(c, START_MS);
+    control_channel_report(c, START_MS, STR_LITERAL("session-a"), CONTROL_CHANNEL_FAILED, STR_LITERAL("x"));
+    control_channel_tick(c, START_MS, 1700000000123);
+    hear_message(c, START_MS, &message);
+    assert_int_equal(message.created_unix_ms, 1700000000123);
     free(c);
 }
 
@@ -656,10 +645,11 @@ static void reasons_are_cut_and_ids_are_not(void **state)
     hear_first_frame(c, START_MS);
     memset(reason, 'r', sizeof reason);
     memset(id, 'i', sizeof id);
-    control_channel_report(c, START_MS, (struct str){id, SSMMESSAGES_SESSION_ID_SIZE}, true, str_from(""));
+    control_channel_report(c, START_MS, (struct str){id, SSMMESSAGES_SESSION_ID_SIZE}, CONTROL_CHANNEL_FAILED,
+                           str_from(""));
     assert_false(control_channel_reports_pending(c));
-    control_channel_report(c, START_MS, (struct str){id, SSMMESSAGES_SESSION_ID_SIZE - 1}, true,
-                           (struct str){reason, sizeof reason});
+    control_channel_report(c, START_MS, (struct str){id, SSMMESSAGES_SESSION_ID_SIZE - 1},
+                           CONTROL_CHANNEL_FAILED, (struct str){reason, sizeof reason});
     hear_message(c, START_MS, &message);
     assert_int_equal(strlen(member(&message, "TaskId")), SSMMESSAGES_SESSION_ID_SIZE - 1);
     assert_int_equal(strlen(member(&message, "Output")), CONTROL_CHANNEL_REASON_SIZE - 1);
@@ -669,28 +659,27 @@ static void reasons_are_cut_and_ids_are_not(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(opens_with_a_token_and_says_it_first),
-        cmocka_unit_test(every_call_in_every_state),
-        cmocka_unit_test(pitfall_17_tries_again_soon_and_for_ever),
-        cmocka_unit_test(throttling_raises_the_floor),
-        cmocka_unit_test(the_back_off_starts_over_only_after_a_steady_connection),
+        cmocka_unit_test(nothing_is_due_without_a_connection),
+        cmocka_unit_test(says_its_token_first_and_wipes_it),
         cmocka_unit_test(pings_and_notices_silence),
-        cmocka_unit_test(any_byte_ends_silence),
         cmocka_unit_test(answers_pings),
-        cmocka_unit_test(drops_what_is_closed_or_no_websocket),
+        cmocka_unit_test(leaves_when_the_service_closes),
         cmocka_unit_test(starts_each_session_once),
-        cmocka_unit_test(remembers_the_last_256_sessions),
+        cmocka_unit_test(remembers_the_last_sessions),
         cmocka_unit_test(pitfall_17_a_start_that_comes_at_once_is_taken),
         cmocka_unit_test(takes_messages_cut_anywhere_and_of_any_size),
         cmocka_unit_test(terminates_by_id),
         cmocka_unit_test(tells_unknown_types_once),
         cmocka_unit_test(refuses_jobs_with_their_code),
         cmocka_unit_test(reports_until_acknowledged),
-        cmocka_unit_test(a_report_that_nobody_acknowledges_is_told_as_lost),
+        cmocka_unit_test(reports_that_nobody_acknowledges_are_told_as_lost),
         cmocka_unit_test(reports_wait_for_a_connection_and_survive_its_loss),
         cmocka_unit_test(a_report_waits_until_it_is_due),
         cmocka_unit_test(what_was_reported_does_not_start),
-        cmocka_unit_test(the_oldest_report_gives_way),
+        cmocka_unit_test(refusals_cost_no_other_report),
+        cmocka_unit_test(each_kind_of_report_has_its_bound),
+        cmocka_unit_test(a_report_that_does_not_fit_is_not_due),
+        cmocka_unit_test(messages_have_the_date_of_their_sending),
         cmocka_unit_test(reasons_are_cut_and_ids_are_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

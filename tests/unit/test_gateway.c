@@ -1,0 +1,420 @@
+#include "cloud/gateway.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "host/clock.h"
+#include "lib/peer.h"
+
+/* ---- a service: one answer for tokens, one for websockets ---------------------------------------------- */
+
+enum { HEAD_SIZE = 8192 };
+
+enum plan {
+    PLAN_HOLD,        /* reads until the end */
+    PLAN_CLOSE,       /* closes the connection as soon as it has upgraded it */
+    PLAN_SAY_AND_END, /* sends "hello" and its FIN, then reads until the end */
+};
+
+static struct peer peer;
+static struct {
+    const char *token;   /* answer to POST; null: a token */
+    const char *upgrade; /* answer to GET; null: 101 */
+    enum plan plan;
+    int tokens;
+    int upgrades;
+    char received[256]; /* behind the last upgrade */
+    char token_request[HEAD_SIZE];
+    char upgrade_request[HEAD_SIZE];
+} service;
+
+static const char a_token[] = "HTTP/1.1 201 Created\r\nContent-Length: 75\r\n\r\n"
+                              "<CreateDataChannelResponse><TokenValue>tok-1</TokenValue>"
+                              "                  ";
+
+static void say(int fd, const char *text)
+{
+    peer_write(fd, text, strlen(text));
+}
+
+static void upgrade(int fd, const char *head)
+{
+    char key[WEBSOCKET_KEY_SIZE], accept[WEBSOCKET_ACCEPT_SIZE], answer[512];
+    const char *at = strstr(head, "sec-websocket-key: ");
+    assert_non_null(at);
+    snprintf(key, sizeof key, "%s", at + strlen("sec-websocket-key: "));
+    websocket_accept(key, accept);
+    snprintf(answer, sizeof answer,
+             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+             "Sec-WebSocket-Accept: %s\r\n\r\n%s",
+             accept, service.plan == PLAN_SAY_AND_END ? "hello" : "");
+    say(fd, answer);
+    if (service.plan == PLAN_CLOSE)
+        return;
+    if (service.plan == PLAN_SAY_AND_END)
+        shutdown(fd, SHUT_WR);
+    memset(service.received, 0, sizeof service.received);
+    peer_read(fd, service.received, sizeof service.received - 1);
+}
+
+static void serve(int fd, void *context)
+{
+    char head[HEAD_SIZE];
+    (void) context;
+    if (!peer_read_head(fd, head, sizeof head))
+        return;
+    if (strncmp(head, "POST ", 5) == 0) {
+        service.tokens++;
+        strcpy(service.token_request, head);
+        say(fd, service.token != NULL ? service.token : a_token);
+    } else {
+        service.upgrades++;
+        strcpy(service.upgrade_request, head);
+        if (service.upgrade != NULL)
+            say(fd, service.upgrade);
+        else
+            upgrade(fd, head);
+    }
+}
+
+#define TERMINATED                                                                                           \
+    "HTTP/1.1 400 Bad Request\r\nContent-Length: 74\r\n\r\n"                                                 \
+    "<BadRequest xmlns=\"\"><message>Session is already terminated</message></Bad>"
+#define DENIED                                                                                               \
+    "HTTP/1.1 403 Forbidden\r\nx-amzn-errortype: AccessDeniedException\r\nContent-Length: 0\r\n\r\n"
+#define FAILING  "HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n"
+#define NO_HTTP  "what is this?\r\n\r\n"
+#define EXPIRING "HTTP/1.1 403 X\r\nx-amzn-errortype: ExpiredTokenException\r\nContent-Length: 0\r\n\r\n"
+
+/* ---- the owner ----------------------------------------------------------------------------------------- */
+
+static struct loop loop;
+static struct network network;
+static struct aws_client client;
+static struct gateway gateway;
+static char endpoint_variable[96];
+static char *env[] = {endpoint_variable, "AWS_REGION=eu-west-1", "AWS_ACCESS_KEY_ID=AK",
+                      "AWS_SECRET_ACCESS_KEY=s", NULL};
+
+static struct {
+    int ups, changes, downs;
+    struct gateway_down down; /* the last one */
+    char why[ERROR_TEXT_SIZE];
+    char first_text[512];
+    bool reads;
+    char received[64];
+    bool closes; /* in every callback */
+} owner;
+
+static void close_if_wanted(void)
+{
+    if (owner.closes)
+        gateway_close(&gateway);
+}
+
+static void read_all(void)
+{
+    size_t len;
+    const uint8_t *data;
+    while ((data = gateway_recv_buf(&gateway, &len)) != NULL) {
+        strncat(owner.received, (const char *) data, len);
+        gateway_recv_ack(&gateway, len);
+    }
+}
+
+static void is_up(struct gateway *g, struct str first_text)
+{
+    owner.ups++;
+    assert_true(gateway_is_up(g));
+    snprintf(owner.first_text, sizeof owner.first_text, "%.*s", STR_ARG(first_text));
+    if (owner.reads)
+        read_all();
+    close_if_wanted();
+}
+
+static void has_changed(struct gateway *g)
+{
+    assert_ptr_equal(g, &gateway);
+    owner.changes++;
+    if (owner.reads)
+        read_all();
+    close_if_wanted();
+}
+
+static void is_down(struct gateway *g, const struct gateway_down *down)
+{
+    owner.downs++;
+    owner.down = *down;
+    snprintf(owner.why, sizeof owner.why, "%s", down->why);
+    assert_false(gateway_is_up(g));
+    close_if_wanted();
+}
+
+static void open_gateway(enum gateway_kind kind)
+{
+    gateway_init(&gateway, &client, kind, STR_LITERAL("session-1"), STR_LITERAL("ecs:c_t_r"));
+    gateway.up = is_up;
+    gateway.changed = has_changed;
+    gateway.down = is_down;
+    loop_turn(&loop, 0, NULL);
+    gateway_open(&gateway);
+    gateway_open(&gateway); /* twice does no harm */
+}
+
+static int setup(void **state)
+{
+    (void) state;
+    memset(&service, 0, sizeof service);
+    memset(&owner, 0, sizeof owner);
+    owner.reads = true;
+    peer_open(&peer, "127.0.0.1", 0, serve, NULL);
+    snprintf(endpoint_variable, sizeof endpoint_variable, "AWS_ENDPOINT_URL=http://127.0.0.1:%u", peer.port);
+    if (loop_open(&loop, NULL) != 0 || network_open(&network, &loop, env, NULL) != 0)
+        return -1;
+    aws_client_open(&client, &network, env);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void) state;
+    gateway_close(&gateway);
+    gateway_close(&gateway);
+    aws_client_close(&client);
+    network_close(&network);
+    assert_null(loop.timers);
+    loop_close(&loop);
+    peer_close(&peer);
+    return 0;
+}
+
+static void run_until(const int *count, int least, int64_t limit_ms)
+{
+    int64_t until_ms = clock_monotonic_ms() + limit_ms;
+    while (*count < least && clock_monotonic_ms() < until_ms)
+        loop_turn(&loop, 20, NULL);
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------- */
+
+static void opens_with_a_token_and_a_signed_upgrade(void **state)
+{
+    (void) state;
+    open_gateway(GATEWAY_DATA);
+    assert_int_equal(owner.ups, 0); /* never from inside open */
+    run_until(&owner.ups, 1, 5000);
+    assert_int_equal(owner.ups, 1);
+    assert_int_equal(owner.downs, 0);
+    assert_non_null(strstr(owner.first_text, "\"TokenValue\":\"tok-1\""));
+    assert_non_null(strstr(owner.first_text, "\"ClientInstanceId\":\"ecs:c_t_r\""));
+    assert_non_null(strstr(service.token_request, "POST /v1/data-channel/session-1 "));
+    assert_non_null(
+        strstr(service.upgrade_request, "GET /v1/data-channel/session-1?role=publish_subscribe "));
+    assert_non_null(strstr(service.upgrade_request, "authorization: AWS4-HMAC-SHA256"));
+    assert_null(gateway.token);
+    assert_null(gateway.first_text);
+}
+
+static void a_control_channel_has_its_own_token_and_first_message(void **state)
+{
+    (void) state;
+    open_gateway(GATEWAY_CONTROL);
+    run_until(&owner.ups, 1, 5000);
+    assert_int_equal(owner.ups, 1);
+    assert_non_null(strstr(owner.first_text, "\"AgentVersion\""));
+    assert_non_null(strstr(service.upgrade_request, "GET /v1/control-channel/session-1?role=subscribe"));
+}
+
+/* ---- what is final, and what is tried again ------------------------------------------------------------ */
+
+static void only_a_refusal_of_the_api_ends_a_data_channel(void **state)
+{
+    static const struct {
+        const char *token, *upgrade;
+        bool is_final;
+        const char *why;
+    } cases[] = {
+        {TERMINATED, NULL, true, "CreateDataChannel: 400"},
+        {NULL, TERMINATED, true, "OpenDataChannel: 400"},
+        {DENIED, NULL, true, "CreateDataChannel: 403"},
+        {NULL, DENIED, true, "OpenDataChannel: 403"},
+        {FAILING, NULL, false, "CreateDataChannel: 503"},
+        {NULL, FAILING, false, "OpenDataChannel: 503"},
+        {NO_HTTP, NULL, false, "CreateDataChannel: "},
+        {NULL, NO_HTTP, false, "OpenDataChannel: "},
+        {NULL, EXPIRING, false, "OpenDataChannel: 403"},
+        {"", NULL, false, "CreateDataChannel: "},
+        {NULL, "", false, "OpenDataChannel: "},
+    };
+    (void) state;
+    for (int kind = GATEWAY_CONTROL; kind <= GATEWAY_DATA; kind++) {
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            memset(&owner, 0, sizeof owner);
+            service.token = cases[i].token;
+            service.upgrade = cases[i].upgrade;
+            open_gateway((enum gateway_kind) kind);
+            run_until(&owner.downs, 1, 5000);
+            bool is_final = cases[i].is_final && kind == GATEWAY_DATA;
+            if (owner.downs != 1 || owner.ups != 0 || owner.down.was_up || owner.down.is_final != is_final)
+                fail_msg("case %zu: %d downs, %d ups, %s", i, owner.downs, owner.ups, owner.why);
+            if (kind == GATEWAY_DATA)
+                assert_memory_equal(owner.why, cases[i].why, strlen(cases[i].why));
+            assert_int_equal(gateway.state, is_final ? GATEWAY_CLOSED : GATEWAY_WAITING);
+            if (!is_final)
+                assert_in_range(owner.down.retry_at_ms - loop_now_ms(&loop), 0, 900);
+            service.token = service.upgrade = NULL;
+            run_until(&owner.ups, 1, is_final ? 300 : 5000);
+            assert_int_equal(owner.ups, !is_final); /* and what has passed is survived */
+            gateway_close(&gateway);
+        }
+    }
+}
+
+static void an_unknown_name_is_tried_again(void **state)
+{
+    (void) state;
+    snprintf(endpoint_variable, sizeof endpoint_variable, "AWS_ENDPOINT_URL=http://no-such-host.invalid:%u",
+             peer.port);
+    open_gateway(GATEWAY_DATA);
+    run_until(&owner.downs, 1, 20000);
+    assert_int_equal(owner.downs, 1);
+    assert_false(owner.down.is_final);
+    snprintf(endpoint_variable, sizeof endpoint_variable, "AWS_ENDPOINT_URL=http://127.0.0.1:%u", peer.port);
+    run_until(&owner.ups, 1, 5000);
+    assert_int_equal(owner.ups, 1);
+}
+
+/* The fault: 50 times a second, half a core. */
+static void a_connection_that_is_closed_as_it_opens_is_not_reopened_at_once(void **state)
+{
+    int never = 0;
+    (void) state;
+    service.plan = PLAN_CLOSE;
+    open_gateway(GATEWAY_DATA);
+    run_until(&never, 1, 3000);
+    assert_in_range(owner.ups, 2, 16); /* windows of 100, 200, 400, 800, 1600 ms: eight on the average */
+    assert_true(owner.down.was_up);
+    assert_string_equal(owner.why, "the service closed the connection");
+}
+
+static void a_useful_connection_is_reopened_at_once(void **state)
+{
+    (void) state;
+    open_gateway(GATEWAY_DATA);
+    run_until(&owner.ups, 1, 5000);
+    gateway_acknowledged(&gateway, RECONNECT_GOOD_MESSAGES);
+    gateway_lose(&gateway, "the service closed the websocket: 1000 Bye");
+    gateway_lose(&gateway, "something else");
+    assert_int_equal(owner.downs, 0); /* never from inside */
+    run_until(&owner.downs, 1, 1000);
+    assert_true(owner.down.was_up);
+    assert_false(owner.down.is_final);
+    assert_string_equal(owner.why, "the service closed the websocket: 1000 Bye");
+    assert_in_range(owner.down.retry_at_ms, 0, loop_now_ms(&loop));
+    run_until(&owner.ups, 2, 5000);
+    assert_int_equal(owner.ups, 2);
+    assert_int_equal(service.tokens, 2); /* each connection has its own */
+}
+
+static void nothing_works_after_its_time(void **state)
+{
+    (void) state;
+    service.token = FAILING;
+    open_gateway(GATEWAY_DATA);
+    run_until(&owner.downs, 1, 5000);
+    gateway.reconnect.backoff.deadline_ms = loop_now_ms(&loop) + 50; /* as if two minutes had passed */
+    while (!owner.down.is_final) {
+        int before = owner.downs;
+        run_until(&owner.downs, before + 1, 5000);
+        assert_int_equal(owner.downs, before + 1);
+    }
+    assert_memory_equal(owner.why, "no working connection to Session Manager for 120 s: CreateData", 60);
+    assert_int_equal(gateway.state, GATEWAY_CLOSED);
+}
+
+/* ---- while it is up ------------------------------------------------------------------------------------ */
+
+static void bytes_before_the_end_are_delivered(void **state)
+{
+    (void) state;
+    service.plan = PLAN_SAY_AND_END;
+    open_gateway(GATEWAY_DATA);
+    run_until(&owner.downs, 1, 5000);
+    assert_int_equal(owner.ups, 1);
+    assert_string_equal(owner.received, "hello");
+    assert_true(owner.down.was_up);
+}
+
+static void the_end_waits_for_an_owner_that_does_not_read(void **state)
+{
+    (void) state;
+    owner.reads = false;
+    service.plan = PLAN_SAY_AND_END;
+    open_gateway(GATEWAY_DATA);
+    run_until(&owner.downs, 1, 300);
+    assert_int_equal(owner.downs, 0);
+    read_all();
+    assert_string_equal(owner.received, "hello");
+    run_until(&owner.downs, 1, 5000);
+    assert_int_equal(owner.downs, 1);
+}
+
+static void what_was_queued_before_the_loss_goes_out(void **state)
+{
+    (void) state;
+    open_gateway(GATEWAY_DATA);
+    run_until(&owner.ups, 1, 5000);
+    assert_int_equal(gateway_send(&gateway, "close frame", 11), 11);
+    gateway_lose(&gateway, "closed");
+    assert_int_equal(gateway_send(&gateway, "more", 4), 0);
+    run_until(&owner.downs, 1, 5000);
+    gateway_close(&gateway);
+    for (int i = 0; i < 500 && service.received[0] == '\0'; i++)
+        usleep(10000);
+    assert_string_equal(service.received, "close frame");
+}
+
+static void the_owner_may_close_in_any_callback(void **state)
+{
+    (void) state;
+    owner.closes = true;
+    open_gateway(GATEWAY_DATA);
+    run_until(&owner.ups, 1, 5000);
+    assert_int_equal(gateway.state, GATEWAY_CLOSED);
+    service.token = FAILING;
+    open_gateway(GATEWAY_DATA);
+    run_until(&owner.downs, 1, 5000);
+    assert_int_equal(gateway.state, GATEWAY_CLOSED);
+    int never = 0;
+    run_until(&never, 1, 300);
+    assert_int_equal(owner.downs, 1);
+    assert_int_equal(owner.ups, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(opens_with_a_token_and_a_signed_upgrade, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_control_channel_has_its_own_token_and_first_message, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(only_a_refusal_of_the_api_ends_a_data_channel, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unknown_name_is_tried_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_connection_that_is_closed_as_it_opens_is_not_reopened_at_once,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_useful_connection_is_reopened_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_works_after_its_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(bytes_before_the_end_are_delivered, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_end_waits_for_an_owner_that_does_not_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_queued_before_the_loss_goes_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_owner_may_close_in_any_callback, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
