@@ -1,8 +1,6 @@
 #include "net/dial.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,8 +10,7 @@
 #include "base/time.h"
 #include "host/loop.h"
 #include "net/resolver.h"
-
-enum { KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 20, KEEPALIVE_PROBES = 3 };
+#include "net/socket.h"
 
 struct attempt {
     struct loop_watch watch; /* its descriptor is open while the watch is set */
@@ -30,7 +27,7 @@ struct dial {
     struct resolver_request resolving;
     struct loop_timer deadline;
     struct loop_timer next_address;
-    struct attempt attempts[RESOLVER_ADDRESSES_MAX];
+    struct attempt attempts[DNS_RESULT_ADDRESSES_MAX];
     size_t next;    /* the address to be tried next */
     size_t pending; /* attempts under way */
     size_t denied;
@@ -39,7 +36,7 @@ struct dial {
     struct error err;
     struct writer reasons;                  /* what each address said, separated by "; " */
     char reasons_text[2 * ERROR_TEXT_SIZE]; /* one may be a whole error text */
-    char host[RESOLVER_NAME_SIZE];
+    char host[DNS_NAME_SIZE];
 };
 
 /* --- the end -------------------------------------------------------------------------------------------- */
@@ -59,7 +56,7 @@ static void stop_everything(struct dial *dial)
     loop_timer_remove(dial->loop, &dial->deadline);
     loop_timer_remove(dial->loop, &dial->next_address);
     resolver_cancel(dial->resolver, &dial->resolving);
-    for (size_t i = 0; i < RESOLVER_ADDRESSES_MAX; i++)
+    for (size_t i = 0; i < DNS_RESULT_ADDRESSES_MAX; i++)
         close_attempt(&dial->attempts[i]);
 }
 
@@ -85,7 +82,7 @@ static void note_reason(struct dial *dial, size_t index, const char *reason)
     struct ip literal;
     if (!ip_parse(str_from(dial->host), &literal)) {
         writer_text(&dial->reasons, before.len > 0 ? "; " : "");
-        writer_ip_port(&dial->reasons, dial->resolving.answer.addresses[index], dial->request.port);
+        writer_ip_port(&dial->reasons, dial->resolving.result.addresses[index], dial->request.port);
         writer_text(&dial->reasons, ": ");
     }
     writer_text(&dial->reasons, reason);
@@ -107,7 +104,7 @@ static void deadline_passed(struct loop_timer *timer)
     writer_text(&w, "no answer within ");
     writer_duration_ms(&w, loop_now_ms(dial->loop) - dial->started_ms);
     writer_terminate(&w);
-    if (dial->resolving.answer.count == 0) {
+    if (dial->resolving.result.count == 0) {
         error_set(&dial->err, ERROR_TIMEOUT, "resolving the name: %s", text);
         finish(dial);
         return;
@@ -120,58 +117,12 @@ static void deadline_passed(struct loop_timer *timer)
 
 /* --- trying --------------------------------------------------------------------------------------------- */
 
-static void set_option(int fd, int level, int option, int value)
-{
-    /* None of these is worth a refused connection. */
-    (void) setsockopt(fd, level, option, &value, sizeof value);
-}
-
-void dial_set_socket_options(int fd)
-{
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
-}
-
-/* Starts a connect. The socket, or the negated errno. */
-static int start_connect(struct ip ip, uint16_t port)
-{
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } address = {0};
-    bool is_v4 = ip.version == IP_V4;
-    if (is_v4) {
-        address.v4.sin_family = AF_INET;
-        address.v4.sin_port = htons(port);
-        memcpy(&address.v4.sin_addr, ip.bytes, 4);
-    } else {
-        address.v6.sin6_family = AF_INET6;
-        address.v6.sin6_port = htons(port);
-        memcpy(&address.v6.sin6_addr, ip.bytes, 16);
-    }
-    int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    dial_set_socket_options(fd);
-    socklen_t len = is_v4 ? sizeof address.v4 : sizeof address.v6;
-    if (connect(fd, &address.any, len) != 0 && errno != EINPROGRESS) {
-        int reason = errno;
-        close(fd);
-        return -reason;
-    }
-    return fd;
-}
-
 static void attempt_ready(struct loop_watch *watch, uint32_t events);
 
 /* False when it failed at once; the reason is noted then. */
 static bool try_address(struct dial *dial, size_t index)
 {
-    struct ip address = dial->resolving.answer.addresses[index];
+    struct ip address = dial->resolving.result.addresses[index];
     const struct dial_request *request = &dial->request;
     struct error refusal = ERROR_INIT;
     if (request->permit != NULL && request->permit(request->context, &address, request->port, &refusal) < 0) {
@@ -179,7 +130,7 @@ static bool try_address(struct dial *dial, size_t index)
         note_reason(dial, index, refusal.text);
         return false;
     }
-    int fd = start_connect(address, request->port);
+    int fd = socket_connect(SOCK_STREAM, address, request->port);
     if (fd < 0) {
         note_reason(dial, index, strerror(-fd));
         return false;
@@ -198,7 +149,7 @@ static bool try_address(struct dial *dial, size_t index)
  * pending. Ends the dial or not: the last thing a callback does. */
 static void try_next(struct dial *dial)
 {
-    size_t count = dial->resolving.answer.count;
+    size_t count = dial->resolving.result.count;
     while (dial->next < count) {
         if (try_address(dial, dial->next++)) {
             int64_t due_ms =
@@ -234,7 +185,7 @@ static void attempt_ready(struct loop_watch *watch, uint32_t events)
         return;
     }
     dial->fd = watch->fd;
-    dial->reached = dial->resolving.answer.addresses[index];
+    dial->reached = dial->resolving.result.addresses[index];
     loop_watch_remove(dial->loop, watch);
     dial->pending--;
     finish(dial);
@@ -242,32 +193,14 @@ static void attempt_ready(struct loop_watch *watch, uint32_t events)
 
 /* --- the beginning -------------------------------------------------------------------------------------- */
 
-/* Lets the families take turns, the preferred one first; the order within each stays. */
-static void alternate_families(struct resolver_answer *answer)
-{
-    struct resolver_answer by_family[2] = {0};
-    for (size_t i = 0; i < answer->count; i++) {
-        struct resolver_answer *family =
-            &by_family[answer->addresses[i].version != answer->addresses[0].version];
-        family->addresses[family->count++] = answer->addresses[i];
-    }
-    size_t taken[2] = {0};
-    for (size_t i = 0, turn = 0; i < answer->count; i++, turn = !turn) {
-        if (taken[turn] == by_family[turn].count)
-            turn = !turn;
-        answer->addresses[i] = by_family[turn].addresses[taken[turn]++];
-    }
-}
-
 static void resolved(struct resolver_request *resolving)
 {
     struct dial *dial = LOOP_OWNER(resolving, struct dial, resolving);
-    if (resolving->answer.count == 0) {
-        resolver_explain(&resolving->answer, &dial->err);
+    if (resolving->result.count == 0) {
+        dns_result_explain(&resolving->result, &dial->err);
         finish(dial);
         return;
     }
-    alternate_families(&resolving->answer);
     try_next(dial);
 }
 
@@ -290,7 +223,7 @@ int dial_start(struct dial **dial, struct network *network, const struct dial_re
     made->owner = owner;
     made->fd = -1;
     made->reasons = writer_of(made->reasons_text, sizeof made->reasons_text);
-    for (size_t i = 0; i < RESOLVER_ADDRESSES_MAX; i++)
+    for (size_t i = 0; i < DNS_RESULT_ADDRESSES_MAX; i++)
         made->attempts[i] = (struct attempt){.watch = LOOP_WATCH_INIT, .dial = made};
     loop_timer_init(&made->deadline, deadline_passed);
     loop_timer_init(&made->next_address, next_address_is_due);

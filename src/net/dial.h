@@ -10,8 +10,7 @@
  * asked about each resolved address directly before its connect(): a name whose answer changed since somebody
  * checked it can't get past.
  *
- * Sockets come out non-blocking, close-on-exec, with TCP_NODELAY and keep-alive (60 s idle, 3 probes 20 s
- * apart: a peer that vanished is noticed in two minutes; NAT gateways forget idle flows after 350 s).
+ * Sockets come out non-blocking and close-on-exec.
  */
 #ifndef FUMIDAI_NET_DIAL_H
 #define FUMIDAI_NET_DIAL_H
@@ -39,16 +38,12 @@ struct dial; /* allocated by dial_start, about 2 KiB, released by dial_close */
 int dial_start(struct dial **dial, struct network *network, const struct dial_request *request,
                void (*done)(struct dial *dial, void *owner), void *owner, struct error *err);
 
-/* After done: the socket (the caller's from now on) and the address it reached; or a negative code with
- * "dial db.internal:5432: 10.0.1.5:5432: Connection refused; [fd00::1]:5432: Network is unreachable",
- * or for a literal address "dial 10.0.1.5:5432: Connection refused".
- * ERROR_DENIED when `permit` refused every address, ERROR_NOT_FOUND when the name has none, ERROR_TIMEOUT,
- * else ERROR_UNAVAILABLE. */
+/* After done: the socket (the caller's from now on) and the address it reached; or a negative code with "dial
+ * db.internal:5432: 10.0.1.5:5432: Connection refused; [fd00::1]:5432: Network is unreachable", or for a
+ * literal address "dial 10.0.1.5:5432: Connection refused". ERROR_DENIED when `permit` refused every address,
+ * ERROR_NOT_FOUND when the name has none, ERROR_TIMEOUT, else ERROR_UNAVAILABLE. */
 int dial_take(struct dial *dial, struct ip *address, struct error *err);
 
 void dial_close(struct dial *dial); /* at any time; null does no harm */
-
-/* TCP_NODELAY and keep-alive as above, for sockets that come from accept(). */
-void dial_set_socket_options(int fd);
 
 #endif

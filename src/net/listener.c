@@ -1,12 +1,12 @@
 #include "net/listener.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "host/clock.h"
+#include "net/socket.h"
 
 static bool is_open(const struct listener *listener)
 {
@@ -52,18 +52,13 @@ static void acceptable(struct loop_watch *watch, uint32_t events)
 /* The descriptor, or -1 with errno. */
 static int open_socket(struct ip address, uint16_t port)
 {
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-    bool is_v4 = address.version == IP_V4;
+    struct socket_name name = socket_name_of(address, port);
     int one = 1;
-    memcpy(&v4.sin_addr, address.bytes, sizeof v4.sin_addr);
-    memcpy(&v6.sin6_addr, address.bytes, sizeof v6.sin6_addr);
-    int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(name.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
     (void) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    const struct sockaddr *name = is_v4 ? (const struct sockaddr *) &v4 : (const struct sockaddr *) &v6;
-    if (bind(fd, name, is_v4 ? sizeof v4 : sizeof v6) == 0 && listen(fd, LISTENER_BACKLOG) == 0)
+    if (bind(fd, &name.any, name.len) == 0 && listen(fd, LISTENER_BACKLOG) == 0)
         return fd;
     int reason = errno;
     close(fd);
@@ -73,10 +68,9 @@ static int open_socket(struct ip address, uint16_t port)
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_in6 name = {0}; /* the port is at the same place in both families' */
-    socklen_t len = sizeof name;
-    (void) getsockname(fd, (struct sockaddr *) &name, &len);
-    return ntohs(name.sin6_port);
+    struct socket_name name = {.len = sizeof name.v6};
+    (void) getsockname(fd, &name.any, &name.len);
+    return ntohs(name.any.sa_family == AF_INET ? name.v4.sin_port : name.v6.sin6_port);
 }
 
 int listener_open(struct listener *listener, struct loop *loop, struct ip address, uint16_t port,

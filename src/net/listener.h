@@ -42,8 +42,8 @@ struct listener {
     uint16_t port; /* the one the kernel chose, if 0 was asked for */
 };
 
-/* The IPv6 address "::" takes IPv4 connections as well, unless the host is set up otherwise. ERROR_SYSTEM names
- * the address and the port: "can't listen on 127.0.0.1:5432: Address in use". */
+/* The IPv6 address "::" takes IPv4 connections as well, unless the host is set up otherwise. ERROR_SYSTEM
+ * names the address and the port: "can't listen on 127.0.0.1:5432: Address in use". */
 int listener_open(struct listener *listener, struct loop *loop, struct ip address, uint16_t port,
                   void (*connected)(struct listener *listener, int fd), struct error *err);
 void listener_accept(struct listener *listener, bool accepting); /* true after listener_open */

@@ -30,11 +30,7 @@ int network_open(struct network *network, struct loop *loop, char *const *env, s
     result = trust_open(&network->trust, err);
     if (result < 0)
         return result;
-    result = resolver_open(&network->resolver, loop, err);
-    if (result < 0) {
-        trust_close(&network->trust);
-        return result;
-    }
+    resolver_open(&network->resolver, loop);
     add_ca_certificates(network, env, "SSL_CERT_FILE");
     add_ca_certificates(network, env, "AWS_CA_BUNDLE");
     return 0;

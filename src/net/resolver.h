@@ -1,84 +1,107 @@
 /*
- * resolver: names to addresses without stopping the loop.
+ * resolver: names to addresses without stopping the loop. It has no threads and no C library below it: the
+ * engine of wire/dns_lookup says whom to ask, this module has the sockets and reads the files.
  *
- * The C library's getaddrinfo blocks for as long as name servers are silent, so it runs in detached threads
- * with small stacks and all signals blocked, at most RESOLVER_THREADS_MAX at once; further requests wait in
- * the order they came. A name that is being looked up is not looked up once more: one whose name server is
- * silent takes one thread, however many ask for it, and leaves the others to other names. A thread gets its
- * own copy of the name and keeps nothing of the caller's: a cancelled request is forgotten at once, its
- * thread ends whenever getaddrinfo does. Time limits are the caller's: cancel. Literal addresses are answered
- * without a thread, still from the loop, never from inside resolver_start.
+ *     literal address ─► answered
+ *     in /etc/hosts ───► answered: these addresses and no others
+ *     localhost, *.localhost ─► answered: 127.0.0.1 and ::1 (RFC 6761, section 6.3)
+ *     anything else ───► waiting for one of RESOLVER_LOOKUPS_MAX ─► being looked up ─► answered
  *
- * In a FROM scratch image there are /etc/resolv.conf and /etc/hosts and nothing else; musl needs nothing
- * else. A seccomp filter has to let threads (clone, mmap, munmap, mprotect, futex) and UDP/TCP sockets
- * through.
+ * An answer is always told from the loop, never from inside resolver_start. A name that is being looked up is
+ * not looked up once more: all who ask at the same time share one lookup, and a lookup that nobody waits for
+ * any more ends at once. Nothing is kept afterwards: the next to ask gets a new answer. Time limits are the
+ * caller's: cancel.
+ *
+ * Addresses come in the order in which they should be tried: the families take turns (RFC 8305, section 4),
+ * first the one that is likelier to lead somewhere (RFC 6724: a route, a source address of the same kind, and
+ * then IPv6 before IPv4, IPv4 before private IPv6); within a family as the server or the file has them.
+ *
+ * /etc/resolv.conf and /etc/hosts are read in resolver_open, and again before a lookup when that was a second
+ * ago. Open it before entering a sandbox: a file that can't be opened (any more) is taken as it was read
+ * last.
+ *
+ * Each question to each server has a socket of its own, connected, with a port that the kernel chose at
+ * random: an answer from elsewhere never gets here, and one that is forged has to guess 16 bits of port and
+ * 16 of id. A lookup has two sockets open, and six when servers are silent.
  */
 #ifndef FUMIDAI_NET_RESOLVER_H
 #define FUMIDAI_NET_RESOLVER_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
-#include "base/ip.h"
 #include "base/list.h"
 #include "host/loop.h"
+#include "wire/dns_lookup.h"
 
 enum {
-    RESOLVER_NAME_SIZE =
-        254, /* the DNS's longest name (RFC 1035: 253 characters as text) and the terminator */
-    RESOLVER_ADDRESSES_MAX =
-        8, /* of one name, both families; more would not be dialled within any time limit */
-    RESOLVER_THREADS_MAX = 8,   /* a dead name server costs at most so many stacks */
-    RESOLVER_WAITING_MAX = 1024 /* more than all streams of a full session redialling at once */
+    /* Names at once. Silent name servers hold two to six descriptors for each, and other names wait. */
+    RESOLVER_LOOKUPS_MAX = 16,
+    /* Requests that wait: more than all streams of a full session that dial at once. */
+    RESOLVER_WAITING_MAX = 1024,
+    /* Answers that are told in a turn of the loop; each begins a dial. */
+    RESOLVER_TOLD_A_TURN = 32,
+    /* Read of /etc/resolv.conf and /etc/hosts each; whole lines, the rest is not looked at. */
+    RESOLVER_FILE_MAX = 1024 * 1024,
+    RESOLVER_FILE_AGE_MS = 1000
 };
 
-struct resolver_answer {
-    size_t count;
-    struct ip addresses[RESOLVER_ADDRESSES_MAX]; /* in the order the C library prefers (RFC 6724) */
-    int failure;                                 /* EAI_…, 0 when there are addresses */
-    int system_error;                            /* errno with EAI_SYSTEM */
-};
-
-struct resolver_job;
+struct resolver_lookup;
 
 struct resolver_request {
-    char name[RESOLVER_NAME_SIZE];
+    char name[DNS_NAME_SIZE];
     void (*done)(struct resolver_request *request); /* may start, cancel and release anything */
-    struct resolver_answer answer;                  /* valid in done */
-    struct list node; /* waiting for a thread, being looked up, or answered and not yet told */
+    struct dns_result result;                       /* valid in done */
+    struct list node;
+    struct resolver_lookup *lookup; /* while it is being looked up */
+    bool is_waiting;
+};
+
+struct resolver_socket {
+    struct loop_watch watch; /* owns the descriptor */
+    struct resolver_lookup *lookup;
+    bool over_tcp;
+    bool is_sent; /* over TCP: the query */
+};
+
+struct resolver_lookup {
+    struct resolver *resolver;
+    struct list requests;
+    struct loop_timer timer;
+    struct resolver_socket sockets[DNS_EXCHANGES];
+    struct dns_lookup engine;
+};
+
+struct resolver_text {
+    const char *path;
+    char *text;
+    size_t len;
 };
 
 struct resolver {
     struct loop *loop;
-    struct loop_watch watch;
     struct loop_hook hook;
-    int event_fd;
-    unsigned running;          /* threads */
-    struct resolver_job *jobs; /* theirs */
-    struct list waiting;       /* requests for which there is no thread yet */
+    struct list waiting;
+    size_t waiting_count;
     struct list answered;
-    /* What a thread runs; tests put their own in place of getaddrinfo (a name whose answer changes, one that
-     * never comes). It may block, and must touch nothing but its arguments. */
-    void (*look_up)(const char *name, struct resolver_answer *answer);
-    pthread_mutex_t lock; /* guards `finished` */
-    struct resolver_job *finished;
+    struct resolver_text hosts;
+    struct resolver_text resolv_conf;
+    int64_t read_ms;
+    uint16_t port; /* of name servers: 53; tests have others */
+    uint32_t busy; /* a bit for each lookup */
+    struct resolver_lookup lookups[RESOLVER_LOOKUPS_MAX];
 };
 
-int resolver_open(struct resolver *resolver, struct loop *loop, struct error *err);
-/* Requests are forgotten. Threads that still wait for a name server keep their own job and a reference to the
- * resolver's memory: close only at the end of the process, or when resolver_busy() says 0. */
-void resolver_close(struct resolver *resolver);
-unsigned resolver_busy(const struct resolver *resolver);
+void resolver_open(struct resolver *resolver, struct loop *loop);
+void resolver_close(struct resolver *resolver); /* requests are forgotten */
+/* Other files than those of /etc, for tests; read at once. The paths must outlive the resolver. */
+void resolver_use_files(struct resolver *resolver, const char *resolv_conf, const char *hosts);
 
-/* ERROR_INVALID (no name, too long), ERROR_TOO_LARGE (the queue is full). */
+/* ERROR_INVALID (not a host name: see dns_check_name), ERROR_TOO_LARGE (too many wait). */
 int resolver_start(struct resolver *resolver, struct resolver_request *request, const char *name,
                    void (*done)(struct resolver_request *request), struct error *err);
 void resolver_cancel(struct resolver *resolver, struct resolver_request *request); /* twice does no harm */
-
-/* The reason an answer holds no addresses: ERROR_NOT_FOUND for a name that does not exist, ERROR_UNAVAILABLE
- * when no name server answered. */
-int resolver_explain(const struct resolver_answer *answer, struct error *err);
 
 #endif

@@ -62,8 +62,8 @@ void stream_close(struct stream *stream); /* at any time; null does no harm; uns
 
 enum stream_state stream_state(const struct stream *stream);
 const struct error *stream_error(const struct stream *stream); /* empty unless STREAM_FAILED */
-/* The peer's end was orderly: FIN on TCP, close_notify on TLS. Otherwise the bytes may have been cut short.
- */
+/* The peer's end was orderly: FIN on TCP, close_notify on TLS. Otherwise the bytes may have been cut short. /
+ * */
 bool stream_ended_cleanly(const struct stream *stream);
 
 /* Bytes from the peer, in place; null when there are none now. They stay until acknowledged. */

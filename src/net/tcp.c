@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 20, KEEPALIVE_PROBES = 3 };
+
 static void close_descriptor(struct tcp *tcp)
 {
     int fd = tcp->watch.fd;
@@ -53,10 +55,25 @@ static void ready(struct loop_watch *watch, uint32_t events)
         tcp->changed(tcp);
 }
 
+static void set_option(int fd, int level, int option, int value)
+{
+    /* None of these is worth a refused connection. */
+    (void) setsockopt(fd, level, option, &value, sizeof value);
+}
+
+static void set_options(int fd)
+{
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+}
+
 int tcp_adopt(struct tcp *tcp, struct loop *loop, int fd, void (*changed)(struct tcp *tcp), struct error *err)
 {
     *tcp = (struct tcp){.loop = loop, .changed = changed, .watch = LOOP_WATCH_INIT};
-    dial_set_socket_options(fd);
+    set_options(fd);
     int result = loop_watch_add(loop, &tcp->watch, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, ready, err);
     if (result != 0) {
         close(fd);

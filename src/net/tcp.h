@@ -59,8 +59,8 @@ size_t tcp_read(struct tcp *tcp, void *out, size_t capacity);
 size_t tcp_write(struct tcp *tcp, const void *data, size_t len);
 /* Half-close: what was written arrives, then FIN. */
 void tcp_end_write(struct tcp *tcp);
-/* Whether something that was written, or the end, has yet to be acknowledged by the peer's
- * kernel; how many bytes it has. */
+/* Whether something that was written, or the end, has yet to be acknowledged by the peer's kernel; how many
+ * bytes it has. */
 bool tcp_is_delivering(const struct tcp *tcp, uint64_t *acknowledged);
 
 /* Why it failed; ERROR_NONE otherwise. */

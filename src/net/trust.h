@@ -1,9 +1,9 @@
 /*
- * trust: the CA certificates that TLS streams believe: the table made at build time (trust_anchors.h), and what
- * the user's PEM files hold (SSL_CERT_FILE, AWS_CA_BUNDLE). Files are read once, at the start, and reduced to
- * distinguished names and public keys, because a distribution's whole bundle (150 certificates, 220 kB) must fit
- * next to everything else. A file that can't be read, or a certificate that can't be decoded, is a warning in
- * the log and nothing more: the built-in certificates still work.
+ * trust: the CA certificates that TLS streams believe: the table made at build time (trust_anchors.h), and
+ * what the user's PEM files hold (SSL_CERT_FILE, AWS_CA_BUNDLE). Files are read once, at the start, and
+ * reduced to distinguished names and public keys, because a distribution's whole bundle (150 certificates,
+ * 220 kB) must fit next to everything else. A file that can't be read, or a certificate that can't be
+ * decoded, is a warning in the log and nothing more: the built-in certificates still work.
  */
 #ifndef FUMIDAI_NET_TRUST_H
 #define FUMIDAI_NET_TRUST_H
@@ -27,8 +27,8 @@ struct trust {
 
 /* Starts with the built-in CA certificates. ERROR_SYSTEM only when there is no memory. */
 int trust_open(struct trust *trust, struct error *err);
-/* Adds a file; null or empty does nothing. Certificates that are there already are not added again. Returns how
- * many were added; what was wrong is logged. */
+/* Adds a file; null or empty does nothing. Certificates that are there already are not added again. Returns
+ * how many were added; what was wrong is logged. */
 size_t trust_add_file(struct trust *trust, const char *path);
 /* Adds one certificate in DER. ERROR_INVALID when it can't be decoded, ERROR_TOO_LARGE beyond the bounds. */
 int trust_add_certificate(struct trust *trust, const void *der, size_t len, struct error *err);

@@ -196,17 +196,70 @@ func TestGuardBracketsAndBasicSessions(t *testing.T) {
 	}
 }
 
-// A name server that has no answer for IPv6 addresses, or a wrong one, does not make a name unreachable that has others.
-func TestGuardNameServerWithoutIPv6(t *testing.T) {
+// What name servers do, inside the relay's sandbox. None of it makes a name unreachable that has an address.
+func TestGuardNameServerFaults(t *testing.T) {
 	s := isolated(t, nil)
-	for name, code := range map[string]dnsmessage.RCode{"unwell.example": dnsmessage.RCodeServerFailure, "wrong.example": dnsmessage.RCodeNameError} {
+	for name, fault := range map[string]fargate.DNSFault{
+		"unwell.example":    {Type: dnsmessage.TypeAAAA, RCode: dnsmessage.RCodeServerFailure},
+		"wrong.example":     {Type: dnsmessage.TypeAAAA, RCode: dnsmessage.RCodeNameError},
+		"lost.example":      {Type: dnsmessage.TypeAAAA, Silent: true},
+		"lossy.example":     {Silent: true, Times: 2},
+		"garbled.example":   {Garbage: true, Times: 2},
+		"forged.example":    {Forge: true},
+		"truncated.example": {Truncate: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := s.in(t)
-			s.VPC.DNS.Set(name, netip.MustParseAddr(s.remote.host))
-			s.VPC.DNS.Fail(fargate.DNSFault{Name: name, Type: dnsmessage.TypeAAAA, RCode: code})
+			fault.Name = name
+			s.VPC.DNS.SetAlias(name, "cluster."+name)
+			s.VPC.DNS.Set("cluster."+name, netip.MustParseAddr(s.remote.host))
+			s.VPC.DNS.Fail(fault)
+			before := s.VPC.DNS.TCPQueries()
 			s.remote.host = name
-			s.converse(s.open(way{where: "remote"}))
+			started := time.Now()
+			d := s.open(way{where: "remote"})
+			if took := time.Since(started); took > 2*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			s.converse(d)
+			if fault.Truncate && s.VPC.DNS.TCPQueries() == before {
+				t.Error("it was not asked for over TCP")
+			}
+		})
+	}
+}
+
+// What the user is told when no address can be had: a name that does not exist ends the session, a server that fails may
+// do better at the next connection.
+func TestGuardNameServerSaysNo(t *testing.T) {
+	s := isolated(t, nil)
+	for name, test := range map[string]struct {
+		fault fargate.DNSFault
+		want  string
+		final bool
+	}{
+		"unknown.example": {fargate.DNSFault{RCode: dnsmessage.RCodeNameError}, "no such name", true},
+		"empty.example":   {fargate.DNSFault{Unrelated: true}, "the name has no addresses", true},
+		"failing.example": {fargate.DNSFault{RCode: dnsmessage.RCodeServerFailure}, "name server 10.0.0.2 failed (SERVFAIL)", false},
+		"refused.example": {fargate.DNSFault{RCode: dnsmessage.RCodeRefused}, "name server 10.0.0.2 refused to answer (REFUSED)", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := s.in(t)
+			test.fault.Name = name
+			s.VPC.DNS.Set(name, netip.MustParseAddr(s.remote.host))
+			s.VPC.DNS.Fail(test.fault)
+			var why string
+			if test.final {
+				why = s.refused(toRemoteHost, remoteHost(name, "80"))
+			} else {
+				s.remote.host = name
+				why = s.open(way{where: "remote"}).client.CustomerMessage
+			}
+			if !strings.Contains(why, test.want) {
+				t.Errorf("the client is told %q, which does not say %q", why, test.want)
+			}
 		})
 	}
 }

@@ -14,6 +14,7 @@
 #include "host/loop.h"
 #include "lib/peer.h"
 #include "lib/test_certificates.h"
+#include "lib/text_file.h"
 #include "net/http_call.h"
 #include "net/network.h"
 
@@ -31,8 +32,6 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void) state;
-    while (resolver_busy(&network.resolver) > 0)
-        loop_turn(&loop, 100, NULL);
     assert_null(loop.timers);
     network_close(&network);
     loop_close(&loop);
@@ -322,13 +321,10 @@ static void serve_tls(br_sslio_context *io, void *context)
 static void over_tls_only_a_goodbye_ends_a_body_without_length(void **state)
 {
     (void) state;
-    char path[] = "/tmp/fumidai-root-XXXXXX";
-    int fd = mkstemp(path);
-    assert_int_equal(write(fd, CERTIFICATE_ROOT_EC, sizeof CERTIFICATE_ROOT_EC - 1),
-                     sizeof CERTIFICATE_ROOT_EC - 1);
-    close(fd);
+    char path[TEXT_FILE_PATH_SIZE];
+    text_file_make(path, CERTIFICATE_ROOT_EC);
     assert_int_equal(trust_add_file(&network.trust, path), 1);
-    unlink(path);
+    text_file_remove(path);
     char answer[] = "HTTP/1.1 200 OK\r\n\r\nhello";
     for (int cut_off = 0; cut_off < 2; cut_off++) {
         struct tls_peer tls_peer = {CERTIFICATE_LEAF_EC, KEY_LEAF_EC, false, cut_off == 1, serve_tls, answer};

@@ -7,11 +7,9 @@
 
 #include <cmocka.h>
 
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "host/loop.h"
 #include "lib/test_certificates.h"
+#include "lib/text_file.h"
 #include "net/network.h"
 #include "net/trust_anchors.h"
 
@@ -31,14 +29,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void write_file(char *path, const char *text)
-{
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), (ssize_t) strlen(text));
-    close(fd);
-}
-
 static void an_empty_environment_gives_the_built_in_certificates_and_no_proxy(void **state)
 {
     (void) state;
@@ -51,12 +41,12 @@ static void an_empty_environment_gives_the_built_in_certificates_and_no_proxy(vo
 static void the_environment_adds_certificates_and_a_proxy(void **state)
 {
     (void) state;
-    char ec[] = "/tmp/fumidai-ec-XXXXXX";
-    char rsa[] = "/tmp/fumidai-rsa-XXXXXX";
-    char ssl_cert_file[64];
-    char aws_ca_bundle[64];
-    write_file(ec, CERTIFICATE_ROOT_EC);
-    write_file(rsa, CERTIFICATE_ROOT_RSA);
+    char ec[TEXT_FILE_PATH_SIZE];
+    char rsa[TEXT_FILE_PATH_SIZE];
+    char ssl_cert_file[TEXT_FILE_PATH_SIZE + 16];
+    char aws_ca_bundle[TEXT_FILE_PATH_SIZE + 16];
+    text_file_make(ec, CERTIFICATE_ROOT_EC);
+    text_file_make(rsa, CERTIFICATE_ROOT_RSA);
     snprintf(ssl_cert_file, sizeof ssl_cert_file, "SSL_CERT_FILE=%s", ec);
     snprintf(aws_ca_bundle, sizeof aws_ca_bundle, "AWS_CA_BUNDLE=%s", rsa);
     char *env[] = {ssl_cert_file,
@@ -72,8 +62,8 @@ static void the_environment_adds_certificates_and_a_proxy(void **state)
     assert_true(proxy_applies(&network.proxy, STR_LITERAL("example.com"), 443));
     assert_false(proxy_applies(&network.proxy, STR_LITERAL("db.internal"), 443));
     network_close(&network);
-    unlink(ec);
-    unlink(rsa);
+    text_file_remove(ec);
+    text_file_remove(rsa);
 }
 
 static void a_file_that_is_not_there_is_not_fatal_but_a_malformed_proxy_is(void **state)

@@ -7,41 +7,40 @@
 
 #include <cmocka.h>
 
-#include <netdb.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "host/loop.h"
+#include "lib/name_server.h"
 #include "lib/peer.h"
 #include "lib/test_certificates.h"
+#include "lib/text_file.h"
 #include "net/network.h"
 #include "net/stream.h"
 
 static struct loop loop;
 static struct network network;
 
-/* Every name is this machine. */
-static void look_up_loopback(const char *name, struct resolver_answer *answer)
+static struct name_server server; /* knows no name */
+static char resolv_conf[TEXT_FILE_PATH_SIZE];
+static char hosts[TEXT_FILE_PATH_SIZE];
+
+static void serve_no_name(const struct name_server_query *query, struct dns_message *answer, void *context)
 {
-    if (strcmp(name, "nowhere.test") == 0) {
-        answer->failure = EAI_NONAME;
-        return;
-    }
-    answer->addresses[0] = ip_v4((const uint8_t[]){127, 0, 0, 1});
-    answer->count = 1;
+    (void) query;
+    (void) context;
+    answer->bytes[3] |= DNS_CODE_NO_NAME;
 }
 
 static void add_root(const char *pem)
 {
-    char path[] = "/tmp/fumidai-root-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, pem, strlen(pem)), (ssize_t) strlen(pem));
-    close(fd);
+    char path[TEXT_FILE_PATH_SIZE];
+    text_file_make(path, pem);
     assert_int_equal(trust_add_file(&network.trust, path), 1);
-    unlink(path);
+    text_file_remove(path);
 }
 
 static int setup(void **state)
@@ -49,7 +48,11 @@ static int setup(void **state)
     (void) state;
     if (loop_open(&loop, NULL) != 0 || network_open(&network, &loop, NULL, NULL) != 0)
         return -1;
-    network.resolver.look_up = look_up_loopback;
+    name_server_open(&server, "127.0.0.1", 0, serve_no_name, NULL);
+    text_file_make(resolv_conf, "nameserver 127.0.0.1\n");
+    text_file_make(hosts, "127.0.0.1 localhost other.test proxy.test direct.test\n");
+    resolver_use_files(&network.resolver, resolv_conf, hosts);
+    network.resolver.port = server.port;
     add_root(CERTIFICATE_ROOT_EC);
     add_root(CERTIFICATE_ROOT_RSA);
     return 0;
@@ -58,11 +61,12 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void) state;
-    while (resolver_busy(&network.resolver) > 0)
-        loop_turn(&loop, 100, NULL);
     assert_null(loop.timers);
     network_close(&network);
     loop_close(&loop);
+    name_server_close(&server);
+    text_file_remove(resolv_conf);
+    text_file_remove(hosts);
     return 0;
 }
 
@@ -670,8 +674,8 @@ static void tls_goes_through_the_proxy_end_to_end(void **state)
             echo_through(tls_peer_serve, &echo_ec, true, 1000, UNLIMITED);
             assert_string_equal(test_proxy.request, "");
         } else {
-            /* Ends in the certificate, which is for localhost: seen through the
-             * tunnel, so TLS is end to end. */
+            /* Ends in the certificate, which is for localhost: seen through the tunnel, so TLS is end to end.
+             * */
             struct client client = NEW_CLIENT;
             start(&client, names[i], 443, true);
             run_while(&client, STREAM_OPENING);

@@ -98,6 +98,26 @@ static void bytes_go_both_ways_in_the_callers_memory(void **state)
     close(far);
 }
 
+static int option(int fd, int level, int name)
+{
+    int value = -1;
+    socklen_t len = sizeof value;
+    assert_int_equal(getsockopt(fd, level, name, &value, &len), 0);
+    return value;
+}
+
+static void the_socket_is_as_promised(void **state)
+{
+    (void) state;
+    struct tcp tcp;
+    int far = open_pair(&tcp);
+    assert_int_equal(option(tcp.watch.fd, IPPROTO_TCP, TCP_NODELAY), 1);
+    assert_int_equal(option(tcp.watch.fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(option(tcp.watch.fd, IPPROTO_TCP, TCP_KEEPIDLE), 60);
+    tcp_close(&tcp);
+    close(far);
+}
+
 static void the_owner_is_not_called_for_what_it_knows(void **state)
 {
     (void) state;
@@ -329,6 +349,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(bytes_go_both_ways_in_the_callers_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_socket_is_as_promised, setup, teardown),
         cmocka_unit_test_setup_teardown(the_owner_is_not_called_for_what_it_knows, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_socket_says_when_there_is_room, setup, teardown),
         cmocka_unit_test_setup_teardown(knows_what_is_still_on_its_way, setup, teardown),

@@ -1,0 +1,26 @@
+/* socket: an address and a port as the kernel takes them, and a socket that is connected to them. */
+#ifndef FUMIDAI_NET_SOCKET_H
+#define FUMIDAI_NET_SOCKET_H
+
+#include <netinet/in.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/ip.h"
+
+struct socket_name {
+    union {
+        struct sockaddr any; /* what the calls take */
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    };
+    socklen_t len;
+};
+
+struct socket_name socket_name_of(struct ip address, uint16_t port);
+
+/* Opens a socket, non-blocking and close-on-exec, and begins to connect it. `type` is SOCK_STREAM or
+ * SOCK_DGRAM. The descriptor, or a negated errno. A connect that is under way is no failure. */
+int socket_connect(int type, struct ip address, uint16_t port);
+
+#endif
