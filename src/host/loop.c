@@ -129,72 +129,47 @@ void loop_hook_init(struct loop_hook *hook, enum loop_stage stage, void (*run)(s
     *hook = (struct loop_hook){.run = run, .stage = stage};
 }
 
-static void append_hook(struct loop_hook_list *list, struct loop_hook *hook)
-{
-    hook->list = list;
-    hook->next = NULL;
-    hook->previous = list->last;
-    if (hook->previous != NULL)
-        hook->previous->next = hook;
-    else
-        list->first = hook;
-    list->last = hook;
-}
-
 void loop_hook_queue(struct loop *loop, struct loop_hook *hook)
 {
-    if (hook->list == NULL)
-        append_hook(&loop->hooks[hook->stage], hook);
+    if (!list_is_linked(&hook->node))
+        list_append(&loop->hooks[hook->stage], &hook->node);
 }
 
 void loop_hook_defer(struct loop *loop, struct loop_hook *hook)
 {
-    loop_hook_remove(loop, hook);
-    append_hook(&loop->deferred, hook);
+    list_remove(&hook->node);
+    list_append(&loop->deferred, &hook->node);
 }
 
 void loop_hook_remove(struct loop *loop, struct loop_hook *hook)
 {
-    struct loop_hook_list *list = hook->list;
     (void) loop;
-    if (list == NULL)
-        return;
-    if (hook->previous != NULL)
-        hook->previous->next = hook->next;
-    else
-        list->first = hook->next;
-    if (hook->next != NULL)
-        hook->next->previous = hook->previous;
-    else
-        list->last = hook->previous;
-    hook->list = NULL;
-    hook->next = NULL;
-    hook->previous = NULL;
+    list_remove(&hook->node);
 }
 
-/* Runs what is queued now; what these hooks queue behind the last one is the next round's. Removal may take
- * away any hook, the last one too, so the end of the round is found by count. */
+/* Runs what is queued now; what these hooks queue is the next round's. */
 static void run_round(struct loop *loop, enum loop_stage stage, int64_t *used_ms)
 {
-    struct loop_hook_list *list = &loop->hooks[stage];
     int64_t began_ms = clock_monotonic_ms() - *used_ms;
-    size_t count = 0;
-    for (const struct loop_hook *hook = list->first; hook != NULL; hook = hook->next)
-        count++;
-    for (; count > 0 && list->first != NULL; count--) {
-        struct loop_hook *hook = list->first;
-        loop_hook_remove(loop, hook);
+    struct list *queued = &loop->hooks[stage], *node;
+    struct list round;
+    list_init(&round);
+    list_move(&round, queued);
+    while ((node = list_take(&round)) != NULL) {
+        struct loop_hook *hook = LIST_OWNER(node, struct loop_hook, node);
         hook->run(hook);
         if (time_is_up(began_ms))
             break;
     }
+    list_move(&round, queued); /* what is left over goes first */
+    list_move(queued, &round);
     *used_ms = clock_monotonic_ms() - began_ms;
 }
 
 static bool hooks_are_queued(const struct loop *loop)
 {
-    return loop->hooks[LOOP_GATHER].first != NULL || loop->hooks[LOOP_FLUSH].first != NULL ||
-           loop->deferred.first != NULL;
+    return !list_is_empty(&loop->hooks[LOOP_GATHER]) || !list_is_empty(&loop->hooks[LOOP_FLUSH]) ||
+           !list_is_empty(&loop->deferred);
 }
 
 /* Gathering goes first, as long as it has time; flushing has time of its own, so neither can keep the other
@@ -204,7 +179,7 @@ static void run_hooks(struct loop *loop)
     int64_t used_ms[LOOP_STAGES] = {0};
     for (int round = 0; round < LOOP_HOOK_ROUNDS; round++) {
         enum loop_stage stage = LOOP_GATHER;
-        while (stage < LOOP_STAGES && (loop->hooks[stage].first == NULL || used_ms[stage] >= LOOP_STAGE_MS))
+        while (stage < LOOP_STAGES && (list_is_empty(&loop->hooks[stage]) || used_ms[stage] >= LOOP_STAGE_MS))
             stage++;
         if (stage == LOOP_STAGES)
             return;
@@ -215,11 +190,9 @@ static void run_hooks(struct loop *loop)
 /* What was deferred in the last turn queues behind what that turn did not get to. */
 static void queue_deferred(struct loop *loop)
 {
-    while (loop->deferred.first != NULL) {
-        struct loop_hook *hook = loop->deferred.first;
-        loop_hook_remove(loop, hook);
-        loop_hook_queue(loop, hook);
-    }
+    struct list *node;
+    while ((node = list_take(&loop->deferred)) != NULL)
+        loop_hook_queue(loop, LIST_OWNER(node, struct loop_hook, node));
 }
 
 /* --- watches -------------------------------------------------------------------------------------------- */
@@ -280,6 +253,9 @@ static void run_ready_watches(struct loop *loop)
 int loop_open(struct loop *loop, struct error *err)
 {
     memset(loop, 0, sizeof *loop);
+    list_init(&loop->hooks[LOOP_GATHER]);
+    list_init(&loop->hooks[LOOP_FLUSH]);
+    list_init(&loop->deferred);
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (loop->epoll_fd < 0)
         return error_set(err, ERROR_SYSTEM, "epoll_create1: %s", strerror(errno));

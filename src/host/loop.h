@@ -30,9 +30,10 @@
 #include <sys/epoll.h>
 
 #include "base/error.h"
+#include "base/list.h"
 #include "host/clock.h"
 
-#define LOOP_OWNER(pointer, type, member) ((type *) (void *) ((char *) (pointer) -offsetof(type, member)))
+#define LOOP_OWNER LIST_OWNER
 
 enum {
     LOOP_EVENTS_PER_TURN = 64,  /* fetched from the kernel at once; more come with the next turn */
@@ -62,15 +63,8 @@ enum loop_stage { LOOP_GATHER, LOOP_FLUSH, LOOP_STAGES };
 
 struct loop_hook {
     void (*run)(struct loop_hook *hook);
-    struct loop_hook *next;
-    struct loop_hook *previous;
     enum loop_stage stage;
-    struct loop_hook_list *list; /* that it is queued in; null: in none */
-};
-
-struct loop_hook_list {
-    struct loop_hook *first;
-    struct loop_hook *last;
+    struct list node;
 };
 
 struct loop {
@@ -78,8 +72,8 @@ struct loop {
     int64_t now_ms;
     bool stopped;
     struct loop_timer *timers; /* the heap's root: what is due first */
-    struct loop_hook_list hooks[LOOP_STAGES];
-    struct loop_hook_list deferred;
+    struct list hooks[LOOP_STAGES];
+    struct list deferred;
     struct epoll_event events[LOOP_EVENTS_PER_TURN];
     int event_next; /* the events that are still to be dispatched: [event_next, event_count) */
     int event_count;

@@ -10,8 +10,8 @@
 #include "base/backoff.h"
 #include "host/loop.h"
 
-/* The pause in milliseconds, for the log; -1, and the timer is not set, when the back-off's deadline leaves no
- * time for another try. */
+/* The pause in milliseconds, for the log; -1, and the timer is not set, when the back-off's deadline leaves
+ * no time for another try. */
 int64_t retry_later(struct loop *loop, struct loop_timer *timer, struct backoff *backoff,
                     enum error_code reason);
 
