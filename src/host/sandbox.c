@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -126,15 +125,16 @@ static int failed(struct error *err, const char *step)
     return error_set(err, ERROR_SYSTEM, "sandbox: %s: %s", step, strerror(errno));
 }
 
+/* By the kernel's calls: the C library's would change every thread, and there is only one. */
 static int leave_root(struct error *err)
 {
     if (geteuid() != 0)
         return 0;
-    if (setgroups(0, NULL) < 0)
+    if (syscall(SYS_setgroups, 0, NULL) < 0)
         return failed(err, "setgroups");
-    if (setresgid(SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) < 0)
+    if (syscall(SYS_setresgid, SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) < 0)
         return failed(err, "setresgid");
-    if (setresuid(SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) < 0)
+    if (syscall(SYS_setresuid, SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) < 0)
         return failed(err, "setresuid");
     return 0;
 }
@@ -172,10 +172,10 @@ static int install_filter(struct error *err)
 static void allow_descriptors(void)
 {
     struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+    if (prlimit(0, RLIMIT_NOFILE, NULL, &files) < 0)
         return;
     files.rlim_cur = files.rlim_max;
-    (void) setrlimit(RLIMIT_NOFILE, &files);
+    (void) prlimit(0, RLIMIT_NOFILE, &files, NULL);
 }
 
 int sandbox_enter(struct error *err)
@@ -190,7 +190,7 @@ int sandbox_enter(struct error *err)
     /* The kernel forgets this with every change of identity; the keeper's end must be ours. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return failed(err, "PR_SET_PDEATHSIG");
-    if (prctl(PR_SET_DUMPABLE, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
+    if (prctl(PR_SET_DUMPABLE, 0) < 0 || prlimit(0, RLIMIT_CORE, &none, NULL) < 0)
         return failed(err, "no core dumps");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return failed(err, "no_new_privs");

@@ -19,7 +19,8 @@
 
 enum { SANDBOX_UID = 65532 /* "nonroot" of distroless images, and the image's own USER */ };
 
-/* All threads that will ever be started inherit it. ERROR_SYSTEM naming the step that failed. */
+/* Before the process has threads; those that it starts later inherit it. ERROR_SYSTEM naming the step that
+ * failed. */
 int sandbox_enter(struct error *err);
 
 #endif
