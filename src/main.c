@@ -2,6 +2,7 @@
  * parses, opens the log, and calls. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -11,19 +12,21 @@
 #include "host/signals.h"
 #include "keeper/health.h"
 #include "keeper/keeper.h"
+#include "net/network.h"
 #include "relay/relay.h"
 #include "settings/config.h"
 #include "wire/ipc.h"
+#include "worker/worker.h"
 
 enum { TEXT_SIZE = 64 * 1024 /* holds the longest page of help and the README's tables */ };
 
 /* The relay gets the very arguments that this process got, under another name:
  * same settings, same sources. */
-static char **relay_argv;
+static char **child_argv;
 
 static int run_task(const struct config *config)
 {
-    return keeper_run(config, relay_argv, environ);
+    return keeper_run(config, child_argv, environ);
 }
 
 static int run_health(const struct config *config)
@@ -62,7 +65,7 @@ static int print_help(enum config_command command)
     return print(&text);
 }
 
-/* Made before config_parse rearranges the originals; the keeper gives it its name. */
+/* Made before config_parse rearranges the originals. */
 static char **copy_arguments(int argc, char **argv)
 {
     char **copy = calloc((size_t) argc + 2, sizeof *copy);
@@ -81,12 +84,13 @@ int main(int argc, char **argv)
     bool serves_sessions = strcmp(name, IPC_RELAY_NAME) == 0;
     bool is_relay = serves_sessions || strcmp(name, IPC_RELAY_PORTS_NAME) == 0;
     signals_block_all();
+    (void) prctl(PR_SET_DUMPABLE, 0); /* no core, and no other process of the same user reads our memory */
     if (relro_protect(&err) < 0) {
         console_format(STDERR_FILENO, "fumidai: %s\n", err.text);
         return 1;
     }
-    relay_argv = copy_arguments(argc, argv);
-    if (relay_argv == NULL) {
+    child_argv = copy_arguments(argc, argv);
+    if (child_argv == NULL) {
         console_format(STDERR_FILENO, "fumidai: out of memory before anything started\n");
         return 1;
     }
@@ -104,5 +108,7 @@ int main(int argc, char **argv)
                                .app = "fumidai",
                                .version = FUMIDAI_VERSION};
     log_open(&log);
+    if (strcmp(name, IPC_WORKER_NAME) == 0)
+        return worker_run(environ);
     return is_relay ? relay_run(&config, serves_sessions, environ) : commands[config.command](&config);
 }

@@ -170,7 +170,7 @@ static int read_count(const struct json *doc, int object, const char *name, uint
 static int64_t latest_change(const struct json *doc, int deployments)
 {
     static const char *const names[] = {"createdAt", "updatedAt"};
-    int64_t latest = INT64_MIN, at;
+    int64_t latest = -1, at;
     for (size_t i = 0; i < json_count(doc, deployments); i++) {
         for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
             int value = json_member(doc, json_element(doc, deployments, i), names[k]);
@@ -233,7 +233,7 @@ static int read_protection(struct ecs_protection *protection, const struct json 
     int state = json_member(doc, json_root(doc), "protection");
     if (!json_bool(doc, json_member(doc, state, "ProtectionEnabled"), &protection->enabled))
         return error_set(err, ERROR_INVALID, "the answer says neither protection nor failure");
-    protection->expires_unix_ms = INT64_MAX;
+    protection->expires_unix_ms = -1;
     int result = api_json_text(doc, state, "ExpirationDate", text, sizeof text, err);
     if (result == 0 && text[0] != '\0' &&
         !timestamp_parse_rfc3339(str_from(text), &protection->expires_unix_ms))

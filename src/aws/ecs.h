@@ -60,7 +60,7 @@ struct ecs_task {
 
 struct ecs_service {
     uint32_t desired_count;
-    int64_t changed_unix_ms; /* when a deployment of it was last made or updated; INT64_MIN: not said */
+    int64_t changed_unix_ms; /* when a deployment of it was last made or updated; -1: not said */
 };
 
 /* API_FAILED with ERROR_NOT_FOUND when ECS answers with a failure ("MISSING") instead of the thing, with
@@ -78,7 +78,7 @@ enum api_class ecs_read_describe_services(struct ecs_service *service, const str
  */
 struct ecs_protection {
     bool enabled;
-    int64_t expires_unix_ms; /* INT64_MAX when not enabled or not said */
+    int64_t expires_unix_ms; /* -1: not enabled or not said */
 };
 
 /* minutes: 1 to 2,880; not sent when disabling. */

@@ -38,12 +38,14 @@ static int read_fields(const struct json *doc, int object, const struct field *f
     return 0;
 }
 
-static int parse(struct json *doc, struct str body, struct json_token *tokens, size_t capacity,
-                 struct error *err)
+static int parse(struct json *doc, const struct api_answer *answer, struct json_token *tokens,
+                 size_t capacity, struct error *err)
 {
-    if (body.len > METADATA_DOCUMENT_MAX)
+    if (answer->status != 200)
+        return error_set(err, ERROR_UNAVAILABLE, "status %d", answer->status);
+    if (answer->body.len > METADATA_DOCUMENT_MAX)
         return error_set(err, ERROR_TOO_LARGE, "more than %d bytes", METADATA_DOCUMENT_MAX);
-    int result = json_parse(doc, body, tokens, capacity, err);
+    int result = json_parse(doc, answer->body, tokens, capacity, err);
     if (result == 0 && json_type(doc, json_root(doc)) != JSON_OBJECT)
         return error_set(err, ERROR_INVALID, "no JSON object");
     return result;
@@ -74,11 +76,11 @@ static int read_task_document(struct metadata *metadata, const struct json *doc,
     return read_fields(doc, json_root(doc), fields, sizeof fields / sizeof fields[0], err);
 }
 
-int metadata_read_container(struct metadata *metadata, struct str body, struct json_token *tokens,
-                            size_t capacity, struct error *err)
+int metadata_read_container(struct metadata *metadata, const struct api_answer *answer,
+                            struct json_token *tokens, size_t capacity, struct error *err)
 {
     struct json doc = {0};
-    int result = parse(&doc, body, tokens, capacity, err);
+    int result = parse(&doc, answer, tokens, capacity, err);
     if (result == 0)
         result = read_container_document(metadata, &doc, err);
     if (result != 0)
@@ -86,11 +88,11 @@ int metadata_read_container(struct metadata *metadata, struct str body, struct j
     return result;
 }
 
-int metadata_read_task(struct metadata *metadata, struct str body, struct json_token *tokens, size_t capacity,
-                       struct error *err)
+int metadata_read_task(struct metadata *metadata, const struct api_answer *answer, struct json_token *tokens,
+                       size_t capacity, struct error *err)
 {
     struct json doc = {0};
-    int result = parse(&doc, body, tokens, capacity, err);
+    int result = parse(&doc, answer, tokens, capacity, err);
     if (result == 0)
         result = read_task_document(metadata, &doc, err);
     if (result != 0)

@@ -47,13 +47,13 @@ int metadata_make_task_request(struct api_request *request, const struct endpoin
                                struct error *err);
 
 /* Each fills in its fields of `metadata` (which starts as zeroes) and leaves the others. Errors name the
- * document and the field: ERROR_INVALID for malformed JSON or a wrong type, ERROR_NOT_FOUND for a required
- * field that is missing (DockerId; Cluster and TaskARN), ERROR_TOO_LARGE for one beyond its bound, or with
- * more than `capacity` tokens. */
-int metadata_read_container(struct metadata *metadata, struct str body, struct json_token *tokens,
-                            size_t capacity, struct error *err);
-int metadata_read_task(struct metadata *metadata, struct str body, struct json_token *tokens, size_t capacity,
-                       struct error *err);
+ * document and the field: ERROR_UNAVAILABLE for another status than 200, ERROR_INVALID for malformed JSON or
+ * a wrong type, ERROR_NOT_FOUND for a required field that is missing (DockerId; Cluster and TaskARN),
+ * ERROR_TOO_LARGE for one beyond its bound, or with more than `capacity` tokens. */
+int metadata_read_container(struct metadata *metadata, const struct api_answer *answer,
+                            struct json_token *tokens, size_t capacity, struct error *err);
+int metadata_read_task(struct metadata *metadata, const struct api_answer *answer, struct json_token *tokens,
+                       size_t capacity, struct error *err);
 
 /* Needs both documents. ERROR_NOT_FOUND names what is missing. */
 int metadata_format_target(const struct metadata *metadata, char target[METADATA_TARGET_SIZE],

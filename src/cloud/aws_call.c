@@ -7,8 +7,7 @@
 #include "host/log.h"
 #include "host/loop.h"
 
-/* ---- the client
- * -------------------------------------------------------------------------------------------- */
+/* ---- the client ---------------------------------------------------------------------------------------- */
 
 void aws_client_open(struct aws_client *client, struct network *network, char *const *env)
 {
@@ -40,8 +39,7 @@ int aws_client_sign(struct aws_client *client, struct api_request *request, stru
                       credentials_source_unix_ms(&client->credentials), err);
 }
 
-/* ---- one attempt
- * ------------------------------------------------------------------------------------------- */
+/* ---- one attempt --------------------------------------------------------------------------------------- */
 
 static void send_when_ready(struct aws_call *call);
 

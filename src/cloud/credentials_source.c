@@ -39,8 +39,7 @@ static void take(struct credentials_source *source)
     source->refresh_at_unix_ms = credentials_refresh_at(&source->credentials, random_u32());
 }
 
-/* ---- fetching
- * ---------------------------------------------------------------------------------------------- */
+/* ---- fetching ------------------------------------------------------------------------------------------ */
 
 static void call_waiters(struct credentials_source *source)
 {
@@ -137,8 +136,7 @@ static void start_fetch(struct credentials_source *source)
     }
 }
 
-/* ---- the surface
- * ------------------------------------------------------------------------------------------- */
+/* ---- the surface --------------------------------------------------------------------------------------- */
 
 static bool is_usable(const struct credentials_source *source)
 {

@@ -7,11 +7,7 @@
 #include "host/log.h"
 #include "host/retry.h"
 
-struct json_token *task_identity_tokens(void)
-{
-    static struct json_token tokens[API_JSON_TOKENS];
-    return tokens;
-}
+static struct json_token tokens[API_JSON_TOKENS]; /* there is one identity, and only touched pages count */
 
 static struct task_identity *owner_of(struct aws_call *call)
 {
@@ -31,16 +27,9 @@ static enum api_class read_answer(struct aws_call *call, const struct api_answer
 {
     struct task_identity *identity = owner_of(call);
     (void) failure;
-    if (answer->status != 200) {
-        error_set(err, ERROR_UNAVAILABLE, "task metadata: %s%s answered %d", identity->endpoint.authority,
-                  identity->endpoint.path, answer->status);
-        return API_RETRY;
-    }
     int result = identity->has_container
-                     ? metadata_read_task(&identity->metadata, answer->body, task_identity_tokens(),
-                                          API_JSON_TOKENS, err)
-                     : metadata_read_container(&identity->metadata, answer->body, task_identity_tokens(),
-                                               API_JSON_TOKENS, err);
+                     ? metadata_read_task(&identity->metadata, answer, tokens, API_JSON_TOKENS, err)
+                     : metadata_read_container(&identity->metadata, answer, tokens, API_JSON_TOKENS, err);
     return result < 0 ? API_RETRY : API_OK;
 }
 
@@ -49,25 +38,14 @@ static const struct aws_operation metadata_operation = {
     .make = make_request,
     .classify = read_answer};
 
-static void decide_service(struct task_identity *identity)
-{
-    if (identity->service == TASK_IDENTITY_SERVICE_NAMED || identity->metadata.service_name[0] == '\0')
-        return;
-    str_copy(str_from(identity->metadata.service_name), identity->service_name,
-             sizeof identity->service_name);
-    identity->service = TASK_IDENTITY_SERVICE_NAMED;
-    identity->service_is_certain = true;
-}
-
 static void finish(struct task_identity *identity)
 {
     struct error err = ERROR_INIT;
-    identity->known = true;
     if (aws_client_find_region(identity->client, str_from(identity->metadata.task_arn), &err) < 0)
         log_event(LOG_WARN, "can't tell the region; set AWS_REGION", LOG_ERR(&err));
-    decide_service(identity);
     log_event(LOG_DEBUG, "read the task's metadata", LOG_TEXT("cluster", identity->metadata.cluster),
-              LOG_TEXT("task", identity->metadata.task_arn), LOG_TEXT("service", identity->service_name),
+              LOG_TEXT("task", identity->metadata.task_arn),
+              LOG_TEXT("service", identity->metadata.service_name),
               LOG_TEXT("region", identity->client->region));
     identity->learned(identity);
 }
@@ -106,7 +84,7 @@ static void answered(struct aws_call *call)
     loop_timer_set(identity->client->network->loop, &identity->again, 0);
 }
 
-void task_identity_open(struct task_identity *identity, struct aws_client *client, const char *service_name,
+void task_identity_open(struct task_identity *identity, struct aws_client *client,
                         void (*learned)(struct task_identity *identity), void *owner)
 {
     struct error err = ERROR_INIT;
@@ -120,18 +98,14 @@ void task_identity_open(struct task_identity *identity, struct aws_client *clien
     identity->call.done = answered;
     loop_timer_init(&identity->again, ask);
     backoff_start(&identity->retry, &BACKOFF_CALLS, INT64_MAX);
-    if (service_name[0] != '\0' &&
-        str_copy(str_from(service_name), identity->service_name, sizeof identity->service_name))
-        identity->service = TASK_IDENTITY_SERVICE_NAMED;
     struct str url = env_get(client->env, "ECS_CONTAINER_METADATA_URI_V4");
     if (url.len == 0)
         return;
     if (endpoint_from_url(&identity->endpoint, url, &err) < 0) {
-        log_event(LOG_ERROR, "ECS_CONTAINER_METADATA_URI_V4 is no URL; going on as outside ECS",
+        log_event(LOG_ERROR, "ECS_CONTAINER_METADATA_URI_V4 is not a valid URL; going on as outside ECS",
                   LOG_ERR(&err));
         return;
     }
-    identity->exists = true;
     loop_timer_set(client->network->loop, &identity->again, 0);
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -134,10 +135,11 @@ int child_start_command(struct child *child, char *const argv[], struct error *e
     return result;
 }
 
-int child_start_self(struct child *child, char *const argv[], int *channel_fd, struct error *err)
+int child_start_self(struct child *child, const char *name, char **argv, int *channel_fd, struct error *err)
 {
     int ends[2];
     *channel_fd = -1;
+    argv[0] = (char *) (uintptr_t) name; /* exec only reads it */
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
         *child = (struct child){0};
         return error_set(err, ERROR_SYSTEM, "socketpair: %s", strerror(errno));

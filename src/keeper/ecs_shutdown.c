@@ -3,308 +3,212 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/time.h"
-#include "host/clock.h"
 #include "host/log.h"
 
-static void run_step(struct ecs_shutdown *ending, enum ecs_shutdown_step step);
+static void run_step(struct ecs_shutdown *shutdown, enum ecs_shutdown_step step);
 
-static struct ecs_shutdown *owner_of(struct aws_call *call)
+static void report(struct ecs_shutdown *shutdown, enum terminator_result result)
 {
-    return LOOP_OWNER(call, struct ecs_shutdown, call);
+    shutdown->busy = false;
+    shutdown->report(shutdown, result);
 }
 
-static void report(struct ecs_shutdown *ending, enum terminator_result result)
+static void fail(struct ecs_shutdown *shutdown, const char *message)
 {
-    ending->busy = false;
-    ending->report(ending, result);
+    log_event(LOG_WARN, message, LOG_ERR(&shutdown->worker.err));
+    report(shutdown, shutdown->worker.result == IPC_FAILED ? TERMINATOR_REFUSED : TERMINATOR_FAILED);
 }
 
-static struct str cluster_of(const struct ecs_shutdown *ending)
+/* ---- what follows from the answers --------------------------------------------------------------------- */
+
+static void found_service(struct ecs_shutdown *shutdown)
 {
-    return str_from(ending->identity->metadata.cluster);
-}
-
-static struct str task_of(const struct ecs_shutdown *ending)
-{
-    return str_from(ending->identity->metadata.task_arn);
-}
-
-/* ---- the requests -------------------------------------------------------------------------------------- */
-
-static int make_describe_tasks(struct aws_call *call, struct api_request *request,
-                               const struct endpoint *endpoint, struct error *err)
-{
-    struct ecs_shutdown *ending = owner_of(call);
-    struct writer body = writer_of(ending->body, sizeof ending->body);
-    ecs_write_describe_tasks(&body, cluster_of(ending), task_of(ending));
-    return api_request_json(request, endpoint, ECS_TARGET_DESCRIBE_TASKS, writer_view(&body), err);
-}
-
-static int make_describe_services(struct aws_call *call, struct api_request *request,
-                                  const struct endpoint *endpoint, struct error *err)
-{
-    struct ecs_shutdown *ending = owner_of(call);
-    struct writer body = writer_of(ending->body, sizeof ending->body);
-    ecs_write_describe_services(&body, cluster_of(ending), str_from(ending->identity->service_name));
-    return api_request_json(request, endpoint, ECS_TARGET_DESCRIBE_SERVICES, writer_view(&body), err);
-}
-
-static int make_update_service(struct aws_call *call, struct api_request *request,
-                               const struct endpoint *endpoint, struct error *err)
-{
-    struct ecs_shutdown *ending = owner_of(call);
-    struct writer body = writer_of(ending->body, sizeof ending->body);
-    ecs_write_update_service(&body, cluster_of(ending), str_from(ending->identity->service_name),
-                             ending->target_count);
-    return api_request_json(request, endpoint, ECS_TARGET_UPDATE_SERVICE, writer_view(&body), err);
-}
-
-static int make_stop_task(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
-                          struct error *err)
-{
-    struct ecs_shutdown *ending = owner_of(call);
-    struct writer body = writer_of(ending->body, sizeof ending->body);
-    ecs_write_stop_task(&body, cluster_of(ending), task_of(ending), str_from(ending->reason));
-    return api_request_json(request, endpoint, ECS_TARGET_STOP_TASK, writer_view(&body), err);
-}
-
-/* ---- the answers --------------------------------------------------------------------------------------- */
-
-static enum api_class read_describe_tasks(struct aws_call *call, const struct api_answer *answer,
-                                          struct api_failure *failure, struct error *err)
-{
-    return ecs_read_describe_tasks(&owner_of(call)->task, answer, task_identity_tokens(), API_JSON_TOKENS,
-                                   failure, err);
-}
-
-static enum api_class read_describe_services(struct aws_call *call, const struct api_answer *answer,
-                                             struct api_failure *failure, struct error *err)
-{
-    struct ecs_shutdown *ending = owner_of(call);
-    if (!timestamp_parse_http_date(answer->date, &ending->server_unix_ms))
-        ending->server_unix_ms = -1;
-    return ecs_read_describe_services(&ending->service, answer, task_identity_tokens(), API_JSON_TOKENS,
-                                      failure, err);
-}
-
-static enum api_class classify_update_service(struct aws_call *call, const struct api_answer *answer,
-                                              struct api_failure *failure, struct error *err)
-{
-    struct ecs_shutdown *ending = owner_of(call);
-    return ecs_classify_update_service(answer, ending->target_count, ending->identity->service_is_certain,
-                                       &ending->already, failure, err);
-}
-
-static enum api_class classify_stop_task(struct aws_call *call, const struct api_answer *answer,
-                                         struct api_failure *failure, struct error *err)
-{
-    return ecs_classify_stop_task(answer, &owner_of(call)->already, failure, err);
-}
-
-/* ---- what follows from them ---------------------------------------------------------------------------- */
-
-static enum terminator_result result_of_failure(const struct ecs_shutdown *ending)
-{
-    return ending->call.class == API_FAILED ? TERMINATOR_REFUSED : TERMINATOR_FAILED;
-}
-
-static void fail(struct ecs_shutdown *ending, const char *message)
-{
-    log_event(LOG_WARN, message, LOG_ERR(&ending->call.err));
-    report(ending, result_of_failure(ending));
-}
-
-static void found_service(struct ecs_shutdown *ending)
-{
-    struct task_identity *identity = ending->identity;
-    bool at_start = !ending->busy;
-    if (ending->call.class != API_OK) {
+    struct own_task *task = shutdown->task;
+    const struct ipc_answer *answer = &shutdown->worker.answer;
+    bool at_start = !shutdown->busy;
+    if (shutdown->worker.result != IPC_DONE) {
         if (at_start)
             log_event(LOG_WARN,
                       "can't tell which service this task belongs to; it will be asked again at the end "
                       "(or set ECS_TST_ECS_SERVICE_NAME)",
-                      LOG_ERR(&ending->call.err));
+                      LOG_ERR(&shutdown->worker.err));
         else
-            fail(ending, "can't scale in: the service's name is not known");
+            fail(shutdown, "can't scale in: the service's name is not known");
         return;
     }
-    identity->service =
-        ending->task.service_name[0] != '\0' ? TASK_IDENTITY_SERVICE_NAMED : TASK_IDENTITY_SERVICE_NONE;
-    identity->service_is_certain = true;
-    str_copy(str_from(ending->task.service_name), identity->service_name, sizeof identity->service_name);
-    if (identity->service == TASK_IDENTITY_SERVICE_NONE)
+    task->service = answer->service[0] != '\0' ? OWN_TASK_SERVICE_NAMED : OWN_TASK_SERVICE_NONE;
+    task->service_is_certain = true;
+    memcpy(task->service_name, answer->service, sizeof task->service_name);
+    if (task->service == OWN_TASK_SERVICE_NONE)
         log_event(LOG_WARN, "no service started this task: there is no desired count to set",
-                  LOG_TEXT("group", ending->task.group));
+                  LOG_TEXT("group", answer->group));
     if (at_start)
         return;
-    if (identity->service == TASK_IDENTITY_SERVICE_NONE)
-        report(ending, TERMINATOR_ALREADY_SO);
+    if (task->service == OWN_TASK_SERVICE_NONE)
+        report(shutdown, TERMINATOR_ALREADY_SO);
     else
-        run_step(ending, ECS_SHUTDOWN_COUNT_TASKS);
+        run_step(shutdown, ECS_SHUTDOWN_COUNT_TASKS);
 }
 
-/* In a service of several tasks a change is most likely a neighbour's who leaves, and
- * another task stays for who comes. */
-static bool was_just_asked_for(const struct ecs_shutdown *ending)
+/* In a service of several tasks a change is most likely another task that ends, and one remains for new
+ * users. */
+static bool was_updated_recently(const struct ecs_shutdown *shutdown)
 {
-    const struct ecs_service *service = &ending->service;
-    return ending->asked_within_ms > 0 && service->desired_count == 1 && ending->server_unix_ms >= 0 &&
-           service->changed_unix_ms > ending->server_unix_ms - ending->asked_within_ms;
+    const struct ipc_answer *answer = &shutdown->worker.answer;
+    return shutdown->asked_within_ms > 0 && answer->desired_count == 1 && answer->server_unix_ms >= 0 &&
+           answer->changed_unix_ms > answer->server_unix_ms - shutdown->asked_within_ms;
 }
 
-static void counted_tasks(struct ecs_shutdown *ending)
+static void counted_tasks(struct ecs_shutdown *shutdown)
 {
-    ending->tasks = 1;
-    if (ending->call.class == API_OK) {
-        ending->tasks = ending->service.desired_count;
-        if (was_just_asked_for(ending)) {
-            log_event(LOG_INFO, "somebody has just asked for this service: waiting for him",
-                      LOG_TEXT("service", ending->identity->service_name),
-                      LOG_TIME_MS("changed", ending->service.changed_unix_ms));
-            report(ending, TERMINATOR_SOMEBODY);
+    const struct worker_process *worker = &shutdown->worker;
+    shutdown->tasks = 1;
+    if (worker->result == IPC_DONE) {
+        shutdown->tasks = worker->answer.desired_count;
+        if (was_updated_recently(shutdown)) {
+            log_event(LOG_INFO, "service was updated recently: a user is probably on the way, staying up",
+                      LOG_TEXT("service", shutdown->task->service_name),
+                      LOG_TIME_MS("changed", worker->answer.changed_unix_ms));
+            report(shutdown, TERMINATOR_SOMEBODY);
             return;
         }
-    } else if (ending->call.err.code == ERROR_DENIED || ending->call.err.code == ERROR_NOT_FOUND) {
+    } else if (worker->err.code == ERROR_DENIED || worker->err.code == ERROR_NOT_FOUND) {
         log_event(LOG_INFO, "can't ask how many tasks the service has; taking it for one",
-                  LOG_ERR(&ending->call.err));
+                  LOG_ERR(&worker->err));
     } else {
-        fail(ending, "can't scale in: the service's desired count is not known");
+        fail(shutdown, "can't scale in: the service's desired count is not known");
         return;
     }
-    if (ending->tasks > 1 && !ending->stepped_aside) {
-        report(ending, TERMINATOR_CROWDED);
+    if (shutdown->tasks > 1 && !shutdown->stepped_aside) {
+        report(shutdown, TERMINATOR_CROWDED);
         return;
     }
-    ending->target_count = ending->tasks > 1 ? ending->tasks - 1 : 0;
-    run_step(ending, ending->target_count > 0 ? ECS_SHUTDOWN_STOP_BEFORE_COUNT : ECS_SHUTDOWN_SET_COUNT);
+    shutdown->target_count = shutdown->tasks > 1 ? shutdown->tasks - 1 : 0;
+    run_step(shutdown, shutdown->target_count > 0 ? ECS_SHUTDOWN_STOP_BEFORE_COUNT : ECS_SHUTDOWN_SET_COUNT);
 }
 
-static void stopped_before_count(struct ecs_shutdown *ending)
+static void stopped_before_count(struct ecs_shutdown *shutdown)
 {
     /* Without having stopped itself, a lower count could cost a neighbour its sessions. */
-    if (ending->call.class != API_OK)
-        fail(ending, "can't scale in: this task could not stop itself first");
+    if (shutdown->worker.result != IPC_DONE)
+        fail(shutdown, "can't scale in: this task could not stop itself first");
     else
-        run_step(ending, ECS_SHUTDOWN_SET_COUNT);
+        run_step(shutdown, ECS_SHUTDOWN_SET_COUNT);
 }
 
-static void set_count(struct ecs_shutdown *ending)
+static void set_count(struct ecs_shutdown *shutdown)
 {
-    if (ending->call.class != API_OK) {
-        fail(ending, "can't set the service's desired count");
+    bool already = shutdown->worker.answer.already;
+    if (shutdown->worker.result != IPC_DONE) {
+        fail(shutdown, "can't set the service's desired count");
         return;
     }
-    log_event(LOG_INFO, ending->already ? "nothing to scale in" : "set the service's desired count",
-              LOG_TEXT("service", ending->identity->service_name), LOG_I64("from", ending->tasks),
-              LOG_I64("desired_count", ending->target_count));
-    report(ending, ending->already ? TERMINATOR_ALREADY_SO : TERMINATOR_DONE);
+    log_event(LOG_INFO, already ? "nothing to scale in" : "set the service's desired count",
+              LOG_TEXT("service", shutdown->task->service_name), LOG_I64("from", shutdown->tasks),
+              LOG_I64("desired_count", shutdown->target_count));
+    report(shutdown, already ? TERMINATOR_ALREADY_SO : TERMINATOR_DONE);
 }
 
-static void stopped_task(struct ecs_shutdown *ending)
+static void stopped_task(struct ecs_shutdown *shutdown)
 {
-    if (ending->call.class != API_OK) {
-        fail(ending, "can't stop the task");
+    bool already = shutdown->worker.answer.already;
+    if (shutdown->worker.result != IPC_DONE) {
+        fail(shutdown, "can't stop the task");
         return;
     }
-    log_event(LOG_INFO, ending->already ? "the task is stopped already" : "asked ECS to stop the task",
-              LOG_STR("task", task_of(ending)), LOG_TEXT("reason", ending->reason));
-    report(ending, ending->already ? TERMINATOR_ALREADY_SO : TERMINATOR_DONE);
+    log_event(LOG_INFO, already ? "the task is stopped already" : "asked ECS to stop the task",
+              LOG_TEXT("task", shutdown->task->arn), LOG_TEXT("reason", shutdown->reason));
+    report(shutdown, already ? TERMINATOR_ALREADY_SO : TERMINATOR_DONE);
 }
 
 static const struct {
-    struct aws_operation operation;
-    void (*answered)(struct ecs_shutdown *ending);
+    enum ipc_call_kind call;
+    void (*answered)(struct ecs_shutdown *shutdown);
 } steps[ECS_SHUTDOWN_STEP_COUNT] = {
-    [ECS_SHUTDOWN_FIND_SERVICE] =
-        {{{ENDPOINT_ECS, "DescribeTasks", 200}, true, make_describe_tasks, read_describe_tasks},
-         found_service},
-    [ECS_SHUTDOWN_COUNT_TASKS] =
-        {{{ENDPOINT_ECS, "DescribeServices", 200}, true, make_describe_services, read_describe_services},
-         counted_tasks},
-    [ECS_SHUTDOWN_STOP_BEFORE_COUNT] =
-        {{{ENDPOINT_ECS, "StopTask", 200}, true, make_stop_task, classify_stop_task}, stopped_before_count},
-    [ECS_SHUTDOWN_SET_COUNT] =
-        {{{ENDPOINT_ECS, "UpdateService", 200}, true, make_update_service, classify_update_service},
-         set_count},
-    [ECS_SHUTDOWN_STOP_TASK] = {{{ENDPOINT_ECS, "StopTask", 200}, true, make_stop_task, classify_stop_task},
-                                stopped_task},
+    [ECS_SHUTDOWN_FIND_SERVICE] = {IPC_DESCRIBE_TASKS, found_service},
+    [ECS_SHUTDOWN_COUNT_TASKS] = {IPC_DESCRIBE_SERVICES, counted_tasks},
+    [ECS_SHUTDOWN_STOP_BEFORE_COUNT] = {IPC_STOP_TASK, stopped_before_count},
+    [ECS_SHUTDOWN_SET_COUNT] = {IPC_UPDATE_SERVICE, set_count},
+    [ECS_SHUTDOWN_STOP_TASK] = {IPC_STOP_TASK, stopped_task},
 };
 
-static void answered(struct aws_call *call)
+static void answered(struct worker_process *worker)
 {
-    struct ecs_shutdown *ending = owner_of(call);
-    steps[ending->step].answered(ending);
+    struct ecs_shutdown *shutdown = LOOP_OWNER(worker, struct ecs_shutdown, worker);
+    steps[shutdown->step].answered(shutdown);
 }
 
-static void run_step(struct ecs_shutdown *ending, enum ecs_shutdown_step step)
+static void run_step(struct ecs_shutdown *shutdown, enum ecs_shutdown_step step)
 {
-    ending->step = step;
-    ending->already = false;
-    ending->call.operation = &steps[step].operation;
-    aws_call_start(&ending->call, ending->deadline_ms);
+    const struct own_task *task = shutdown->task;
+    struct ipc_call call = {.kind = steps[step].call,
+                            .desired_count = shutdown->target_count,
+                            .service_is_certain = task->service_is_certain};
+    memcpy(call.cluster, task->cluster, sizeof call.cluster);
+    memcpy(call.task_arn, task->arn, sizeof call.task_arn);
+    memcpy(call.service, task->service_name, sizeof call.service);
+    memcpy(call.reason, shutdown->reason, sizeof call.reason);
+    shutdown->step = step;
+    worker_process_start(&shutdown->worker, &call, shutdown->deadline_ms);
 }
 
 /* ---- the surface --------------------------------------------------------------------------------------- */
 
-void ecs_shutdown_open(struct ecs_shutdown *ending, struct task_identity *identity,
-                       void (*report_result)(struct ecs_shutdown *ending, enum terminator_result result),
+void ecs_shutdown_open(struct ecs_shutdown *shutdown, struct own_task *task,
+                       void (*report_result)(struct ecs_shutdown *shutdown, enum terminator_result result),
                        void *owner)
 {
-    memset(ending, 0, sizeof *ending);
-    ending->identity = identity;
-    ending->report = report_result;
-    ending->owner = owner;
-    ending->call.client = identity->client;
-    ending->call.done = answered;
+    memset(shutdown, 0, sizeof *shutdown);
+    shutdown->task = task;
+    shutdown->report = report_result;
+    shutdown->owner = owner;
+    worker_process_init(&shutdown->worker, task->worker.program, answered);
 }
 
-void ecs_shutdown_close(struct ecs_shutdown *ending)
+void ecs_shutdown_close(struct ecs_shutdown *shutdown)
 {
-    aws_call_cancel(&ending->call);
+    worker_process_cancel(&shutdown->worker);
 }
 
-/* False, with the failure reported, when not even the question can be asked. */
-static bool begin(struct ecs_shutdown *ending, const char *reason, int64_t deadline_ms)
+/* False, with the failure reported, when not even the first call can be made. */
+static bool begin(struct ecs_shutdown *shutdown, const char *reason, int64_t deadline_ms)
 {
-    aws_call_cancel(&ending->call);
-    ending->busy = true;
-    ending->deadline_ms = deadline_ms;
-    struct writer text = writer_of(ending->reason, sizeof ending->reason);
+    worker_process_cancel(&shutdown->worker);
+    shutdown->busy = true;
+    shutdown->deadline_ms = deadline_ms;
+    struct writer text = writer_of(shutdown->reason, sizeof shutdown->reason);
     writer_format(&text, "stopped by fumidai: %s", reason);
     writer_terminate(&text);
-    if (ending->identity->known)
+    if (shutdown->task->known)
         return true;
-    log_event(LOG_WARN, "can't call ECS yet: the task's metadata could not be read so far",
-              LOG_STR("endpoint", str_from(ending->identity->endpoint.authority)));
-    report(ending, TERMINATOR_FAILED);
+    log_event(LOG_WARN, "can't call ECS yet: the task's metadata could not be read so far", LOG_END);
+    report(shutdown, TERMINATOR_FAILED);
     return false;
 }
 
-void ecs_shutdown_scale_in(struct ecs_shutdown *ending, const struct terminator_action *action)
+void ecs_shutdown_scale_in(struct ecs_shutdown *shutdown, const struct terminator_action *action)
 {
-    ending->asked_within_ms = action->asked_within_ms;
-    ending->stepped_aside = action->stepped_aside;
-    if (!begin(ending, action->text, action->deadline_ms))
+    shutdown->asked_within_ms = action->asked_within_ms;
+    shutdown->stepped_aside = action->stepped_aside;
+    if (!begin(shutdown, action->text, action->deadline_ms))
         return;
-    if (ending->identity->service == TASK_IDENTITY_SERVICE_NONE)
-        report(ending, TERMINATOR_ALREADY_SO);
+    if (shutdown->task->service == OWN_TASK_SERVICE_NONE)
+        report(shutdown, TERMINATOR_ALREADY_SO);
     else
-        run_step(ending, ending->identity->service == TASK_IDENTITY_SERVICE_NAMED
-                             ? ECS_SHUTDOWN_COUNT_TASKS
-                             : ECS_SHUTDOWN_FIND_SERVICE);
+        run_step(shutdown, shutdown->task->service == OWN_TASK_SERVICE_NAMED ? ECS_SHUTDOWN_COUNT_TASKS
+                                                                             : ECS_SHUTDOWN_FIND_SERVICE);
 }
 
-void ecs_shutdown_stop_task(struct ecs_shutdown *ending, const char *reason, int64_t deadline_ms)
+void ecs_shutdown_stop_task(struct ecs_shutdown *shutdown, const char *reason, int64_t deadline_ms)
 {
-    if (begin(ending, reason, deadline_ms))
-        run_step(ending, ECS_SHUTDOWN_STOP_TASK);
+    if (begin(shutdown, reason, deadline_ms))
+        run_step(shutdown, ECS_SHUTDOWN_STOP_TASK);
 }
 
-void ecs_shutdown_find_service(struct ecs_shutdown *ending, int64_t deadline_ms)
+void ecs_shutdown_find_service(struct ecs_shutdown *shutdown, int64_t deadline_ms)
 {
-    if (ending->busy || ending->call.active || ending->identity->service != TASK_IDENTITY_SERVICE_UNKNOWN)
+    if (shutdown->busy || shutdown->worker.active || shutdown->task->service != OWN_TASK_SERVICE_UNKNOWN)
         return;
-    ending->deadline_ms = deadline_ms;
-    run_step(ending, ECS_SHUTDOWN_FIND_SERVICE);
+    shutdown->deadline_ms = deadline_ms;
+    run_step(shutdown, ECS_SHUTDOWN_FIND_SERVICE);
 }

@@ -1,25 +1,25 @@
 /*
- * ending: the two steps by which a task ends itself in ECS, each one attempt (terminator.h decides when, how
- * often, and in which order).
+ * ecs_shutdown: the two steps by which a task ends itself in ECS, each one attempt (terminator.h decides
+ * when, how often, and in which order). Every call is made by a worker process (worker_process.h).
  *
- *     scale in:   (DescribeTasks: which service?)
- *                 ─► DescribeServices ─┬─ desired 0 or 1 ─► UpdateService to 0
- *                                      └─ more ─► StopTask of this task ─► UpdateService to one less
+ *     scale in:   (DescribeTasks: which service?) ─► DescribeServices
+ *                     ├─ desired 0 or 1 ─► UpdateService to 0
+ *                     └─ more ───────────► StopTask of this task ─► UpdateService to one less
  *     stop task:  StopTask with the reason
  *
- * A service of several tasks: ECS, not we, chooses which task a lower count stops, and it might choose a busy
+ * A service of several tasks: ECS chooses which task a lower count stops, and it might choose a busy
  * neighbour. So this task stops itself first and lowers the count at once; the scheduler then finds count and
- * tasks in agreement. SIGTERM that this brings about leaves time for the second call (the container's stop
+ * tasks in agreement. SIGTERM, which this brings about, leaves time for the second call (the container's stop
  * timeout).
  *
- * Somebody who asks for a service that is up (a workflow's `scale --tasks=1`) changes nothing in it, and
- * comes for his session some seconds later: if the task ended in between, he would wait for a service at 0.
- * UpdateService is known to be called by the time at which the deployment was last updated; both that and
- * "now" are the service's own clock. What comes between our look and our UpdateService is overwritten: ECS
- * has no conditional update.
+ * A user who asks for a service that is up (a workflow's `scale --tasks=1`) changes nothing in it, and opens
+ * a session some seconds later. If the task ended in between, the user would wait for a service at 0. That
+ * UpdateService was called shows in the time at which the deployment was last updated; both that and "now"
+ * are by the service's own clock. What comes between our check and our UpdateService is overwritten: ECS has
+ * no conditional update.
  *
- * A role without ecs:DescribeServices, as the image this replaces needed none, is no obstacle: the count is
- * then set to 0 as that image did.
+ * A role without ecs:DescribeServices (the image that this one replaces needed none) is no obstacle: the
+ * count is then set to 0 as that image did.
  */
 #ifndef FUMIDAI_KEEPER_ECS_SHUTDOWN_H
 #define FUMIDAI_KEEPER_ECS_SHUTDOWN_H
@@ -27,9 +27,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "aws/ecs.h"
-#include "cloud/aws_call.h"
-#include "cloud/task_identity.h"
+#include "keeper/own_task.h"
+#include "keeper/worker_process.h"
 #include "lifecycle/terminator.h"
 
 enum ecs_shutdown_step {
@@ -42,38 +41,33 @@ enum ecs_shutdown_step {
 };
 
 struct ecs_shutdown {
-    struct task_identity *identity;
-    void (*report)(struct ecs_shutdown *ending, enum terminator_result result);
+    struct own_task *task;
+    void (*report)(struct ecs_shutdown *shutdown, enum terminator_result result);
     void *owner;
 
     /* private */
-    struct aws_call call;
+    struct worker_process worker;
     enum ecs_shutdown_step step;
-    bool busy;
-    bool already;            /* the answer said "already so" */
+    bool busy;               /* with an action; else it only asks for the service's name */
     uint32_t target_count;   /* for UpdateService */
     uint32_t tasks;          /* the service's desired count as it was found */
     int64_t asked_within_ms; /* of the action */
     bool stepped_aside;
-    int64_t server_unix_ms; /* of the answer; -1: not said */
     int64_t deadline_ms;
-    char reason[TERMINATOR_REASON_SIZE + 32];
-    char body[ECS_BODY_SIZE];
-    struct ecs_task task;
-    struct ecs_service service;
+    char reason[IPC_TEXT_SIZE];
 };
 
-void ecs_shutdown_open(struct ecs_shutdown *ending, struct task_identity *identity,
-                       void (*report)(struct ecs_shutdown *ending, enum terminator_result result),
+void ecs_shutdown_open(struct ecs_shutdown *shutdown, struct own_task *task,
+                       void (*report)(struct ecs_shutdown *shutdown, enum terminator_result result),
                        void *owner);
-void ecs_shutdown_close(struct ecs_shutdown *ending);
+void ecs_shutdown_close(struct ecs_shutdown *shutdown);
 
 /* Each reports once, from the loop; one at a time, a new one replaces what is under way. */
-void ecs_shutdown_scale_in(struct ecs_shutdown *ending, const struct terminator_action *action);
-void ecs_shutdown_stop_task(struct ecs_shutdown *ending, const char *reason, int64_t deadline_ms);
+void ecs_shutdown_scale_in(struct ecs_shutdown *shutdown, const struct terminator_action *action);
+void ecs_shutdown_stop_task(struct ecs_shutdown *shutdown, const char *reason, int64_t deadline_ms);
 
-/* For a task whose service can't be told from its metadata: asks ECS at the start, so that a missing
- * permission shows in the log early. Reports nothing. */
-void ecs_shutdown_find_service(struct ecs_shutdown *ending, int64_t deadline_ms);
+/* For a task whose metadata does not name its service: asks ECS at the start, so that a missing permission
+ * shows in the log early. Reports nothing. */
+void ecs_shutdown_find_service(struct ecs_shutdown *shutdown, int64_t deadline_ms);
 
 #endif

@@ -3,25 +3,25 @@
  * "healthCheck": {"command": ["CMD", "/fumidai", "health"]}.
  *
  *     fumidai health                                keeper (PID 1)
- *       connect ────────────────────────────────────► accept, look, judge
- *       one packet, a line of JSON ◄──────────────── send, close
+ *       connect ────────────────────────────────────► accept, gather facts, check
+ *       one packet, a line of JSON ◄───────────────── send, close
  *       who sent it? print it, exit 0 or 1
  *
- * Healthy is a task in which the keeper answers and, if it relays, the relay was heard of within
+ * A task is healthy when the keeper answers and, if it relays, the relay was heard of within
  * HEALTH_SILENCE_MS and its control channel is open or has been down for less than FUMIDAI_CHANNEL_LIMIT. ECS
- * replaces an unhealthy task, which costs its users their sessions; these run on through an outage of the
- * control channel, so the limit does not count while sessions are open. A relay that hangs or crashes is the
- * keeper's to replace (relay_process.h) and makes a few seconds unhealthy; ECS's own retries (3, 30 s apart)
- * bear that, and see the one that does so for ever.
+ * replaces an unhealthy task, which costs its users their sessions. Sessions go on through an outage of the
+ * control channel, so the limit does not count while any are open. The keeper replaces a relay that hangs or
+ * crashes, and the task is unhealthy for the few seconds that this takes; ECS's own retries (3, 30 s apart)
+ * tolerate that, and notice a relay that fails for ever.
  *
- * Where they meet: an abstract unix socket, since the root file system is read-only. Abstract names belong to
+ * The socket is an abstract unix socket, since the root file system is read-only. Abstract names belong to
  * the network namespace, which all containers of a task share, so the name ends in what only this container
  * has: the last element of ECS_CONTAINER_METADATA_URI_V4's path. Another container may still take that name
- * first: the asker therefore believes only a keeper that it can see, in its own process namespace. Outside
- * ECS there is no such variable, and nobody to ask.
+ * first. So the health check believes only a process that it can see, one of its own process namespace.
+ * Outside ECS there is no such variable, and nothing to ask.
  *
- * The asker can't hold up the keeper: nothing is read from it, the answer fits the empty socket whole or is
- * dropped, no state is kept, and after at most HEALTH_ANSWERS_MAX answers the keeper turns to other things
+ * A health check can't hold up the keeper: nothing is read from it, the answer fits the empty socket whole or
+ * is dropped, no state is kept, and after at most HEALTH_ANSWERS_MAX answers the keeper turns to other work
  * for HEALTH_REST_MS.
  */
 #ifndef FUMIDAI_KEEPER_HEALTH_H
@@ -40,11 +40,11 @@ enum {
         2500, /* two reports of the relay missed (IPC_STATUS_MS), and half a second of a slow machine */
     HEALTH_ANSWERS_MAX = 4,
     HEALTH_REST_MS = 50,
-    HEALTH_TIMEOUT_MS = 3000, /* the asker's; ECS's default is 5 s */
+    HEALTH_TIMEOUT_MS = 3000, /* of the health check's command; ECS's default is 5 s */
     HEALTH_LINE_SIZE = 4096   /* holds every answer: 255 bytes of trouble, each escaped in six, twice over */
 };
 
-/* What the keeper knows. Durations, so that judging needs no clock. */
+/* What the keeper knows. Durations, so that the check needs no clock. */
 struct health_facts {
     const char *state; /* the terminator's */
     uint32_t sessions;
@@ -62,7 +62,7 @@ struct health_facts {
 };
 
 /* 0, or ERROR_UNAVAILABLE with what is wrong. */
-int health_judge(const struct health_facts *facts, struct error *why);
+int health_check(const struct health_facts *facts, struct error *why);
 /* The answer, one line of JSON without its end. */
 void health_write(struct writer *out, const struct health_facts *facts);
 

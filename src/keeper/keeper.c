@@ -1,13 +1,10 @@
 #include "keeper/keeper.h"
 
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/env.h"
-#include "cloud/aws_call.h"
-#include "cloud/task_identity.h"
 #include "host/child.h"
 #include "host/clock.h"
 #include "host/log.h"
@@ -17,25 +14,24 @@
 #include "keeper/ecs_shutdown.h"
 #include "keeper/exec_agent.h"
 #include "keeper/health.h"
+#include "keeper/own_task.h"
 #include "keeper/relay_process.h"
 #include "keeper/scale_in_protection.h"
+#include "keeper/worker_process.h"
 #include "lifecycle/terminator.h"
-#include "net/network.h"
 #include "wire/ipc.h"
 
 enum {
-    START_CALL_MS = 15 * 1000, /* for the question which service this is; the end asks again */
-    STOP_RESERVE_MS = 5 * 1000 /* of the stop timeout, for ending sessions and ourselves */
+    START_CALL_MS = 15 * 1000 /* for the question which service this is; the end asks again */
 };
 
 struct keeper {
     const struct config *config;
     struct loop loop;
     struct signals signals;
-    struct network network;
-    struct aws_client client;
-    struct task_identity identity;
-    struct ecs_shutdown ending;
+    struct worker_program worker;
+    struct own_task task;
+    struct ecs_shutdown shutdown;
     struct terminator terminator;
     struct exec_agent exec;
     struct relay_process relay;
@@ -46,7 +42,7 @@ struct keeper {
     struct child command;
     struct loop_timer poll;
     struct loop_timer due;
-    uint32_t ending_ticket; /* of the action that `ending` works on */
+    uint32_t shutdown_ticket; /* of the action that `shutdown` works on */
     int64_t told_lives_until_ms;
     uint64_t told_start; /* the relay that was told, as counted by relay.starts */
     bool draining;       /* SIGTERM has come */
@@ -165,14 +161,14 @@ static void look(struct keeper *k, const struct terminator_action *action)
 
 static void scale_in(struct keeper *k, const struct terminator_action *action)
 {
-    k->ending_ticket = action->ticket;
-    ecs_shutdown_scale_in(&k->ending, action);
+    k->shutdown_ticket = action->ticket;
+    ecs_shutdown_scale_in(&k->shutdown, action);
 }
 
 static void stop_task(struct keeper *k, const struct terminator_action *action)
 {
-    k->ending_ticket = action->ticket;
-    ecs_shutdown_stop_task(&k->ending, action->text, action->deadline_ms);
+    k->shutdown_ticket = action->ticket;
+    ecs_shutdown_stop_task(&k->shutdown, action->text, action->deadline_ms);
 }
 
 static void stop_command(struct keeper *k, const struct terminator_action *action)
@@ -215,7 +211,7 @@ static void leave(struct keeper *k, const struct terminator_action *action)
     k->leaving = true;
     bool unfinished = summary.outcomes[TERMINATOR_STEP_SCALE_IN] == TERMINATOR_GIVEN_UP ||
                       summary.outcomes[TERMINATOR_STEP_STOP_TASK] == TERMINATOR_GIVEN_UP;
-    log_event(unfinished ? LOG_ERROR : LOG_INFO, "the end", LOG_TEXT("reason", summary.reason),
+    log_event(unfinished ? LOG_ERROR : LOG_INFO, "task ended", LOG_TEXT("reason", summary.reason),
               LOG_I64("sessions", summary.total_sessions), LOG_DURATION_MS("alive", summary.alive_ms),
               LOG_TEXT("scale_in", outcome_name(summary.outcomes[TERMINATOR_STEP_SCALE_IN])),
               LOG_TEXT("stop_task", outcome_name(summary.outcomes[TERMINATOR_STEP_STOP_TASK])),
@@ -246,10 +242,10 @@ static void open_door(struct keeper *k)
         relay_process_order(&k->relay, &order);
 }
 
-static void ending_reported(struct ecs_shutdown *ending, enum terminator_result result)
+static void shutdown_reported(struct ecs_shutdown *shutdown, enum terminator_result result)
 {
-    struct keeper *k = ending->owner;
-    report(k, k->ending_ticket, result);
+    struct keeper *k = shutdown->owner;
+    report(k, k->shutdown_ticket, result);
     open_door(k);
     advance(k);
 }
@@ -282,8 +278,9 @@ static void relay_answered(struct relay_process *relay, uint32_t ticket)
     advance(k);
 }
 
-static bool decide_to_relay(const struct config *config, const char **why)
+static bool decide_to_relay(const struct keeper *k, const char **why)
 {
+    const struct config *config = k->config;
     if (config->relay != CONFIG_RELAY_AUTO) {
         *why = config->relay == CONFIG_RELAY_ON ? "FUMIDAI_RELAY is on" : "FUMIDAI_RELAY is off";
         return config->relay == CONFIG_RELAY_ON;
@@ -292,8 +289,8 @@ static bool decide_to_relay(const struct config *config, const char **why)
         *why = "AWS's exec agent is in this container, and two agents on one target would fight";
         return false;
     }
-    if (getenv("ECS_CONTAINER_METADATA_URI_V4") == NULL) {
-        *why = "this is no ECS task: there is no ECS_CONTAINER_METADATA_URI_V4";
+    if (!k->task.exists) {
+        *why = "this is not an ECS task: there is no ECS_CONTAINER_METADATA_URI_V4";
         return false;
     }
     *why = "AWS's exec agent is not in this container";
@@ -344,7 +341,10 @@ static void reap(struct keeper *k)
     while (signals_reap(&pid, &wait_status))
         if (pid == k->command.pid)
             command_ended(k, wait_status);
-        else if (!k->relays || !relay_process_ended(&k->relay, pid, wait_status))
+        else if (!relay_process_ended(&k->relay, pid, wait_status) &&
+                 !worker_process_ended(&k->task.worker, pid) &&
+                 !worker_process_ended(&k->shutdown.worker, pid) &&
+                 !worker_process_ended(&k->protection.worker, pid))
             log_event(LOG_DEBUG, "reaped an orphan", LOG_I64("pid", pid));
 }
 
@@ -394,11 +394,11 @@ static void start_command(struct keeper *k)
 
 /* ---- the whole ----------------------------------------------------------------------------------------- */
 
-static void identity_learned(struct task_identity *identity)
+static void task_learned(struct own_task *task)
 {
-    struct keeper *k = identity->owner;
+    struct keeper *k = task->owner;
     if (k->config->set_desired_count_to_zero)
-        ecs_shutdown_find_service(&k->ending, clock_after_ms(loop_now_ms(&k->loop), START_CALL_MS));
+        ecs_shutdown_find_service(&k->shutdown, clock_after_ms(loop_now_ms(&k->loop), START_CALL_MS));
 }
 
 static struct terminator_options terminator_options(const struct keeper *k)
@@ -410,8 +410,8 @@ static struct terminator_options terminator_options(const struct keeper *k)
                                        .end_deadline_ms = config->end_deadline_ms,
                                        .stop_grace_ms = config->stop_grace_ms,
                                        .drain_ms = config_reserve_stop(config->stop_timeout_ms),
-                                       .scale_in = config->set_desired_count_to_zero && k->identity.exists,
-                                       .stop_task = config->stop_task_on_exit && k->identity.exists,
+                                       .scale_in = config->set_desired_count_to_zero && k->task.exists,
+                                       .stop_task = config->stop_task_on_exit && k->task.exists,
                                        .keep_alive_task = config->keep_alive_task,
                                        .has_command = config->word_count > 0};
 }
@@ -427,52 +427,50 @@ static void log_start(const struct keeper *k, const char *why)
               LOG_BOOL("stop_task", config->stop_task_on_exit), LOG_TEXT("fixed_relays", config->listen),
               LOG_TEXT("command", config->word_count > 0 ? config->words[0] : ""),
               LOG_TIME_MS("ends_if_nobody_comes", clock_unix_ms() + config->initial_wait_ms));
-    if (!k->identity.exists && (config->set_desired_count_to_zero || config->stop_task_on_exit))
+    if (!k->task.exists && (config->set_desired_count_to_zero || config->stop_task_on_exit))
         log_event(LOG_WARN,
-                  "this is no ECS task (no ECS_CONTAINER_METADATA_URI_V4): "
+                  "this is not an ECS task (no ECS_CONTAINER_METADATA_URI_V4): "
                   "nothing will be scaled in or stopped, only this process ends",
                   LOG_END);
 }
 
-static int open_all(struct keeper *k, char **relay_argv, char *const *env, struct error *err)
+static int open_all(struct keeper *k, char **argv, char *const *env, struct error *err)
 {
     const char *why;
     uint64_t seed;
-    if (loop_open(&k->loop, err) < 0 || signals_open(&k->signals, &k->loop, caught, err) < 0 ||
-        network_open(&k->network, &k->loop, env, err) < 0)
+    if (loop_open(&k->loop, err) < 0 || signals_open(&k->signals, &k->loop, caught, err) < 0)
         return err->code;
-    aws_client_open(&k->client, &k->network, env);
-    task_identity_open(&k->identity, &k->client, k->config->ecs_service_name, identity_learned, k);
-    ecs_shutdown_open(&k->ending, &k->identity, ending_reported, k);
+    k->worker = (struct worker_program){.loop = &k->loop, .argv = argv};
+    own_task_open(&k->task, &k->worker, env, k->config->ecs_service_name, task_learned, k);
+    ecs_shutdown_open(&k->shutdown, &k->task, shutdown_reported, k);
     if (k->config->task_protection)
-        scale_in_protection_open(&k->protection, &k->client);
+        scale_in_protection_open(&k->protection, &k->worker, env);
     random_bytes(&seed, sizeof seed);
     struct terminator_options options = terminator_options(k);
     terminator_init(&k->terminator, &options, loop_now_ms(&k->loop), seed);
     k->told_lives_until_ms = INT64_MIN;
     exec_agent_open(&k->exec, k->config->ssm_agent_log_location, loop_now_ms(&k->loop));
-    k->serves_sessions = decide_to_relay(k->config, &why);
+    k->serves_sessions = decide_to_relay(k, &why);
     k->relays = k->serves_sessions || k->config->listen[0] != '\0';
-    static char names[2][sizeof IPC_RELAY_PORTS_NAME] = {IPC_RELAY_PORTS_NAME, IPC_RELAY_NAME};
-    relay_argv[0] = names[k->serves_sessions];
     log_start(k, why);
     loop_timer_init(&k->poll, poll_expired);
     loop_timer_init(&k->due, due_expired);
     loop_timer_set(&k->loop, &k->poll, loop_now_ms(&k->loop));
     if (k->relays)
-        relay_process_open(&k->relay, &k->loop, relay_argv, relay_heard, relay_answered, k);
+        relay_process_open(&k->relay, &k->loop, k->serves_sessions ? IPC_RELAY_NAME : IPC_RELAY_PORTS_NAME,
+                           argv, relay_heard, relay_answered, k);
     health_open(&k->health, &k->loop, env, gather_health, k);
     start_command(k);
     return 0;
 }
 
-int keeper_run(const struct config *config, char **relay_argv, char *const *env)
+int keeper_run(const struct config *config, char **argv, char *const *env)
 {
     static struct keeper keeper; /* too large for a stack, and there is one */
     struct error err = ERROR_INIT;
     struct keeper *k = &keeper;
     k->config = config;
-    int result = open_all(k, relay_argv, env, &err);
+    int result = open_all(k, argv, env, &err);
     if (result == 0)
         result = loop_run(&k->loop, &err);
     if (result < 0) {
@@ -483,8 +481,7 @@ int keeper_run(const struct config *config, char **relay_argv, char *const *env)
         relay_process_close(&k->relay);
     health_close(&k->health);
     scale_in_protection_close(&k->protection);
-    ecs_shutdown_close(&k->ending);
-    task_identity_close(&k->identity);
-    aws_client_close(&k->client);
+    ecs_shutdown_close(&k->shutdown);
+    own_task_close(&k->task);
     return k->status;
 }

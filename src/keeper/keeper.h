@@ -1,15 +1,16 @@
 /*
- * keeper: PID 1 of the task. Small, because it must always reach the end: it reaps, forwards signals, runs
+ * keeper: PID 1 of the task. Small, because it must always reach its end: it reaps, forwards signals, runs
  * the wrapped command, watches AWS's exec agent, supervises the relay, and carries out what the terminator
- * decides.
+ * decides. It parses nothing that came over a network: the relay and the workers do, each in a process of its
+ * own.
  */
 #ifndef FUMIDAI_KEEPER_KEEPER_H
 #define FUMIDAI_KEEPER_KEEPER_H
 
 #include "settings/config.h"
 
-/* Runs until the end; returns the exit status. `relay_argv` is what the relay is
- * started with, but for its name. */
-int keeper_run(const struct config *config, char **relay_argv, char *const *env);
+/* Runs until the end; returns the exit status. `argv` is a copy of main's: relay and workers are started with
+ * it, the first replaced by their names. */
+int keeper_run(const struct config *config, char **argv, char *const *env);
 
 #endif

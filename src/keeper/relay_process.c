@@ -27,8 +27,7 @@ static void start_later(struct relay_process *relay)
         retry_later(relay->loop, &relay->again, &relay->retry, ERROR_UNAVAILABLE);
 }
 
-/* ---- sessions, remembered for the users of a relay that dies
- * ----------------------------------------------- */
+/* ---- sessions, remembered for the users of a relay that dies ------------------------------------------- */
 
 static void forget_session(struct relay_process *relay, size_t index)
 {
@@ -68,8 +67,7 @@ static void report_orphans(struct relay_process *relay)
     }
 }
 
-/* ---- down
- * -------------------------------------------------------------------------------------------------- */
+/* ---- down ---------------------------------------------------------------------------------------------- */
 
 /* Closes our end and kills what is left; signals_reap() collects the process as any other. */
 static void go_down(struct relay_process *relay, const char *why)
@@ -101,8 +99,7 @@ static void silence_expired(struct loop_timer *timer)
     go_down(LOOP_OWNER(timer, struct relay_process, silence), "it was silent for too long");
 }
 
-/* ---- what the relay sends
- * ---------------------------------------------------------------------------------- */
+/* ---- what the relay sends ------------------------------------------------------------------------------ */
 
 /* Only what was asked can be answered: with the ticket of another action a relay could tell the terminator
  * that the service is scaled in. */
@@ -155,14 +152,13 @@ static void readable(struct loop_watch *watch, uint32_t events)
     }
 }
 
-/* ---- up
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- up ------------------------------------------------------------------------------------------------ */
 
 static void start(struct relay_process *relay)
 {
     struct error err = ERROR_INIT;
     int fd;
-    if (child_start_self(&relay->child, relay->argv, &fd, &err) < 0) {
+    if (child_start_self(&relay->child, relay->name, relay->argv, &fd, &err) < 0) {
         log_event(LOG_ERROR, "can't start the relay, trying again", LOG_ERR(&err));
         start_later(relay);
         return;
@@ -181,12 +177,13 @@ static void start(struct relay_process *relay)
               LOG_I64("start", relay->starts));
 }
 
-void relay_process_open(struct relay_process *relay, struct loop *loop, char *const *argv,
+void relay_process_open(struct relay_process *relay, struct loop *loop, const char *name, char **argv,
                         void (*heard)(struct relay_process *relay),
                         void (*answered)(struct relay_process *relay, uint32_t ticket), void *owner)
 {
     memset(relay, 0, sizeof *relay);
     relay->loop = loop;
+    relay->name = name;
     relay->argv = argv;
     relay->heard = heard;
     relay->answered = answered;

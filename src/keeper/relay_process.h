@@ -37,8 +37,9 @@ struct relay_process_session {
 
 struct relay_process {
     struct loop *loop;
-    char *const *argv;                                              /* what the relay is started with */
-    void (*heard)(struct relay_process *relay);                     /* `status` is new */
+    const char *name;                           /* IPC_RELAY_NAME or IPC_RELAY_PORTS_NAME */
+    char **argv;                                /* the keeper's own; the first is replaced */
+    void (*heard)(struct relay_process *relay); /* `status` is new */
     void (*answered)(struct relay_process *relay, uint32_t ticket); /* to the order with that ticket */
     void *owner;
 
@@ -62,7 +63,7 @@ struct relay_process {
     struct backoff retry;
 };
 
-void relay_process_open(struct relay_process *relay, struct loop *loop, char *const *argv,
+void relay_process_open(struct relay_process *relay, struct loop *loop, const char *name, char **argv,
                         void (*heard)(struct relay_process *relay),
                         void (*answered)(struct relay_process *relay, uint32_t ticket), void *owner);
 /* Kills it; it is not started again. */

@@ -6,47 +6,17 @@
 #include "host/clock.h"
 #include "host/log.h"
 #include "host/retry.h"
+#include "wire/url.h"
 
 enum {
-    MINUTE_MS = 60 * 1000,
-    SHORTEST_MS = 2 * 1000 /* half of it is the least between two renewals, whatever the agent's clock says */
+    SHORTEST_MS =
+        2 * 1000 /* half of it is the least between two refreshes, whatever the agent's clock says */
 };
-
-static struct scale_in_protection *owner_of(struct aws_call *call)
-{
-    return LOOP_OWNER(call, struct scale_in_protection, call);
-}
 
 static struct loop *loop_of(const struct scale_in_protection *protection)
 {
-    return protection->client->network->loop;
+    return protection->worker.program->loop;
 }
-
-static int make_request(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
-                        struct error *err)
-{
-    struct scale_in_protection *protection = owner_of(call);
-    struct writer body = writer_of(protection->body, sizeof protection->body);
-    ecs_write_protection(&body, protection->asked, SCALE_IN_PROTECTION_MINUTES);
-    return ecs_make_protection_request(request, endpoint, writer_view(&body), err);
-}
-
-static enum api_class read_answer(struct aws_call *call, const struct api_answer *answer,
-                                  struct api_failure *failure, struct error *err)
-{
-    struct scale_in_protection *protection = owner_of(call);
-    (void) failure;
-    enum api_class class = ecs_read_protection(&protection->answer, answer, err);
-    if (class == API_OK && protection->answer.enabled != protection->asked) {
-        error_set(err, ERROR_UNAVAILABLE, "UpdateTaskProtection: the answer says that it is %s",
-                  protection->answer.enabled ? "on" : "off");
-        return API_RETRY;
-    }
-    return class;
-}
-
-static const struct aws_operation update_operation = {
-    .api = {ENDPOINT_ECS, "UpdateTaskProtection", 200}, .make = make_request, .classify = read_answer};
 
 static bool is_settled(const struct scale_in_protection *protection)
 {
@@ -57,8 +27,9 @@ static void ask(struct scale_in_protection *protection)
 {
     loop_timer_remove(loop_of(protection), &protection->due);
     protection->asked = protection->wanted;
-    aws_call_start(&protection->call,
-                   clock_after_ms(loop_now_ms(loop_of(protection)), SCALE_IN_PROTECTION_CALL_MS));
+    struct ipc_call call = {.kind = IPC_TASK_PROTECTION, .protect = protection->asked};
+    worker_process_start(&protection->worker, &call,
+                         clock_after_ms(loop_now_ms(loop_of(protection)), SCALE_IN_PROTECTION_CALL_MS));
 }
 
 static void due_expired(struct loop_timer *timer)
@@ -70,11 +41,11 @@ static void due_expired(struct loop_timer *timer)
         backoff_succeed(&protection->retry);
 }
 
-static void renew_in_time(struct scale_in_protection *protection)
+static void refresh_in_time(struct scale_in_protection *protection)
 {
-    int64_t left_ms = SCALE_IN_PROTECTION_MINUTES * MINUTE_MS;
-    if (protection->answer.expires_unix_ms != INT64_MAX) {
-        int64_t told_ms = protection->answer.expires_unix_ms - clock_unix_ms();
+    int64_t left_ms = SCALE_IN_PROTECTION_LIFE_MS;
+    if (protection->worker.answer.expires_unix_ms >= 0) {
+        int64_t told_ms = protection->worker.answer.expires_unix_ms - clock_unix_ms();
         left_ms = told_ms < SHORTEST_MS ? SHORTEST_MS : told_ms < left_ms ? told_ms : left_ms;
     }
     loop_timer_set(loop_of(protection), &protection->due, loop_now_ms(loop_of(protection)) + left_ms / 2);
@@ -84,19 +55,24 @@ static void try_later(struct scale_in_protection *protection)
 {
     bool tell = protection->retry.failures % 10 == 0;
     int64_t pause_ms =
-        retry_later(loop_of(protection), &protection->due, &protection->retry, protection->call.err.code);
+        retry_later(loop_of(protection), &protection->due, &protection->retry, protection->worker.err.code);
     if (tell)
         log_event(LOG_WARN,
                   protection->asked ? "can't protect this task from scale-in, trying again"
                                     : "can't release this task's protection, trying again",
-                  LOG_ERR(&protection->call.err), LOG_DURATION_MS("in", pause_ms));
+                  LOG_ERR(&protection->worker.err), LOG_DURATION_MS("in", pause_ms));
 }
 
-static void answered(struct aws_call *call)
+static void answered(struct worker_process *worker)
 {
-    struct scale_in_protection *protection = owner_of(call);
-    if (call->class != API_OK) {
-        if (call->class != API_FAILED) /* a refusal changes nothing; everything else may have */
+    struct scale_in_protection *protection = LOOP_OWNER(worker, struct scale_in_protection, worker);
+    if (worker->result == IPC_DONE && worker->answer.is_protected != protection->asked) {
+        worker->result = IPC_RETRY;
+        error_set(&worker->err, ERROR_UNAVAILABLE, "UpdateTaskProtection: the answer says that it is %s",
+                  worker->answer.is_protected ? "on" : "off");
+    }
+    if (worker->result != IPC_DONE) {
+        if (worker->result != IPC_FAILED) /* a refusal changes nothing; everything else may have */
             protection->state = SCALE_IN_PROTECTION_UNKNOWN;
         try_later(protection);
         return;
@@ -111,24 +87,22 @@ static void answered(struct aws_call *call)
     if (!is_settled(protection)) /* wanted otherwise meanwhile */
         loop_timer_set(loop_of(protection), &protection->due, 0);
     else if (state == SCALE_IN_PROTECTION_HELD)
-        renew_in_time(protection);
+        refresh_in_time(protection);
 }
 
-void scale_in_protection_open(struct scale_in_protection *protection, struct aws_client *client)
+void scale_in_protection_open(struct scale_in_protection *protection, struct worker_program *program,
+                              char *const *env)
 {
     struct error err = ERROR_INIT;
+    struct url url;
     memset(protection, 0, sizeof *protection);
-    protection->client = client;
-    protection->call.client = client;
-    protection->call.operation = &update_operation;
-    protection->call.fixed_endpoint = &protection->endpoint;
-    protection->call.done = answered;
+    worker_process_init(&protection->worker, program, answered);
     loop_timer_init(&protection->due, due_expired);
     backoff_start(&protection->retry, &BACKOFF_RECONNECT, INT64_MAX);
-    struct str url = env_get(client->env, "ECS_AGENT_URI");
-    if (url.len == 0)
+    struct str text = env_get(env, "ECS_AGENT_URI");
+    if (text.len == 0)
         error_set(&err, ERROR_NOT_FOUND, "there is no ECS_AGENT_URI");
-    else if (endpoint_from_url(&protection->endpoint, url, &err) < 0)
+    else if (url_split(&url, text, &err) < 0)
         error_prefix(&err, "ECS_AGENT_URI: ");
     protection->works = err.code == ERROR_NONE;
     if (!protection->works)
@@ -142,14 +116,14 @@ void scale_in_protection_want(struct scale_in_protection *protection, bool wante
     protection->wanted = wanted;
     /* Calls under way and back-offs come to their end first; due_expired and
      * answered look at `wanted` then. */
-    if (!protection->call.active && !is_settled(protection) && protection->retry.failures == 0)
+    if (!protection->worker.active && !is_settled(protection) && protection->retry.failures == 0)
         ask(protection);
 }
 
 void scale_in_protection_close(struct scale_in_protection *protection)
 {
-    if (protection->client == NULL)
+    if (protection->worker.program == NULL)
         return;
-    aws_call_cancel(&protection->call);
+    worker_process_cancel(&protection->worker);
     loop_timer_remove(loop_of(protection), &protection->due);
 }

@@ -20,11 +20,16 @@ static void add_ca_certificates(struct network *network, char *const *env, const
               LOG_I64("added", added));
 }
 
+int network_find_proxy(struct proxy *proxy, char *const *env, struct error *err)
+{
+    return proxy_parse(proxy, either(env, "https_proxy", "HTTPS_PROXY"), either(env, "no_proxy", "NO_PROXY"),
+                       err);
+}
+
 int network_open(struct network *network, struct loop *loop, char *const *env, struct error *err)
 {
     network->loop = loop;
-    int result = proxy_parse(&network->proxy, either(env, "https_proxy", "HTTPS_PROXY"),
-                             either(env, "no_proxy", "NO_PROXY"), err);
+    int result = network_find_proxy(&network->proxy, env, err);
     if (result < 0)
         return result;
     result = trust_open(&network->trust, err);

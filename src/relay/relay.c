@@ -595,7 +595,7 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
     /* Everything that needs a privilege has been done: files read, ports opened. */
     if (sandbox_enter(err) < 0)
         return err->code;
-    task_identity_open(&r->identity, &r->client, "", identity_learned, r);
+    task_identity_open(&r->identity, &r->client, identity_learned, r);
     r->control_since_ms = now_of(r);
     send_status(r, 0, false);
     return 0;

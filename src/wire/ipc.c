@@ -48,3 +48,33 @@ bool ipc_read_status(struct ipc_status *status, const void *message, size_t len,
     status->control_since_ms = clamp(status->control_since_ms, started_ms, now_ms);
     return true;
 }
+
+static bool is_unix_time(int64_t unix_ms)
+{
+    return unix_ms >= -1 && unix_ms <= IPC_UNIX_MS_MAX;
+}
+
+static bool is_error(const struct ipc_answer *answer)
+{
+    if (answer->result == IPC_DONE)
+        return answer->error == ERROR_NONE;
+    return answer->error >= ERROR_UNAVAILABLE && answer->error < ERROR_NONE && answer->text[0] != '\0';
+}
+
+bool ipc_read_answer(struct ipc_answer *answer, const void *message, size_t len, enum ipc_call_kind kind)
+{
+    if (len != sizeof *answer)
+        return false;
+    memcpy(answer, message, sizeof *answer);
+    if (answer->kind != (uint32_t) kind || answer->result >= IPC_RESULT_COUNT || !is_flag(answer->already) ||
+        !is_flag(answer->is_protected) || answer->desired_count > IPC_DESIRED_COUNT_MAX ||
+        answer->clock_offset_ms < -IPC_CLOCK_OFFSET_MS_MAX ||
+        answer->clock_offset_ms > IPC_CLOCK_OFFSET_MS_MAX || !is_unix_time(answer->server_unix_ms) ||
+        !is_unix_time(answer->changed_unix_ms) || !is_unix_time(answer->expires_unix_ms) ||
+        !is_text(answer->text, sizeof answer->text) || !is_text(answer->cluster, sizeof answer->cluster) ||
+        !is_text(answer->task_arn, sizeof answer->task_arn) ||
+        !is_text(answer->service, sizeof answer->service) || !is_text(answer->group, sizeof answer->group))
+        return false;
+    bool names_task = answer->cluster[0] != '\0' && answer->task_arn[0] != '\0';
+    return is_error(answer) && (kind != IPC_TASK_METADATA || answer->result != IPC_DONE || names_task);
+}

@@ -3,13 +3,16 @@
  * the keeper under another name, with one end of a SOCK_SEQPACKET pair. Messages are structs of a fixed size,
  * sent as they are.
  *
- *     relay ──► keeper   struct ipc_status   every IPC_STATUS_MS, at once when a count changes or an order is
- *                                            done, and one that names it for each session that begins or ends
- *     keeper ──► relay   struct ipc_order    when the terminator decides, and when the task's end moves
+ *     relay ──► keeper    ipc_status   every IPC_STATUS_MS, at once when a count changes or an order is done,
+ *                                      and one that names it for each session that begins or ends
+ *     keeper ──► relay    ipc_order    when the terminator decides, and when the task's end moves
  *
- * The relay parses what strangers send, so the keeper takes its messages as an attacker's: ipc_read_status()
- * checks size, enums, flags and texts, and moves times to where they are possible. A relay that sends a
- * message that fails the check is replaced.
+ *     keeper ──► worker   ipc_call     one, at the start: the call to make
+ *     worker ──► keeper   ipc_answer   one, at the end; then the worker leaves
+ *
+ * Both kinds of children parse what came over a network, so the keeper takes their messages as an attacker's:
+ * ipc_read_status() and ipc_read_answer() check size, enums, flags, counts and texts. A relay that sends a
+ * message that fails the check is replaced; a call whose worker does is a failed attempt.
  *
  * A relay that was not heard of for IPC_SILENCE_MS is hung (or stopped) and is replaced. A keeper that has
  * gone closes the socket, and the relay leaves.
@@ -18,7 +21,7 @@
  * can't: when it has died, IPC_ORPHAN tells the next one of each session that was lost, so that it can report
  * that to the service and the user learns why. Orphans are told once the new relay's control channel is open.
  *
- * Times are CLOCK_MONOTONIC milliseconds, which all processes share.
+ * Times are CLOCK_MONOTONIC milliseconds, which all processes share, unless they are called unix_ms.
  */
 #ifndef FUMIDAI_WIRE_IPC_H
 #define FUMIDAI_WIRE_IPC_H
@@ -27,12 +30,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "base/str.h"
 
 /* argv[0], by which main tells what a process is: a relay that serves sessions and fixed relays; one that
- * serves the latter only (AWS's exec agent serves the sessions). */
+ * serves the latter only (AWS's exec agent serves the sessions); a worker, which makes one call. */
 #define IPC_RELAY_NAME       "fumidai-relay"
 #define IPC_RELAY_PORTS_NAME "fumidai-ports"
+#define IPC_WORKER_NAME      "fumidai-aws"
 
 enum {
     IPC_STATUS_MS = 1000,
@@ -88,6 +93,69 @@ struct ipc_order {
     char text[IPC_TEXT_SIZE];
 };
 
+/* ---- calls to AWS -------------------------------------------------------------------------------------- */
+
+enum {
+    IPC_ARN_SIZE = 513,          /* a task's ARN: about 60 characters, the cluster's name (255) and 32 */
+    IPC_NAME_SIZE = 256,         /* a service's name has up to 255 characters */
+    IPC_GROUP_SIZE = 265,        /* "service:" and a name, or whatever RunTask was given */
+    IPC_DESIRED_COUNT_MAX = 5000 /* ECS: tasks of a service */
+};
+
+#define IPC_UNIX_MS_MAX         INT64_C(253402300799999)                /* the end of the year 9999 */
+#define IPC_CLOCK_OFFSET_MS_MAX (INT64_C(100) * 366 * 24 * 3600 * 1000) /* a clock that stands at 1970 */
+
+enum ipc_call_kind {
+    IPC_TASK_METADATA,
+    IPC_DESCRIBE_TASKS, /* this task: which service started it */
+    IPC_DESCRIBE_SERVICES,
+    IPC_STOP_TASK,
+    IPC_UPDATE_SERVICE,
+    IPC_TASK_PROTECTION,
+    IPC_CALL_COUNT
+};
+
+/* Everything that a call may need; nothing in it is secret. The worker fetches the credentials itself. */
+struct ipc_call {
+    uint32_t kind;           /* enum ipc_call_kind */
+    uint32_t desired_count;  /* IPC_UPDATE_SERVICE */
+    bool service_is_certain; /* AWS named the service, not a person's setting */
+    bool protect;            /* IPC_TASK_PROTECTION: on or off */
+    int64_t deadline_ms;
+    int64_t clock_offset_ms; /* as an earlier answer had it: the service's time less this host's */
+    char cluster[IPC_ARN_SIZE];
+    char task_arn[IPC_ARN_SIZE];
+    char service[IPC_NAME_SIZE];
+    char reason[IPC_TEXT_SIZE]; /* IPC_STOP_TASK */
+};
+
+enum ipc_result {
+    IPC_DONE,
+    IPC_RETRY,  /* may pass: ask again after the back-off */
+    IPC_FAILED, /* asking again does not help */
+    IPC_RESULT_COUNT
+};
+
+struct ipc_answer {
+    uint32_t kind;              /* of the call */
+    uint32_t result;            /* enum ipc_result */
+    int32_t error;              /* enum error_code; ERROR_NONE when done */
+    uint32_t desired_count;     /* IPC_DESCRIBE_SERVICES */
+    uint8_t already;            /* IPC_STOP_TASK, IPC_UPDATE_SERVICE: it was so before */
+    uint8_t is_protected;       /* IPC_TASK_PROTECTION */
+    int64_t clock_offset_ms;    /* for the next call */
+    int64_t server_unix_ms;     /* when the service answered; -1: not said */
+    int64_t changed_unix_ms;    /* IPC_DESCRIBE_SERVICES: the service's last change; -1: not said */
+    int64_t expires_unix_ms;    /* IPC_TASK_PROTECTION; -1: not said */
+    char text[ERROR_TEXT_SIZE]; /* the error's */
+    char cluster[IPC_ARN_SIZE]; /* IPC_TASK_METADATA */
+    char task_arn[IPC_ARN_SIZE];
+    char service[IPC_NAME_SIZE]; /* IPC_TASK_METADATA, IPC_DESCRIBE_TASKS; empty: none, or not said */
+    char group[IPC_GROUP_SIZE];  /* IPC_DESCRIBE_TASKS */
+};
+
+/* ---- reading ------------------------------------------------------------------------------------------- */
+
 /* Copies what fits, not cutting a character, with '?' for control characters: the texts of messages are
  * clean. */
 void ipc_set_text(char *out, size_t capacity, struct str text);
@@ -97,5 +165,9 @@ void ipc_set_text(char *out, size_t capacity, struct str text);
  * clean. A time before the start or after now_ms becomes that moment. */
 bool ipc_read_status(struct ipc_status *status, const void *message, size_t len, int64_t started_ms,
                      int64_t now_ms);
+
+/* Reads bytes from a worker that was to make a call of this kind. False when they are not its answer: as
+ * above, and an error without a reason, a success with one, metadata without cluster or task. */
+bool ipc_read_answer(struct ipc_answer *answer, const void *message, size_t len, enum ipc_call_kind kind);
 
 #endif

@@ -136,14 +136,19 @@ func (s *site) converse(d *dialer) {
 	})
 }
 
-// relays are the process ids of the task's relay, as this machine counts.
+// relay is the process id of the task's relay, as this machine counts.
 func (s *site) relay() int {
 	s.Helper()
-	all := processes(s.task.Container(0).PID())
-	if len(all) != 2 {
-		s.Fatalf("keeper and relay, not %v", all)
+	all := relays(s.task.Container(0).PID())
+	if len(all) != 1 {
+		s.Fatalf("one relay, not %v", all)
 	}
-	return all[1]
+	return all[0]
+}
+
+// relays are those of a keeper, whatever they serve.
+func relays(keeper int) []int {
+	return append(named(keeper, "fumidai-relay"), named(keeper, "fumidai-ports")...)
 }
 
 // --- what may not be dialled -------------------------------------------------------------------------------------------
@@ -457,8 +462,8 @@ func TestGuardRelayDies(t *testing.T) {
 				old := s.relay()
 				s.must(syscall.Kill(old, signal))
 				took := s.eventually("another relay", 8*time.Second, func() bool {
-					all := processes(s.task.Container(0).PID())
-					return len(all) == 2 && all[1] != old && s.Gateway.Connected(s.target) && s.Gateway.Target(s.target).Opened == 2
+					all := relays(s.task.Container(0).PID())
+					return len(all) == 1 && all[0] != old && s.Gateway.Connected(s.target) && s.Gateway.Target(s.target).Opened == 2
 				})
 				t.Logf("replaced after %v", took.Round(time.Millisecond))
 				if took > 5*time.Second+500*time.Millisecond { // the machine is busy
@@ -515,13 +520,14 @@ func TestGuardRelayGoesWithItsKeeper(t *testing.T) {
 		w := newWorld(t, func(o *emulator.Options) { o.Namespaces = false })
 		task := w.service(family, map[string]string{"FUMIDAI_RELAY": "on"})
 		w.must(w.Gateway.WaitConnected(task.Target(), 10*time.Second))
-		all := processes(task.Container(0).PID())
-		if len(all) != 2 {
-			t.Fatalf("keeper and relay, not %v", all)
+		keeper := task.Container(0).PID()
+		all := relays(keeper)
+		if len(all) != 1 {
+			t.Fatalf("one relay, not %v", all)
 		}
-		w.must(syscall.Kill(all[1], signal))
-		w.must(syscall.Kill(all[0], syscall.SIGKILL))
-		w.eventually("the relay's end", 2*time.Second, func() bool { return !alive(all[1]) })
+		w.must(syscall.Kill(all[0], signal))
+		w.must(syscall.Kill(keeper, syscall.SIGKILL))
+		w.eventually("the relay's end", 2*time.Second, func() bool { return !alive(all[0]) })
 	}
 }
 
@@ -772,7 +778,7 @@ func TestGuardMode(t *testing.T) {
 				return
 			}
 			time.Sleep(time.Second)
-			if w.Gateway.Connected(s.task.Target()) || len(processes(s.task.Container(0).PID())) != 1 {
+			if w.Gateway.Connected(s.task.Target()) || len(relays(s.task.Container(0).PID())) != 0 {
 				t.Error("it relays all the same")
 			}
 		})
@@ -970,8 +976,8 @@ func TestGuardFixedRelaysBesideTheExecAgent(t *testing.T) {
 	old := s.relay()
 	w.must(syscall.Kill(old, syscall.SIGKILL))
 	w.eventually("another", 5*time.Second, func() bool {
-		all := processes(s.task.Container(0).PID())
-		return len(all) == 2 && all[1] != old
+		all := relays(s.task.Container(0).PID())
+		return len(all) == 1 && all[0] != old
 	})
 	c := dial()
 	w.must(ask(c, 100_000, 100_000, 0x100))

@@ -132,11 +132,11 @@ func TestHealthOfStoppedRelay(t *testing.T) {
 	w := newWorld(t)
 	task := w.bastion(nil)
 	w.becomes(task, "open", 10*time.Second, isOpen)
-	all := processes(task.Container(0).PID())
-	if len(all) != 2 {
-		t.Fatalf("keeper and relay, not %v", all)
+	all := relays(task.Container(0).PID())
+	if len(all) != 1 {
+		t.Fatalf("one relay, not %v", all)
 	}
-	w.must(syscall.Kill(all[1], syscall.SIGSTOP))
+	w.must(syscall.Kill(all[0], syscall.SIGSTOP))
 	w.becomes(task, "silent", 4*time.Second, func(r report) bool {
 		return !r.Healthy && strings.Contains(r.Reason, "the relay has not been heard of for")
 	})
@@ -195,7 +195,7 @@ func TestHealthOutsideECS(t *testing.T) {
 	cmd := exec.Command(binary, "health")
 	cmd.Env = []string{}
 	out, err := cmd.Output()
-	if err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), `"healthy":false,"reason":"this is no container of an ECS task`) {
+	if err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), `"healthy":false,"reason":"this is not a container of an ECS task`) {
 		t.Errorf("exit status %d after %s", cmd.ProcessState.ExitCode(), out)
 	}
 }

@@ -198,7 +198,7 @@ func TestSessionsWaitAtTheDoor(t *testing.T) {
 			s.eventually("the end", 10*time.Second, func() bool { return len(s.events("state changed")) > 0 && s.state() == "acting" })
 			if asked {
 				s.converse(s.open(way{where: "remote"}))
-				s.event("somebody has just asked for this service: waiting for him", map[string]any{"service": family})
+				s.event("service was updated recently: a user is probably on the way, staying up", map[string]any{"service": family})
 				return
 			}
 			if why := s.refused(toRemoteHost, remoteHost(s.remote.host, s.remote.port)); why != "this task is ending; start another with a desired count of 1" {

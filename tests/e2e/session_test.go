@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -592,6 +593,17 @@ func processes(pid int) []int {
 		}
 	}
 	return all
+}
+
+// named are those of a process and all it has started that were started under a name: "fumidai-relay", "fumidai-aws".
+func named(pid int, name string) (found []int) {
+	for _, pid := range processes(pid) {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if slices.Contains(strings.Split(string(text), "\x00"), name) { // an emulator of instructions may stand before it
+			found = append(found, pid)
+		}
+	}
+	return found
 }
 
 // wantBounded checks that a session has not taken more than it may.

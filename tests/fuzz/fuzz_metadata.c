@@ -11,12 +11,13 @@ static struct json_token tokens[512];
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct metadata metadata;
-    struct str body = {(const char *) data, size};
+    struct api_answer answer = {.status = 200, .body = {(const char *) data, size}};
     struct error err = ERROR_INIT;
     char target[METADATA_TARGET_SIZE];
     memset(&metadata, 0, sizeof metadata);
-    int container = metadata_read_container(&metadata, body, tokens, sizeof tokens / sizeof tokens[0], &err);
-    int task = metadata_read_task(&metadata, body, tokens, sizeof tokens / sizeof tokens[0], &err);
+    int container =
+        metadata_read_container(&metadata, &answer, tokens, sizeof tokens / sizeof tokens[0], &err);
+    int task = metadata_read_task(&metadata, &answer, tokens, sizeof tokens / sizeof tokens[0], &err);
     if ((container == 0 && metadata.runtime_id[0] == '\0') ||
         (task == 0 && (metadata.cluster[0] == '\0' || metadata.task_arn[0] == '\0')))
         abort();

@@ -187,7 +187,7 @@ static void we_start_ourselves_with_a_channel(void **state)
     struct child child;
     int channel = -1;
     char *argv[] = {"test_child", "role-echo", NULL};
-    assert_int_equal(child_start_self(&child, argv, &channel, NULL), 0);
+    assert_int_equal(child_start_self(&child, "under another name", argv, &channel, NULL), 0);
     wait_readable(channel);
     char answer[64];
     assert_int_equal(send(channel, "one", 3, 0), 3);

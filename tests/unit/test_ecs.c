@@ -289,11 +289,11 @@ static void tells_when_a_service_was_changed(void **state)
         const char *deployments;
         int64_t changed_unix_ms;
     } rows[] = {
-        {"[]", INT64_MIN},
+        {"[]", -1},
         {"[{\"createdAt\":1700000000.25,\"updatedAt\":1700000100.5}]", 1700000100500},
         {"[{\"createdAt\":1700000000},{\"updatedAt\":1.7000001E9},{}]", 1700000100000},
-        {"[{\"createdAt\":\"yesterday\"},null,3]", INT64_MIN},
-        {"\"none\"", INT64_MIN},
+        {"[{\"createdAt\":\"yesterday\"},null,3]", -1},
+        {"\"none\"", -1},
     };
     (void) state;
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -370,7 +370,7 @@ static const struct {
      "\"a\"}}",
      API_OK, true, 1795361931000, 0, ""},
     {200, "{\"protection\":{\"ExpirationDate\":null,\"ProtectionEnabled\":false,\"TaskArn\":\"a\"}}", API_OK,
-     false, INT64_MAX, 0, ""},
+     false, -1, 0, ""},
     {202, "{\"failure\":{\"Arn\":\"a\",\"Detail\":null,\"Reason\":\"DEPLOYMENT_BLOCKED\"}}", API_FAILED,
      false, 0, ERROR_DENIED, "UpdateTaskProtection: DEPLOYMENT_BLOCKED"},
     {200, "{\"failure\":{\"Arn\":\"a\",\"Detail\":\"not part of a service\",\"Reason\":\"TASK_NOT_VALID\"}}",

@@ -18,7 +18,7 @@
 
 #include "base/json.h"
 
-/* ---- the judgement ------------------------------------------------------------------------------------- */
+/* ---- the check ----------------------------------------------------------------------------------------- */
 
 #define RELAY(up, serves, trouble)                                                                           \
     .state = "waiting", .relays = true, .serves_sessions = (serves), .relay_is_up = (up), .relay_pid = 8,    \
@@ -28,7 +28,7 @@
 static const struct {
     struct health_facts facts;
     const char *reason; /* empty: healthy */
-} judgements[] = {
+} checks[] = {
     {{.state = "idle"}, ""}, /* watches AWS's agent: that the keeper answers is all there is to ask */
     {{RELAYING, .channel_is_open = true, .channel_for_ms = 86400000}, ""},
     {{RELAY(false, true, "")}, "the relay is not running; it was started 1 times"},
@@ -45,14 +45,14 @@ static const struct {
      "the relay has not been heard of for 3s"},
 };
 
-static void judges_by_relay_and_channel(void **state)
+static void checks_relay_and_channel(void **state)
 {
     (void) state;
-    for (size_t i = 0; i < sizeof judgements / sizeof judgements[0]; i++) {
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         struct error why = ERROR_INIT;
-        int result = health_judge(&judgements[i].facts, &why);
-        assert_string_equal(why.text, judgements[i].reason);
-        assert_int_equal(result, judgements[i].reason[0] == '\0' ? 0 : ERROR_UNAVAILABLE);
+        int result = health_check(&checks[i].facts, &why);
+        assert_string_equal(why.text, checks[i].reason);
+        assert_int_equal(result, checks[i].reason[0] == '\0' ? 0 : ERROR_UNAVAILABLE);
     }
 }
 
@@ -203,7 +203,8 @@ static void answer_of_another_kind_is_not_believed(void **state)
     static const struct {
         const char *answer;
         const char *reason;
-    } rows[] = {{"hello", "the keeper's answer: "},
+    } rows[] = {{"hello", "the keeper's answer says nothing of health"},
+                {"{\"healthy\":truer}", "the keeper's answer says nothing of health"},
                 {"{\"reason\":\"none\"}", "the keeper's answer says nothing of health"},
                 {"", "the keeper did not answer: closed"}};
     (void) state;
@@ -359,7 +360,7 @@ static void keeper_of_another_container_is_not_believed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(judges_by_relay_and_channel),
+        cmocka_unit_test(checks_relay_and_channel),
         cmocka_unit_test(writes_what_there_is),
         cmocka_unit_test(longest_line_fits),
         WITH_KEEPER(healthy_keeper_says_so),

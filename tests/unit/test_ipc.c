@@ -152,6 +152,148 @@ static void texts_are_made_clean(void **state)
     assert_string_equal(out, "a");
 }
 
+/* ---- a worker's answer --------------------------------------------------------------------------------- */
+
+static struct ipc_answer good_answer(enum ipc_call_kind kind)
+{
+    struct ipc_answer answer;
+    memset(&answer, 0, sizeof answer);
+    answer.kind = (uint32_t) kind;
+    answer.server_unix_ms = answer.changed_unix_ms = answer.expires_unix_ms = -1;
+    strcpy(answer.cluster, "c");
+    strcpy(answer.task_arn, "arn");
+    return answer;
+}
+
+static bool read_answer(const struct ipc_answer *in, size_t len, enum ipc_call_kind kind)
+{
+    struct ipc_answer out;
+    void *copy = guard_copy(in, len);
+    bool result = ipc_read_answer(&out, copy, len, kind);
+    assert_true(!result || memcmp(&out, in, sizeof out) == 0);
+    guard_free(copy, len);
+    return result;
+}
+
+static bool is_read(const struct ipc_answer *in)
+{
+    return read_answer(in, sizeof *in, IPC_TASK_METADATA);
+}
+
+static void a_good_answer_is_read_as_it_is(void **state)
+{
+    (void) state;
+    for (unsigned asked = 0; asked < IPC_CALL_COUNT; asked++)
+        for (unsigned kind = 0; kind < IPC_CALL_COUNT; kind++) {
+            struct ipc_answer in = good_answer((enum ipc_call_kind) kind);
+            assert_int_equal(read_answer(&in, sizeof in, (enum ipc_call_kind) asked), kind == asked);
+        }
+    struct ipc_answer two[2] = {good_answer(IPC_STOP_TASK), good_answer(IPC_STOP_TASK)};
+    for (size_t len = 0; len < sizeof two; len++)
+        assert_int_equal(read_answer(two, len, IPC_STOP_TASK), len == sizeof two[0]);
+}
+
+static void a_result_has_its_reason(void **state)
+{
+    (void) state;
+    for (unsigned result = 0; result < 256; result++)
+        for (int error = -12; error < 3; error++)
+            for (int has_text = 0; has_text < 2; has_text++) {
+                struct ipc_answer in = good_answer(IPC_TASK_METADATA);
+                in.result = result;
+                in.error = error;
+                strcpy(in.text, has_text ? "403" : "");
+                bool is_failure = result == IPC_RETRY || result == IPC_FAILED;
+                bool is_reason = error < ERROR_NONE && error >= ERROR_UNAVAILABLE && has_text;
+                bool good = (result == IPC_DONE && error == ERROR_NONE) || (is_failure && is_reason);
+                assert_int_equal(is_read(&in), good);
+            }
+    struct ipc_answer in = good_answer(IPC_TASK_METADATA);
+    in.result = UINT32_MAX;
+    assert_false(is_read(&in));
+}
+
+static void metadata_names_cluster_and_task(void **state)
+{
+    struct ipc_answer in = good_answer(IPC_TASK_METADATA);
+    (void) state;
+    in.cluster[0] = '\0';
+    assert_false(is_read(&in));
+    in = good_answer(IPC_TASK_METADATA);
+    in.task_arn[0] = '\0';
+    assert_false(is_read(&in));
+    in.kind = IPC_STOP_TASK;
+    assert_true(read_answer(&in, sizeof in, IPC_STOP_TASK));
+    in = good_answer(IPC_TASK_METADATA);
+    in.cluster[0] = '\0';
+    in.result = IPC_RETRY;
+    in.error = ERROR_TIMEOUT;
+    strcpy(in.text, "no answer");
+    assert_true(is_read(&in));
+}
+
+static void numbers_of_answers_are_plausible(void **state)
+{
+    static const struct {
+        int64_t value;
+        bool is_time, is_offset;
+    } rows[] = {{0, true, true},
+                {-1, true, true},
+                {-2, false, true},
+                {IPC_UNIX_MS_MAX, true, false},
+                {IPC_UNIX_MS_MAX + 1, false, false},
+                {IPC_CLOCK_OFFSET_MS_MAX, true, true},
+                {IPC_CLOCK_OFFSET_MS_MAX + 1, true, false},
+                {-IPC_CLOCK_OFFSET_MS_MAX, false, true},
+                {-IPC_CLOCK_OFFSET_MS_MAX - 1, false, false},
+                {INT64_MAX, false, false},
+                {INT64_MIN, false, false}};
+    (void) state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct ipc_answer in[4];
+        for (int k = 0; k < 4; k++)
+            in[k] = good_answer(IPC_TASK_METADATA);
+        in[0].server_unix_ms = in[1].changed_unix_ms = in[2].expires_unix_ms = rows[i].value;
+        in[3].clock_offset_ms = rows[i].value;
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(is_read(&in[k]), rows[i].is_time);
+        assert_int_equal(is_read(&in[3]), rows[i].is_offset);
+    }
+    for (unsigned value = 0; value < 256; value++) {
+        struct ipc_answer in[2] = {good_answer(IPC_TASK_METADATA), good_answer(IPC_TASK_METADATA)};
+        in[0].already = in[1].is_protected = (uint8_t) value;
+        assert_int_equal(is_read(&in[0]), value <= 1);
+        assert_int_equal(is_read(&in[1]), value <= 1);
+    }
+    struct ipc_answer in = good_answer(IPC_TASK_METADATA);
+    in.desired_count = IPC_DESIRED_COUNT_MAX;
+    assert_true(is_read(&in));
+    in.desired_count++;
+    assert_false(is_read(&in));
+}
+
+static void texts_of_answers_are_terminated_and_clean(void **state)
+{
+    static const struct {
+        size_t offset, size;
+    } texts[] = {{offsetof(struct ipc_answer, text), ERROR_TEXT_SIZE},
+                 {offsetof(struct ipc_answer, cluster), IPC_ARN_SIZE},
+                 {offsetof(struct ipc_answer, task_arn), IPC_ARN_SIZE},
+                 {offsetof(struct ipc_answer, service), IPC_NAME_SIZE},
+                 {offsetof(struct ipc_answer, group), IPC_GROUP_SIZE}};
+    (void) state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct ipc_answer in = good_answer(IPC_TASK_METADATA);
+        char *text = (char *) &in + texts[i].offset;
+        memset(text, 'x', texts[i].size);
+        assert_false(is_read(&in));
+        text[texts[i].size - 1] = '\0';
+        assert_true(is_read(&in));
+        text[7] = '\n';
+        assert_false(is_read(&in));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +304,11 @@ int main(void)
         cmocka_unit_test(texts_are_terminated_and_clean),
         cmocka_unit_test(times_are_moved_to_where_they_are_possible),
         cmocka_unit_test(texts_are_made_clean),
+        cmocka_unit_test(a_good_answer_is_read_as_it_is),
+        cmocka_unit_test(a_result_has_its_reason),
+        cmocka_unit_test(metadata_names_cluster_and_task),
+        cmocka_unit_test(numbers_of_answers_are_plausible),
+        cmocka_unit_test(texts_of_answers_are_terminated_and_clean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

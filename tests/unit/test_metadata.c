@@ -43,7 +43,8 @@ static int read_container(struct metadata *metadata, const char *body, struct er
 {
     size_t len = strlen(body);
     char *copy = guard_copy(body, len);
-    int result = metadata_read_container(metadata, (struct str){copy, len}, tokens, COUNT(tokens), err);
+    struct api_answer answer = {.status = 200, .body = {copy, len}};
+    int result = metadata_read_container(metadata, &answer, tokens, COUNT(tokens), err);
     guard_free(copy, len);
     return result;
 }
@@ -52,7 +53,8 @@ static int read_task(struct metadata *metadata, const char *body, struct error *
 {
     size_t len = strlen(body);
     char *copy = guard_copy(body, len);
-    int result = metadata_read_task(metadata, (struct str){copy, len}, tokens, COUNT(tokens), err);
+    struct api_answer answer = {.status = 200, .body = {copy, len}};
+    int result = metadata_read_task(metadata, &answer, tokens, COUNT(tokens), err);
     guard_free(copy, len);
     return result;
 }
@@ -248,11 +250,25 @@ static void documents_and_tokens_are_bounded(void **state)
     struct error err = ERROR_INIT;
     (void) state;
     memset(body, ' ', sizeof body);
-    assert_int_equal(metadata_read_task(&m, (struct str){body, sizeof body}, tokens, COUNT(tokens), &err),
-                     ERROR_TOO_LARGE);
+    struct api_answer answer = {.status = 200, .body = {body, sizeof body}};
+    assert_int_equal(metadata_read_task(&m, &answer, tokens, COUNT(tokens), &err), ERROR_TOO_LARGE);
     assert_string_equal(err.text, "task metadata: more than 131072 bytes");
-    assert_int_equal(metadata_read_task(&m, STR_LITERAL(TASK), tokens, 10, &err), ERROR_TOO_LARGE);
+    answer.body = STR_LITERAL(TASK);
+    assert_int_equal(metadata_read_task(&m, &answer, tokens, 10, &err), ERROR_TOO_LARGE);
     assert_string_equal(err.text, "task metadata: JSON has more than 10 values");
+}
+
+static void another_status_is_no_document(void **state)
+{
+    struct metadata m = {0};
+    struct error err = ERROR_INIT;
+    struct api_answer answer = {.status = 404, .body = STR_LITERAL(TASK)};
+    (void) state;
+    assert_int_equal(metadata_read_task(&m, &answer, tokens, COUNT(tokens), &err), ERROR_UNAVAILABLE);
+    assert_string_equal(err.text, "task metadata: status 404");
+    answer.body = STR_LITERAL(CONTAINER);
+    assert_int_equal(metadata_read_container(&m, &answer, tokens, COUNT(tokens), &err), ERROR_UNAVAILABLE);
+    assert_string_equal(err.text, "container metadata: status 404");
 }
 
 static void a_target_needs_all_three(void **state)
@@ -297,8 +313,8 @@ static void a_truncated_document_is_none(void **state)
     for (size_t len = 0; len < strlen(TASK); len++) {
         char *copy = guard_copy(TASK, len);
         struct metadata m = {0};
-        assert_int_equal(metadata_read_task(&m, (struct str){copy, len}, tokens, COUNT(tokens), NULL),
-                         ERROR_INVALID);
+        struct api_answer answer = {.status = 200, .body = {copy, len}};
+        assert_int_equal(metadata_read_task(&m, &answer, tokens, COUNT(tokens), NULL), ERROR_INVALID);
         guard_free(copy, len);
     }
 }
@@ -316,6 +332,7 @@ int main(void)
         cmocka_unit_test(every_field_has_its_bound),
         cmocka_unit_test(what_nobody_reads_does_not_matter),
         cmocka_unit_test(documents_and_tokens_are_bounded),
+        cmocka_unit_test(another_status_is_no_document),
         cmocka_unit_test(a_target_needs_all_three),
         cmocka_unit_test(a_truncated_document_is_none),
     };

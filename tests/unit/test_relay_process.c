@@ -99,8 +99,7 @@ static struct loop loop;
 static struct relay_process relay;
 static int heard_count, answered_count;
 static uint32_t last_answer;
-static char name[] = IPC_RELAY_NAME;
-static char *argv_of_relay[] = {name, NULL, NULL};
+static char *argv_of_relay[] = {NULL, NULL, NULL};
 
 static void heard(struct relay_process *r)
 {
@@ -119,7 +118,7 @@ static void open_relay(const char *how)
 {
     argv_of_relay[1] = (char *) (uintptr_t) how;
     heard_count = answered_count = 0;
-    relay_process_open(&relay, &loop, argv_of_relay, heard, answered, NULL);
+    relay_process_open(&relay, &loop, IPC_RELAY_NAME, argv_of_relay, heard, answered, NULL);
     assert_true(relay_process_is_up(&relay));
 }
 

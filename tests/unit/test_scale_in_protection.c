@@ -8,12 +8,15 @@
 
 #include <cmocka.h>
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/time.h"
 #include "host/clock.h"
+#include "host/signals.h"
 #include "lib/peer.h"
 #include "net/network.h"
+#include "worker/worker.h"
 
 /* ---- an ECS agent that answers as it is told ----------------------------------------------------------- */
 
@@ -71,23 +74,28 @@ static void serve(int fd, void *context)
 /* ---- the loop around it -------------------------------------------------------------------------------- */
 
 static struct loop loop;
-static struct network network;
-static struct aws_client client;
+static char *argv_of_worker[] = {NULL, NULL};
+static struct worker_program program = {.loop = &loop, .argv = argv_of_worker};
 static struct scale_in_protection protection;
-static char uri[64];
-static char *env[] = {uri, NULL};
+
+/* For the test and for the workers that it starts. */
+static void set_agent_uri(const char *uri)
+{
+    setenv("ECS_AGENT_URI", uri, 1);
+}
 
 static int setup(void **state)
 {
+    char uri[64];
     (void) state;
     memset(&agent, 0, sizeof agent);
     agent.life_ms = 3600 * 1000;
     peer_open(&peer, "127.0.0.1", 0, serve, &agent);
-    snprintf(uri, sizeof uri, "ECS_AGENT_URI=http://127.0.0.1:%u/api/0a-1b", peer.port);
-    if (loop_open(&loop, NULL) < 0 || network_open(&network, &loop, NULL, NULL) < 0)
+    snprintf(uri, sizeof uri, "http://127.0.0.1:%u/api/0a-1b", peer.port);
+    set_agent_uri(uri);
+    if (loop_open(&loop, NULL) < 0)
         return -1;
-    aws_client_open(&client, &network, env);
-    scale_in_protection_open(&protection, &client);
+    scale_in_protection_open(&protection, &program, environ);
     return 0;
 }
 
@@ -95,28 +103,36 @@ static int teardown(void **state)
 {
     (void) state;
     scale_in_protection_close(&protection);
-    aws_client_close(&client);
+    while (waitpid(-1, NULL, 0) > 0)
+        ;
     assert_null(loop.timers);
-    network_close(&network);
     loop_close(&loop);
     peer_close(&peer);
     return 0;
 }
 
+static void turn(int wait_ms)
+{
+    pid_t pid;
+    assert_int_equal(loop_turn(&loop, wait_ms, NULL), 0);
+    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+        worker_process_ended(&protection.worker, pid);
+}
+
 static void turn_until(enum scale_in_protection_state wanted, int limit_ms)
 {
     int64_t until_ms = clock_monotonic_ms() + limit_ms;
-    while ((protection.state != wanted || protection.call.active) && clock_monotonic_ms() < until_ms)
-        assert_int_equal(loop_turn(&loop, 10, NULL), 0);
+    while ((protection.state != wanted || protection.worker.active) && clock_monotonic_ms() < until_ms)
+        turn(10);
     assert_int_equal(protection.state, wanted);
-    assert_false(protection.call.active);
+    assert_false(protection.worker.active);
 }
 
 static void turn_for(int ms)
 {
     int64_t until_ms = clock_monotonic_ms() + ms;
     while (clock_monotonic_ms() < until_ms)
-        assert_int_equal(loop_turn(&loop, 10, NULL), 0);
+        turn(10);
 }
 
 static void expect_request(int n, bool enabled)
@@ -138,7 +154,7 @@ static void holds_while_wanted(void **state)
     scale_in_protection_want(&protection, true);
     scale_in_protection_want(&protection, true);
     turn_until(SCALE_IN_PROTECTION_HELD, 5000);
-    turn_for(100); /* the renewal is half an hour away */
+    turn_for(100); /* the refresh is half an hour away */
     scale_in_protection_want(&protection, false);
     turn_until(SCALE_IN_PROTECTION_FREE, 5000);
     turn_for(100);
@@ -151,8 +167,8 @@ static void change_of_mind_during_a_call_is_carried_out_after_it(void **state)
 {
     (void) state;
     scale_in_protection_want(&protection, true);
-    loop_turn(&loop, 0, NULL);
-    assert_true(protection.call.active);
+    turn(0);
+    assert_true(protection.worker.active);
     scale_in_protection_want(&protection, false);
     turn_for(50);
     turn_until(SCALE_IN_PROTECTION_FREE, 5000);
@@ -160,7 +176,7 @@ static void change_of_mind_during_a_call_is_carried_out_after_it(void **state)
     expect_request(1, false);
 }
 
-static void renews_at_half_of_what_is_left(void **state)
+static void refreshes_at_half_of_what_is_left(void **state)
 {
     (void) state;
     agent.life_ms = 4000;
@@ -174,7 +190,7 @@ static void renews_at_half_of_what_is_left(void **state)
 }
 
 /* An agent whose clock is behind, or that says "expired", is asked once a second and not in a circle. */
-static void never_renews_in_a_circle(void **state)
+static void never_refreshes_in_a_circle(void **state)
 {
     (void) state;
     agent.life_ms = -3600 * 1000;
@@ -200,7 +216,7 @@ static void tries_again_after_each_kind_of_failure(void **state)
         agent.status[0] = rows[i].first;
         scale_in_protection_want(&protection, true);
         while (protection.retry.failures == 0)
-            assert_int_equal(loop_turn(&loop, 10, NULL), 0);
+            turn(10);
         assert_int_equal(protection.state, rows[i].after);
         turn_until(SCALE_IN_PROTECTION_HELD, 5000);
         assert_int_equal(peer.accepted, 2);
@@ -215,7 +231,7 @@ static void releases_what_may_be_held(void **state)
     agent.status[0] = "none";
     scale_in_protection_want(&protection, true);
     while (protection.retry.failures == 0)
-        assert_int_equal(loop_turn(&loop, 10, NULL), 0);
+        turn(10);
     scale_in_protection_want(&protection, false);
     turn_until(SCALE_IN_PROTECTION_FREE, 5000);
     assert_int_equal(peer.accepted, 2);
@@ -226,7 +242,7 @@ static void releases_what_may_be_held(void **state)
     agent.status[0] = "400 Bad Request";
     scale_in_protection_want(&protection, true);
     while (protection.retry.failures == 0)
-        assert_int_equal(loop_turn(&loop, 10, NULL), 0);
+        turn(10);
     scale_in_protection_want(&protection, false);
     turn_for(1200); /* longer than the first back-off */
     assert_int_equal(peer.accepted, 1);
@@ -237,12 +253,12 @@ static void releases_what_may_be_held(void **state)
 
 static void does_nothing_without_an_agent(void **state)
 {
-    static const char *const values[] = {"OTHER=1", "ECS_AGENT_URI=", "ECS_AGENT_URI=ftp://x/"};
+    static const char *const values[] = {"", "ftp://x/", "nothing"};
     (void) state;
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         struct scale_in_protection deaf;
-        snprintf(uri, sizeof uri, "%s", values[i]);
-        scale_in_protection_open(&deaf, &client);
+        set_agent_uri(values[i]);
+        scale_in_protection_open(&deaf, &program, environ);
         scale_in_protection_want(&deaf, true);
         turn_for(30);
         assert_int_equal(deaf.state, SCALE_IN_PROTECTION_FREE);
@@ -258,19 +274,22 @@ static void can_be_closed_during_a_call(void **state)
 {
     (void) state;
     scale_in_protection_want(&protection, true);
-    loop_turn(&loop, 0, NULL);
-    assert_true(protection.call.active);
+    turn(0);
+    assert_true(protection.worker.active);
 } /* teardown checks that no timer is left */
 
 #define WITH_AGENT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
-int main(void)
+int main(int argc, char **argv)
 {
+    signals_block_all();
+    if (argc > 0 && strcmp(argv[0], IPC_WORKER_NAME) == 0)
+        return worker_run(environ);
     const struct CMUnitTest tests[] = {
         WITH_AGENT(holds_while_wanted),
         WITH_AGENT(change_of_mind_during_a_call_is_carried_out_after_it),
-        WITH_AGENT(renews_at_half_of_what_is_left),
-        WITH_AGENT(never_renews_in_a_circle),
+        WITH_AGENT(refreshes_at_half_of_what_is_left),
+        WITH_AGENT(never_refreshes_in_a_circle),
         WITH_AGENT(tries_again_after_each_kind_of_failure),
         WITH_AGENT(releases_what_may_be_held),
         WITH_AGENT(does_nothing_without_an_agent),
