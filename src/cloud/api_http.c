@@ -4,7 +4,7 @@
 #include "wire/http.h"
 
 int api_http_start(struct http_call **http, struct network *network, const struct api_request *request,
-                   const struct endpoint *endpoint, int64_t deadline_ms,
+                   const struct endpoint *endpoint, int64_t deadline_ms, enum descriptors_use use,
                    void (*done)(struct http_call *http, void *owner), void *owner, struct error *err)
 {
     uint8_t memory[API_HTTP_REQUEST_SIZE];
@@ -29,7 +29,8 @@ int api_http_start(struct http_call **http, struct network *network, const struc
                                                 .port = endpoint->port,
                                                 .tls = endpoint->tls,
                                                 .bytes = writer_view(&out),
-                                                .deadline_ms = deadline_ms};
+                                                .deadline_ms = deadline_ms,
+                                                .use = use};
         result = http_call_start(http, network, &description, done, owner, err);
     }
     bytes_wipe(memory, sizeof memory);

@@ -18,7 +18,7 @@ enum {
 /* Serialises the request and sends it; the bytes, which hold secrets, are wiped. `done` as for
  * http_call_start(). */
 int api_http_start(struct http_call **http, struct network *network, const struct api_request *request,
-                   const struct endpoint *endpoint, int64_t deadline_ms,
+                   const struct endpoint *endpoint, int64_t deadline_ms, enum descriptors_use use,
                    void (*done)(struct http_call *http, void *owner), void *owner, struct error *err);
 /* Views into `http`, in done. */
 struct api_answer api_http_answer(const struct http_call *http);

@@ -125,7 +125,7 @@ static int make_and_send(struct aws_call *call)
         result = aws_client_sign(client, &request, &signature, call->operation->api.service, &call->err);
     if (result == 0)
         result = api_http_start(&call->http, client->network, &request, &call->endpoint, call->deadline_ms,
-                                request_done, call, &call->err);
+                                call->use, request_done, call, &call->err);
     return result;
 }
 

@@ -70,7 +70,8 @@ struct aws_call {
     struct aws_client *client;
     const struct aws_operation *operation;
     const struct endpoint *fixed_endpoint; /* instead of the service's own; null: the service's */
-    void (*done)(struct aws_call *call);   /* from the loop, never from inside aws_call_start */
+    enum descriptors_use use;
+    void (*done)(struct aws_call *call); /* from the loop, never from inside aws_call_start */
     int64_t deadline_ms;
 
     /* the result, in done */

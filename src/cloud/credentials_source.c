@@ -117,8 +117,8 @@ static int try_fetch(struct credentials_source *source, struct error *err)
         result = credentials_make_request(&request, &source->plan, view, err);
     if (result == 0)
         result = api_http_start(&source->fetch, source->network, &request, &source->plan.endpoint,
-                                clock_after_ms(clock_monotonic_ms(), CREDENTIALS_SOURCE_FETCH_MS), fetched,
-                                source, err);
+                                clock_after_ms(clock_monotonic_ms(), CREDENTIALS_SOURCE_FETCH_MS),
+                                DESCRIPTORS_FOR_CHANNELS, fetched, source, err);
     bytes_wipe(token, sizeof token);
     return result;
 }

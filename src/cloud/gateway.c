@@ -36,6 +36,7 @@ struct source {
     void (*write_body)(struct gateway *gateway, struct writer *out);  /* of the token's call */
     void (*write_first)(struct gateway *gateway, struct writer *out); /* the websocket's first message */
     const struct reconnect_policy *policy;
+    enum descriptors_use use;
 };
 
 static const struct source sources[];
@@ -102,14 +103,16 @@ static const struct source sources[] = {
          .channel = SSMMESSAGES_CONTROL,
          .write_body = write_control_body,
          .write_first = write_control_first,
-         .policy = &RECONNECT_CONTROL},
+         .policy = &RECONNECT_CONTROL,
+         .use = DESCRIPTORS_FOR_CHANNELS},
     [GATEWAY_DATA] =
         {.token = {{ENDPOINT_SSMMESSAGES, "CreateDataChannel", 201}, true, make_create, read_create},
          .open = {ENDPOINT_SSMMESSAGES, "OpenDataChannel", 101},
          .channel = SSMMESSAGES_DATA,
          .write_body = write_data_body,
          .write_first = write_data_first,
-         .policy = &RECONNECT_DATA},
+         .policy = &RECONNECT_DATA,
+         .use = DESCRIPTORS_FOR_SESSIONS},
 };
 
 /* ---- down ---------------------------------------------------------------------------------------------- */
@@ -373,6 +376,7 @@ static void token_done(struct aws_call *call)
     struct stream_options options = {.host = gateway->endpoint.host,
                                      .port = gateway->endpoint.port,
                                      .tls = gateway->endpoint.tls,
+                                     .use = source_of(gateway)->use,
                                      .open_deadline_ms = step_deadline_ms(gateway, GATEWAY_OPEN_MS),
                                      /* without TLS, in tests and behind a sidecar: a record's worth or two */
                                      .plain_recv_bytes = 32 * 1024,
@@ -435,6 +439,7 @@ void gateway_init(struct gateway *gateway, struct aws_client *client, enum gatew
     gateway->call.client = client;
     gateway->call.operation = &source_of(gateway)->token;
     gateway->call.done = token_done;
+    gateway->call.use = source_of(gateway)->use;
     make_uuid_text(gateway->client_id);
     loop_timer_init(&gateway->timer, timer_expired);
     loop_hook_init(&gateway->leaving, LOOP_FLUSH, leave_now);

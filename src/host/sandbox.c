@@ -167,21 +167,9 @@ static int install_filter(struct error *err)
     return 0;
 }
 
-/* A thousand connections are one session's due, and 1,024 descriptors what processes
- * are often given to begin with. */
-static void allow_descriptors(void)
-{
-    struct rlimit files;
-    if (prlimit(0, RLIMIT_NOFILE, NULL, &files) < 0)
-        return;
-    files.rlim_cur = files.rlim_max;
-    (void) prlimit(0, RLIMIT_NOFILE, &files, NULL);
-}
-
 int sandbox_enter(struct error *err)
 {
     struct rlimit none = {0, 0};
-    allow_descriptors();
     int result = leave_root(err);
     if (result == 0)
         result = drop_capabilities(err);

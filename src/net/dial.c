@@ -130,7 +130,7 @@ static bool try_address(struct dial *dial, size_t index)
         note_reason(dial, index, refusal.text);
         return false;
     }
-    int fd = socket_connect(SOCK_STREAM, address, request->port);
+    int fd = socket_connect(SOCK_STREAM, address, request->port, request->use);
     if (fd < 0) {
         note_reason(dial, index, strerror(-fd));
         return false;
@@ -227,6 +227,7 @@ int dial_start(struct dial **dial, struct network *network, const struct dial_re
         made->attempts[i] = (struct attempt){.watch = LOOP_WATCH_INIT, .dial = made};
     loop_timer_init(&made->deadline, deadline_passed);
     loop_timer_init(&made->next_address, next_address_is_due);
+    made->resolving.use = request->use;
     int result = resolver_start(&network->resolver, &made->resolving, request->host, resolved, err);
     if (result != 0) {
         name_target(request->host, request->port, err);

@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "base/ip.h"
+#include "host/descriptors.h"
 #include "net/network.h"
 
 enum { DIAL_NEXT_ADDRESS_MS = 250 };
@@ -30,6 +31,7 @@ struct dial_request {
     /* Null permits all. Negative refuses this address; the words go into the dial's error. */
     int (*permit)(void *context, const struct ip *address, uint16_t port, struct error *err);
     void *context;
+    enum descriptors_use use; /* of the descriptors that it takes */
 };
 
 struct dial; /* allocated by dial_start, about 2 KiB, released by dial_close */

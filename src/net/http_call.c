@@ -188,6 +188,7 @@ static int start(struct http_call *call, const struct http_call_request *request
         .port = request->port,
         .tls = request->tls,
         .open_deadline_ms = request->deadline_ms,
+        .use = request->use,
     };
     int result = stream_open(&call->stream, call->network, &options, stream_changed, call, err);
     if (result == 0) {

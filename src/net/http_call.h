@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "host/descriptors.h"
 #include "net/network.h"
 
 enum {
@@ -33,6 +34,7 @@ struct http_call_request {
     bool is_head; /* a HEAD: the answer has no body, whatever it says */
     int64_t deadline_ms;
     size_t body_max; /* 0 is HTTP_CALL_BODY_MAX */
+    enum descriptors_use use;
 };
 
 struct http_call;

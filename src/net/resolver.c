@@ -80,7 +80,7 @@ static int precedence_of(struct ip address)
 static bool source_for(struct ip address, struct ip *source)
 {
     struct socket_name name = {.len = sizeof name.v6};
-    int fd = socket_connect(SOCK_DGRAM, address, PORT); /* sends nothing */
+    int fd = socket_connect(SOCK_DGRAM, address, PORT, DESCRIPTORS_FOR_CHANNELS); /* sends nothing */
     bool is_known = fd >= 0 && getsockname(fd, &name.any, &name.len) == 0;
     if (fd >= 0)
         close(fd);
@@ -233,7 +233,8 @@ static int open_socket(struct resolver_lookup *lookup, const struct dns_step *st
     struct resolver *resolver = lookup->resolver;
     struct resolver_socket *s = &lookup->sockets[step->exchange];
     close_socket(resolver->loop, s);
-    int fd = socket_connect(step->over_tcp ? SOCK_STREAM : SOCK_DGRAM, step->server, resolver->port);
+    int fd =
+        socket_connect(step->over_tcp ? SOCK_STREAM : SOCK_DGRAM, step->server, resolver->port, lookup->use);
     if (fd < 0)
         return -fd;
     *s = (struct resolver_socket){.lookup = lookup, .over_tcp = step->over_tcp};
@@ -298,7 +299,8 @@ static struct resolver_lookup *lookup_of(struct resolver *resolver, const char *
     return NULL;
 }
 
-static struct resolver_lookup *start_lookup(struct resolver *resolver, const char *name)
+static struct resolver_lookup *start_lookup(struct resolver *resolver, const char *name,
+                                            enum descriptors_use use)
 {
     struct dns_config config;
     unsigned index = 0;
@@ -309,6 +311,7 @@ static struct resolver_lookup *start_lookup(struct resolver *resolver, const cha
     struct resolver_lookup *lookup = &resolver->lookups[index];
     resolver->busy |= 1U << index;
     lookup->resolver = resolver;
+    lookup->use = use;
     list_init(&lookup->requests);
     loop_timer_init(&lookup->timer, timer_expired);
     for (size_t i = 0; i < DNS_EXCHANGES; i++)
@@ -324,7 +327,7 @@ static void look_up(struct resolver *resolver, struct resolver_request *request)
     bool is_new = false;
     request->lookup = lookup_of(resolver, request->name);
     if (request->lookup == NULL) {
-        request->lookup = start_lookup(resolver, request->name);
+        request->lookup = start_lookup(resolver, request->name, request->use);
         is_new = true;
     }
     request->is_waiting = request->lookup == NULL;

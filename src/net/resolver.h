@@ -33,6 +33,7 @@
 
 #include "base/error.h"
 #include "base/list.h"
+#include "host/descriptors.h"
 #include "host/loop.h"
 #include "wire/dns_lookup.h"
 
@@ -54,6 +55,7 @@ struct resolver_request {
     char name[DNS_NAME_SIZE];
     void (*done)(struct resolver_request *request); /* may start, cancel and release anything */
     struct dns_result result;                       /* valid in done */
+    enum descriptors_use use;                       /* set before; of the name server's sockets */
     struct list node;
     struct resolver_lookup *lookup; /* while it is being looked up */
     bool is_waiting;
@@ -69,6 +71,7 @@ struct resolver_socket {
 struct resolver_lookup {
     struct resolver *resolver;
     struct list requests;
+    enum descriptors_use use; /* the first request's */
     struct loop_timer timer;
     struct resolver_socket sockets[DNS_EXCHANGES];
     struct dns_lookup engine;

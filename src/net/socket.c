@@ -22,10 +22,10 @@ struct socket_name socket_name_of(struct ip address, uint16_t port)
     return name;
 }
 
-int socket_connect(int type, struct ip address, uint16_t port)
+int socket_connect(int type, struct ip address, uint16_t port, enum descriptors_use use)
 {
     struct socket_name name = socket_name_of(address, port);
-    int fd = socket(name.any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = descriptors_keep(socket(name.any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), use);
     if (fd < 0)
         return -errno;
     if (connect(fd, &name.any, name.len) != 0 && errno != EINPROGRESS) {

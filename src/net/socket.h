@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/ip.h"
+#include "host/descriptors.h"
 
 struct socket_name {
     union {
@@ -20,7 +21,8 @@ struct socket_name {
 struct socket_name socket_name_of(struct ip address, uint16_t port);
 
 /* Opens a socket, non-blocking and close-on-exec, and begins to connect it. `type` is SOCK_STREAM or
- * SOCK_DGRAM. The descriptor, or a negated errno. A connect that is under way is no failure. */
-int socket_connect(int type, struct ip address, uint16_t port);
+ * SOCK_DGRAM. The descriptor, or a negated errno; EMFILE when there is none left for `use`. A connect that is
+ * under way is no failure. */
+int socket_connect(int type, struct ip address, uint16_t port, enum descriptors_use use);
 
 #endif

@@ -509,6 +509,7 @@ static int start_dialling(struct stream *stream, const struct stream_options *op
         .deadline_ms = begin_step(stream, PHASE_DIALLING),
         .permit = options->permit,
         .context = options->context,
+        .use = options->use,
     };
     loop_timer_remove(stream->network->loop, &stream->step_timer); /* the dial keeps its own, and says more */
     return tcp_dial(&stream->tcp, stream->network, &request, socket_changed, err);

@@ -31,6 +31,7 @@
 
 #include "base/error.h"
 #include "base/ip.h"
+#include "host/descriptors.h"
 #include "net/network.h"
 
 enum {
@@ -51,6 +52,7 @@ struct stream_options {
     /* as in struct dial_request; asked about the proxy's address when there is one */
     int (*permit)(void *context, const struct ip *address, uint16_t port, struct error *err);
     void *context;
+    enum descriptors_use use;
 };
 
 struct stream;

@@ -140,6 +140,7 @@ static int dial_target(struct fixed_connection *c, struct error *err)
         .port = c->port->entry->host_port,
         .deadline_ms = clock_after_ms(loop_now_ms(context->network->loop), context->config->dial_timeout_ms),
         .permit = permit,
+        .use = DESCRIPTORS_FOR_STREAMS,
         .context = c};
     return tcp_dial(&c->target, context->network, &request, target_changed, err);
 }
@@ -149,8 +150,11 @@ static void begin_connection(struct fixed_port *port, int fd)
     struct fixed_forwards *relays = port->relays;
     struct error err = ERROR_INIT;
     struct fixed_connection *c = malloc(sizeof *c);
-    if (c == NULL) {
-        close(fd);
+    fd = descriptors_keep(fd, DESCRIPTORS_FOR_STREAMS);
+    if (c == NULL || fd < 0) {
+        if (fd >= 0)
+            close(fd);
+        free(c);
         return;
     }
     memset(c, 0, offsetof(struct fixed_connection, memory));

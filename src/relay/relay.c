@@ -14,6 +14,7 @@
 #include "cloud/task_identity.h"
 #include "host/child.h"
 #include "host/clock.h"
+#include "host/descriptors.h"
 #include "host/log.h"
 #include "host/loop.h"
 #include "host/random.h"
@@ -234,6 +235,13 @@ static bool hold_start(struct relay *r, struct str payload)
     return true;
 }
 
+/* A session that has just started has not opened its own yet: each counts with two, its data channel and its first
+ * target. */
+static bool has_descriptors(const struct relay *r)
+{
+    return descriptors_are_free(DESCRIPTORS_FOR_SESSIONS, 2 * (r->session_count + 1));
+}
+
 static void start_session(struct relay *r, struct str payload)
 {
     static struct document_scratch scratch;
@@ -250,6 +258,9 @@ static void start_session(struct relay *r, struct str payload)
                            "%u sessions are open, which is the most this task takes "
                            "(FUMIDAI_MAX_SESSIONS)",
                            r->config->max_sessions);
+    if (result == 0 && !has_descriptors(r))
+        result = error_set(&err, ERROR_TOO_LARGE,
+                           "this task has too few free file descriptors (raise nofile in its ulimits)");
     struct relay_session *session = NULL;
     if (result == 0)
         session = relay_session_start(&r->context, &document, session_over, r, &err);
@@ -566,6 +577,7 @@ static bool is_own_port(const struct relay_context *context, uint16_t port)
 
 static int open_all(struct relay *r, char *const *env, struct error *err)
 {
+    descriptors_open();
     if (loop_open(&r->loop, err) < 0 || network_open(&r->network, &r->loop, env, err) < 0)
         return err->code;
     r->context = (struct relay_context){.config = r->config,

@@ -163,6 +163,7 @@ static int dial(struct relay_session *s, struct tcp *tcp, int64_t timeout_ms,
                                    .port = s->document.port,
                                    .deadline_ms = clock_after_ms(now_of(s), timeout_ms),
                                    .permit = permit,
+                                   .use = DESCRIPTORS_FOR_STREAMS,
                                    .context = s};
     return tcp_dial(tcp, s->relay->network, &request, changed, err);
 }

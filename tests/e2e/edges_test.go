@@ -1,12 +1,17 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"fumidai/tests/emulator/edge"
 	"fumidai/tests/emulator/gateway"
+
+	"golang.org/x/sys/unix"
 )
 
 // What peers at the relay's edges can do to everybody's sessions: the gateway's connections that are closed at once, floods on
@@ -65,4 +70,71 @@ func TestEdgeReconnectIsRefused(t *testing.T) {
 	s.eventually("the reason", 5*time.Second, func() bool {
 		return strings.Contains(d.session.Stats().Output, "Session is already terminated")
 	})
+}
+
+// With 64 descriptors: sessions and streams are refused with a reason, and the control channel returns whatever they do.
+func TestEdgeFewDescriptors(t *testing.T) {
+	s := isolated(t, nil)
+	keeper := processes(s.task.Container(0).PID())[0]
+	few := unix.Rlimit{Cur: 64, Max: 64}
+	s.must(unix.Prlimit(keeper, unix.RLIMIT_NOFILE, &few, nil))
+	s.must(syscall.Kill(s.relay(), syscall.SIGKILL)) // the next one has the limit from the start
+	s.eventually("a new relay", 20*time.Second, func() bool { return s.Gateway.Target(s.target).Opened == 2 })
+
+	d := s.open(way{where: "remote"})
+	var failed, opened int
+	var dialled sync.WaitGroup
+	var mu sync.Mutex
+	for range 60 {
+		dialled.Add(1)
+		go func() {
+			defer dialled.Done()
+			_, err := s.connect(d)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed++
+			} else {
+				opened++
+			}
+		}()
+	}
+	s.inTime(10*time.Second, "60 connections", func() error { dialled.Wait(); return nil })
+	if opened < 5 || failed < 20 {
+		t.Errorf("%d connections were opened, %d refused", opened, failed)
+	}
+	s.event("stream closed", map[string]any{"target": ""})
+
+	// The streams' share is used up: a session that is new still finds room, until theirs is, too.
+	refused := ""
+	var sessions []*dialer
+	for range 20 {
+		o, err := s.api.Start(s.Context(), s.target, toRemoteHost, remoteHost(s.remote.host, s.remote.port))
+		s.must(err)
+		session := s.Gateway.Session(o.SessionID)
+		sessions = append(sessions, &dialer{session: session})
+		s.eventually("a connection or a refusal", 10*time.Second, func() bool {
+			return session.Stats().Agent.Opened > 0 || session.Task() != nil
+		})
+		if task := session.Task(); task != nil {
+			refused = task.Output
+			break
+		}
+	}
+	if !strings.Contains(refused, "too few free file descriptors") {
+		t.Errorf("after %d sessions the next is told %q", len(sessions), refused)
+	}
+	for i := 3; i < 6; i++ {
+		s.Gateway.CutControl(s.target)
+		s.eventually("the control channel", 10*time.Second, func() bool { return s.Gateway.Target(s.target).Opened == i })
+	}
+	s.Gateway.SetFaults(gateway.Faults{AgentChannel: gateway.Channel{Bye: time.Millisecond}})
+	time.Sleep(time.Second)
+	s.Gateway.SetFaults(gateway.Faults{})
+	s.Gateway.CutControl(s.target)
+	s.eventually("the control channel", 10*time.Second, func() bool { return s.Gateway.Target(s.target).Opened == 6 })
+	if n := len(s.events("relay is gone")); n != 1 {
+		t.Errorf("%d relays were lost, want the one that was killed", n)
+	}
+	t.Log(fmt.Sprintf("%d connections, %d refused; %d sessions, then: %s", opened, failed, len(sessions), refused))
 }

@@ -403,33 +403,6 @@ static void test_root_becomes_nobody(void **state)
     assert_int_equal(run(check_user), 0);
 }
 
-static int check_descriptors(void)
-{
-    static char text[8192];
-    char soft[32], hard[32];
-    int fd = open("/proc/self/limits", O_RDONLY);
-    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
-        return NO_SANDBOX;
-    const char *at = strstr(text, "Max open files");
-    if (at == NULL || sscanf(at, "Max open files %31s %31s", soft, hard) != 2)
-        return NO_SANDBOX;
-    return strcmp(soft, hard);
-}
-
-static void test_descriptors_are_as_many_as_may_be(void **state)
-{
-    struct rlimit before, few;
-    (void) state;
-    if (HAS_FILTER)
-        require_filter();
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-    few = (struct rlimit){64, before.rlim_max};
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-    int result = run(check_descriptors);
-    setrlimit(RLIMIT_NOFILE, &before);
-    assert_int_equal(result, 0);
-}
-
 static void test_filter_is_in_force(void **state)
 {
     (void) state;
@@ -449,7 +422,6 @@ int main(void)
         cmocka_unit_test(test_threads_start),
         cmocka_unit_test(test_privileges_are_gone),
         cmocka_unit_test(test_root_becomes_nobody),
-        cmocka_unit_test(test_descriptors_are_as_many_as_may_be),
         cmocka_unit_test(test_filter_is_in_force),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
