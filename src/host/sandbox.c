@@ -7,7 +7,6 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,26 +24,24 @@
 #define THIS_ARCH AUDIT_ARCH_X86_64
 #endif
 
-/* What an event loop of sockets, its resolver threads, and musl's allocator and threads need. */
+/* What an event loop of sockets and musl's allocator need. There are no threads. */
 static const int allowed[] = {
     /* descriptors that are open already, and the files that names are looked up in (fcntl: see below) */
-    SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_close, SYS_lseek, SYS_fstat,
+    SYS_read, SYS_write, SYS_writev, SYS_close, SYS_fstat,
     /* sockets (socket itself: see below) */
-    SYS_connect, SYS_bind, SYS_accept4, SYS_sendto, SYS_sendmsg, SYS_recvfrom, SYS_recvmsg, SYS_shutdown,
+    SYS_connect, SYS_accept4, SYS_sendto, SYS_sendmsg, SYS_recvfrom, SYS_recvmsg, SYS_shutdown,
     SYS_setsockopt, SYS_getsockopt, SYS_getsockname, SYS_getpeername,
     /* waiting */
-    SYS_epoll_ctl, SYS_epoll_pwait, SYS_ppoll, SYS_futex, SYS_nanosleep, SYS_clock_nanosleep,
-    SYS_restart_syscall, SYS_sched_yield,
+    SYS_epoll_ctl, SYS_epoll_pwait, SYS_ppoll, SYS_restart_syscall,
 #if !defined(__aarch64__)
-    SYS_epoll_wait, SYS_poll, SYS_stat,
+    SYS_epoll_wait, SYS_poll,
 #endif
     /* time and randomness */
     SYS_clock_gettime, SYS_gettimeofday, SYS_getrandom,
     /* memory (mmap and mprotect: see below) */
     SYS_munmap, SYS_mremap, SYS_madvise, SYS_brk,
-    /* threads of our own, and leaving */
-    SYS_set_robust_list, SYS_gettid, SYS_getpid, SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn,
-    SYS_exit, SYS_exit_group};
+    /* signals, and leaving */
+    SYS_getpid, SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn, SYS_exit, SYS_exit_group};
 
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t) offsetof(struct seccomp_data, field))
 #define LOAD_ARGUMENT(n)                                                                                     \
@@ -55,9 +52,6 @@ static const int allowed[] = {
 #define ALLOW_WITHOUT_BITS(number, n, bits)                                                                  \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 4), LOAD_ARGUMENT(n),                                   \
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (bits), 0, 1), RETURN(REFUSE), RETURN(SECCOMP_RET_ALLOW)
-#define ALLOW_WITH_BITS(number, n, bits)                                                                     \
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 4), LOAD_ARGUMENT(n),                                   \
-        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (bits), 1, 0), RETURN(REFUSE), RETURN(SECCOMP_RET_ALLOW)
 
 /* Everything about an open that could change a file. O_PATH gives no bytes, but nothing here needs it. */
 enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_PATH | (O_TMPFILE & ~O_DIRECTORY) };
@@ -73,10 +67,6 @@ static const struct sock_filter prologue[] = {
 #endif
     ALLOW_WITHOUT_BITS(SYS_mmap, 2, PROT_EXEC),
     ALLOW_WITHOUT_BITS(SYS_mprotect, 2, PROT_EXEC),
-    ALLOW_WITH_BITS(SYS_clone, 0, CLONE_THREAD),
-    /* musl tries clone3 nowhere; glibc falls back on clone when it is not there */
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
-    RETURN(SECCOMP_RET_ERRNO | ENOSYS),
     /* fcntl only to read and set flags. F_SETOWN with F_SETSIG would make the kernel send any signal to any
      * process of the same user, and in the image that includes PID 1. */
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl, 0, 5),
