@@ -55,8 +55,8 @@ static void found_service(struct ecs_shutdown *shutdown)
 static bool was_updated_recently(const struct ecs_shutdown *shutdown)
 {
     const struct ipc_answer *answer = &shutdown->worker.answer;
-    return shutdown->asked_within_ms > 0 && answer->desired_count == 1 && answer->server_unix_ms >= 0 &&
-           answer->changed_unix_ms > answer->server_unix_ms - shutdown->asked_within_ms;
+    return shutdown->updated_within_ms > 0 && answer->desired_count == 1 && answer->server_unix_ms >= 0 &&
+           answer->changed_unix_ms > answer->server_unix_ms - shutdown->updated_within_ms;
 }
 
 static void counted_tasks(struct ecs_shutdown *shutdown)
@@ -69,7 +69,7 @@ static void counted_tasks(struct ecs_shutdown *shutdown)
             log_event(LOG_INFO, "service was updated recently: a user is probably on the way, staying up",
                       LOG_TEXT("service", shutdown->task->service_name),
                       LOG_TIME_MS("changed", worker->answer.changed_unix_ms));
-            report(shutdown, TERMINATOR_SOMEBODY);
+            report(shutdown, TERMINATOR_IN_USE);
             return;
         }
     } else if (worker->err.code == ERROR_DENIED || worker->err.code == ERROR_NOT_FOUND) {
@@ -188,7 +188,7 @@ static bool begin(struct ecs_shutdown *shutdown, const char *reason, int64_t dea
 
 void ecs_shutdown_scale_in(struct ecs_shutdown *shutdown, const struct terminator_action *action)
 {
-    shutdown->asked_within_ms = action->asked_within_ms;
+    shutdown->updated_within_ms = action->updated_within_ms;
     shutdown->stepped_aside = action->stepped_aside;
     if (!begin(shutdown, action->text, action->deadline_ms))
         return;

@@ -48,10 +48,10 @@ struct ecs_shutdown {
     /* private */
     struct worker_process worker;
     enum ecs_shutdown_step step;
-    bool busy;               /* with an action; else it only asks for the service's name */
-    uint32_t target_count;   /* for UpdateService */
-    uint32_t tasks;          /* the service's desired count as it was found */
-    int64_t asked_within_ms; /* of the action */
+    bool busy;                 /* with an action; else it only asks for the service's name */
+    uint32_t target_count;     /* for UpdateService */
+    uint32_t tasks;            /* the service's desired count as it was found */
+    int64_t updated_within_ms; /* of the action */
     bool stepped_aside;
     int64_t deadline_ms;
     char reason[IPC_TEXT_SIZE];

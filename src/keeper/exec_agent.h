@@ -1,7 +1,7 @@
 /*
- * exec_agent: AWS's exec agent in this container, watched through its log and its processes
- * (lifecycle/exec_log.h judges, host/tail.h and host/proc.h look). Polled by the keeper, never waits, never
- * fails: what can't be read is told once and tried again with the next poll, for ever.
+ * exec_agent: AWS's exec agent in this container, watched through its log and its processes (host/tail.h and
+ * host/proc.h read them, lifecycle/exec_log.h tells sessions from them). Polled by the keeper, never waits,
+ * never fails: what can't be read is logged once and tried again with the next poll, for ever.
  */
 #ifndef FUMIDAI_KEEPER_EXEC_AGENT_H
 #define FUMIDAI_KEEPER_EXEC_AGENT_H

@@ -72,7 +72,7 @@ static struct terminator_activity gather_activity(struct keeper *k)
 
 static void carry_out(struct keeper *k, const struct terminator_action *action);
 
-/* Pulls actions until there are none, then arranges the next look at the clock. */
+/* Pulls actions until there are none, then sets the timer for the next. */
 static void advance(struct keeper *k)
 {
     struct terminator_action action;
@@ -141,13 +141,13 @@ static void report(struct keeper *k, uint32_t ticket, enum terminator_result res
 
 /* ---- what it wants done -------------------------------------------------------------------------------- */
 
-static void look(struct keeper *k, const struct terminator_action *action)
+static void check(struct keeper *k, const struct terminator_action *action)
 {
     int64_t now_ms = loop_now_ms(&k->loop);
     exec_agent_poll(&k->exec, now_ms);
     feed_activity(k);
     if (exec_log_activity(&k->exec.log).open_sessions > 0 && !action->forced) {
-        report(k, action->ticket, TERMINATOR_SOMEBODY);
+        report(k, action->ticket, TERMINATOR_IN_USE);
         return;
     }
     if (!k->relays) {
@@ -194,9 +194,9 @@ static void end_sessions(struct keeper *k, const struct terminator_action *actio
         report(k, action->ticket, TERMINATOR_DONE);
 }
 
-static const char *outcome_name(enum terminator_outcome outcome)
+static const char *step_result_name(enum terminator_step_result outcome)
 {
-    static const char *const names[] = {[TERMINATOR_NOT_ASKED] = "not asked for",
+    static const char *const names[] = {[TERMINATOR_NOT_WANTED] = "not asked for",
                                         [TERMINATOR_NOT_TRIED] = "not tried",
                                         [TERMINATOR_SUCCEEDED] = "done",
                                         [TERMINATOR_GIVEN_UP] = "given up"};
@@ -209,12 +209,12 @@ static void leave(struct keeper *k, const struct terminator_action *action)
     terminator_summary(&k->terminator, &summary);
     k->status = action->status;
     k->leaving = true;
-    bool unfinished = summary.outcomes[TERMINATOR_STEP_SCALE_IN] == TERMINATOR_GIVEN_UP ||
-                      summary.outcomes[TERMINATOR_STEP_STOP_TASK] == TERMINATOR_GIVEN_UP;
+    bool unfinished = summary.step_results[TERMINATOR_STEP_SCALE_IN] == TERMINATOR_GIVEN_UP ||
+                      summary.step_results[TERMINATOR_STEP_STOP_TASK] == TERMINATOR_GIVEN_UP;
     log_event(unfinished ? LOG_ERROR : LOG_INFO, "task ended", LOG_TEXT("reason", summary.reason),
               LOG_I64("sessions", summary.total_sessions), LOG_DURATION_MS("alive", summary.alive_ms),
-              LOG_TEXT("scale_in", outcome_name(summary.outcomes[TERMINATOR_STEP_SCALE_IN])),
-              LOG_TEXT("stop_task", outcome_name(summary.outcomes[TERMINATOR_STEP_STOP_TASK])),
+              LOG_TEXT("scale_in", step_result_name(summary.step_results[TERMINATOR_STEP_SCALE_IN])),
+              LOG_TEXT("stop_task", step_result_name(summary.step_results[TERMINATOR_STEP_STOP_TASK])),
               LOG_I64("attempts", summary.attempts), LOG_I64("status", summary.status));
     loop_stop(&k->loop);
 }
@@ -222,7 +222,7 @@ static void leave(struct keeper *k, const struct terminator_action *action)
 static void carry_out(struct keeper *k, const struct terminator_action *action)
 {
     static void (*const doers[TERMINATOR_ACTION_COUNT])(struct keeper *, const struct terminator_action *) = {
-        [TERMINATOR_LAST_LOOK] = look,
+        [TERMINATOR_LAST_CHECK] = check,
         [TERMINATOR_SCALE_IN] = scale_in,
         [TERMINATOR_STOP_TASK] = stop_task,
         [TERMINATOR_STOP_COMMAND] = stop_command,
@@ -233,9 +233,9 @@ static void carry_out(struct keeper *k, const struct terminator_action *action)
     doers[action->kind](k, action);
 }
 
-/* For a relay that was told to close its door by an end since called off, or one that was
- * started anew and told before. */
-static void open_door(struct keeper *k)
+/* For a relay that was told to close admission by a shutdown since cancelled, or one that was started anew.
+ * */
+static void open_admission(struct keeper *k)
 {
     struct ipc_order order = {.kind = IPC_OPEN_ADMISSION};
     if (k->relays && k->relay.status.admission_closed && terminator_accepting(&k->terminator))
@@ -246,7 +246,7 @@ static void shutdown_reported(struct ecs_shutdown *shutdown, enum terminator_res
 {
     struct keeper *k = shutdown->owner;
     report(k, k->shutdown_ticket, result);
-    open_door(k);
+    open_admission(k);
     advance(k);
 }
 
@@ -265,7 +265,7 @@ static void relay_heard(struct relay_process *relay)
     feed_activity(k);
     terminator_tick(&k->terminator, loop_now_ms(&k->loop));
     if (relay->status.answers == 0)
-        open_door(k);
+        open_admission(k);
     if (k->draining && !relay->status.admission_closed) /* it was started since */
         drain_relay(k);
     advance(k);
@@ -274,7 +274,7 @@ static void relay_heard(struct relay_process *relay)
 static void relay_answered(struct relay_process *relay, uint32_t ticket)
 {
     struct keeper *k = relay->owner;
-    report(k, ticket, relay->status.in_use ? TERMINATOR_SOMEBODY : TERMINATOR_DONE);
+    report(k, ticket, relay->status.in_use ? TERMINATOR_IN_USE : TERMINATOR_DONE);
     advance(k);
 }
 

@@ -16,12 +16,12 @@ static int64_t beyond(int64_t time_ms, int64_t wait_ms)
     return num_add_ms(num_add_ms(time_ms, wait_ms), 1);
 }
 
-static void want(struct terminator *t, enum terminator_action_kind kind)
+static void request(struct terminator *t, enum terminator_action_kind kind)
 {
     t->pending |= 1U << kind;
 }
 
-static void want_no_more(struct terminator *t, enum terminator_action_kind kind)
+static void withdraw(struct terminator *t, enum terminator_action_kind kind)
 {
     t->pending &= ~(1U << kind);
 }
@@ -42,7 +42,7 @@ static uint64_t random_below(struct terminator *t, uint64_t bound)
     return (z ^ (z >> 31)) % bound;
 }
 
-/* ---- who is there -------------------------------------------------------------------------------------- */
+/* ---- use ----------------------------------------------------------------------------------------------- */
 
 static int64_t idle_deadline(const struct terminator *t)
 {
@@ -55,8 +55,8 @@ static int64_t max_life_deadline(const struct terminator *t)
     return t->options.max_life_ms > 0 ? beyond(t->started_ms, t->options.max_life_ms) : INT64_MAX;
 }
 
-/* Nobody may be there, but somebody was less than an idle timeout ago. */
-static bool was_recently_there(const struct terminator *t)
+/* Less than an idle timeout ago, whether it is in use now or not. */
+static bool was_used_recently(const struct terminator *t)
 {
     return t->activity.total_sessions > 0 && t->now_ms < idle_deadline(t);
 }
@@ -75,7 +75,7 @@ static void set_cause(struct terminator *t, enum terminator_cause cause)
     switch (cause) {
     case TERMINATOR_CAUSE_NONE:
         break;
-    case TERMINATOR_CAUSE_NOBODY_CAME:
+    case TERMINATOR_CAUSE_NO_SESSION:
         writer_text(&w, "no session came within ");
         writer_duration_ms(&w, t->options.initial_wait_ms);
         break;
@@ -107,28 +107,27 @@ static void set_cause(struct terminator *t, enum terminator_cause cause)
 
 /* ---- leaving: the command and the sessions get their grace, an attempt under way its answer ------------ */
 
-static void go(struct terminator *t)
+static void exit_now(struct terminator *t)
 {
     bool given_up = false;
     for (unsigned step = 0; step < TERMINATOR_STEP_COUNT; step++)
-        given_up = given_up || t->outcomes[step] == TERMINATOR_GIVEN_UP;
+        given_up = given_up || t->step_results[step] == TERMINATOR_GIVEN_UP;
     t->status = t->command_status_counts ? t->command_status : 0;
     if (t->status == 0 && given_up)
         t->status = TERMINATOR_EXIT_UNFINISHED;
     t->state = TERMINATOR_GONE;
     t->pending = 0;
-    want(t, TERMINATOR_EXIT);
+    request(t, TERMINATOR_EXIT);
 }
 
-/* Sessions are gone when the answer to END_SESSIONS has come: their users' service has then heard why. That
- * is asked for also when the last of them ended by itself, a moment ago perhaps, its report still on the
- * way. */
+/* Sessions are gone when the answer to END_SESSIONS has come: the service has then been told why. It is given
+ * out also when the last of them ended by itself, perhaps a moment ago, with its report still on the way. */
 static bool sessions_gone(const struct terminator *t)
 {
     return t->sessions_told ? t->sessions_over : t->activity.total_sessions == 0;
 }
 
-static void go_on_with_sessions(struct terminator *t)
+static void advance_sessions(struct terminator *t)
 {
     if (sessions_gone(t) || (t->activity.open_sessions > 0 && t->now_ms < t->sessions_until_ms))
         return;
@@ -139,10 +138,10 @@ static void go_on_with_sessions(struct terminator *t)
     t->sessions_told = true;
     t->sessions_until_ms = t->now_ms;
     t->sessions_ticket = new_ticket(t);
-    want(t, TERMINATOR_END_SESSIONS);
+    request(t, TERMINATOR_END_SESSIONS);
 }
 
-static void go_on_with_command(struct terminator *t)
+static void advance_command(struct terminator *t)
 {
     if (!t->command_alive || t->now_ms < t->command_until_ms)
         return;
@@ -153,17 +152,17 @@ static void go_on_with_command(struct terminator *t)
     t->command_killed = true;
     t->command_until_ms = t->now_ms;
     t->command_status = 128 + 9; /* should it not even be reaped in time */
-    want(t, TERMINATOR_KILL_COMMAND);
+    request(t, TERMINATOR_KILL_COMMAND);
 }
 
-static void go_on_leaving(struct terminator *t)
+static void advance_leaving(struct terminator *t)
 {
-    go_on_with_sessions(t);
-    go_on_with_command(t);
+    advance_sessions(t);
+    advance_command(t);
     if (t->now_ms >= t->attempt_until_ms)
         t->ticket = 0;
     if (sessions_gone(t) && !t->command_alive && t->ticket == 0)
-        go(t);
+        exit_now(t);
 }
 
 static int64_t leaving_deadline(const struct terminator *t)
@@ -180,44 +179,44 @@ static int64_t leaving_deadline(const struct terminator *t)
     return deadline;
 }
 
-/* `stopped`: by SIGTERM. Then who is there may finish, within what ECS gives, unless the end was due anyway:
- * forced, or on idle with nobody there but sessions that FUMIDAI_IDLE_BY does not count. */
+/* `stopped`: by SIGTERM. Then sessions may finish, within what ECS gives, unless the shutdown was due anyway:
+ * forced, or on idle with no sessions but those that FUMIDAI_IDLE_BY does not count. */
 static void leave(struct terminator *t, bool stopped)
 {
     bool drain = stopped && (t->cause == TERMINATOR_CAUSE_SIGTERM || (!t->forced && t->activity.busy));
     t->state = TERMINATOR_LEAVING;
-    t->door_closed = true;
-    want_no_more(t, TERMINATOR_LAST_LOOK);
+    t->admission_closed = true;
+    withdraw(t, TERMINATOR_LAST_CHECK);
     t->sessions_until_ms = drain ? num_add_ms(t->now_ms, t->options.drain_ms) : t->now_ms;
     t->command_until_ms = num_add_ms(t->now_ms, t->options.stop_grace_ms);
     if (stopped)
         t->command_until_ms = num_min_i64(t->command_until_ms, num_add_ms(t->now_ms, t->options.drain_ms));
     if (t->command_alive) {
         t->command_status_counts = t->cause == TERMINATOR_CAUSE_SIGTERM;
-        want(t, TERMINATOR_STOP_COMMAND);
+        request(t, TERMINATOR_STOP_COMMAND);
     }
-    go_on_leaving(t);
+    advance_leaving(t);
 }
 
-/* ---- ending: look, act, pause -------------------------------------------------------------------------- */
+/* ---- shutdown: check, act, pause ----------------------------------------------------------------------- */
 
-static bool may_be_called_off(const struct terminator *t)
+static bool can_be_cancelled(const struct terminator *t)
 {
     return !t->forced && !t->committed;
 }
 
-static void look(struct terminator *t)
+static void check(struct terminator *t)
 {
-    t->state = TERMINATOR_LOOKING;
+    t->state = TERMINATOR_CHECKING;
     t->ticket = new_ticket(t);
-    t->timer_ms = num_add_ms(t->now_ms, TERMINATOR_LOOK_MS);
-    want(t, TERMINATOR_LAST_LOOK);
+    t->timer_ms = num_add_ms(t->now_ms, TERMINATOR_CHECK_MS);
+    request(t, TERMINATOR_LAST_CHECK);
 }
 
-/* The next step that was asked for; when none is left, out. */
+/* The next step that is wanted; when none is left, out. */
 static void act(struct terminator *t)
 {
-    while (t->step < TERMINATOR_STEP_COUNT && t->outcomes[t->step] == TERMINATOR_NOT_ASKED)
+    while (t->step < TERMINATOR_STEP_COUNT && t->step_results[t->step] == TERMINATOR_NOT_WANTED)
         t->step++;
     if (t->step == TERMINATOR_STEP_COUNT) {
         t->ticket = 0;
@@ -228,20 +227,20 @@ static void act(struct terminator *t)
     t->ticket = new_ticket(t);
     t->timer_ms = num_add_ms(t->now_ms, TERMINATOR_ATTEMPT_MS);
     t->attempts++;
-    want(t, t->step == TERMINATOR_STEP_SCALE_IN ? TERMINATOR_SCALE_IN : TERMINATOR_STOP_TASK);
+    request(t, t->step == TERMINATOR_STEP_SCALE_IN ? TERMINATOR_SCALE_IN : TERMINATOR_STOP_TASK);
 }
 
-static void look_or_act(struct terminator *t)
+static void check_or_act(struct terminator *t)
 {
-    if (t->door_closed)
+    if (t->admission_closed)
         act(t);
     else
-        look(t);
+        check(t);
 }
 
-static void next_step(struct terminator *t, enum terminator_outcome outcome)
+static void next_step(struct terminator *t, enum terminator_step_result result)
 {
-    t->outcomes[t->step] = outcome;
+    t->step_results[t->step] = result;
     t->step++;
     t->failures = 0;
     t->refusals = 0;
@@ -263,68 +262,69 @@ static void pause_before_retry(struct terminator *t)
     pause_for(t, pause_ms - (int64_t) random_below(t, (uint64_t) pause_ms / 2));
 }
 
-/* Back to what was before the end began, with the door open. */
-static void call_off(struct terminator *t, enum terminator_state state)
+/* Back to what was before the shutdown, with admission open. */
+static void cancel(struct terminator *t, enum terminator_state state)
 {
-    want_no_more(t, TERMINATOR_LAST_LOOK);
+    withdraw(t, TERMINATOR_LAST_CHECK);
     t->state = state;
     t->ticket = 0;
-    t->door_closed = false;
+    t->admission_closed = false;
     set_cause(t, TERMINATOR_CAUSE_NONE);
 }
 
-/* An attempt is over and the door opens, if it may: false when somebody has come meanwhile. */
-static bool nobody_came_meanwhile(struct terminator *t)
+/* An attempt is over and admission opens, if it may: false when the task has been used meanwhile. */
+static bool is_still_unused(struct terminator *t)
 {
-    if (!may_be_called_off(t))
+    if (!can_be_cancelled(t))
         return true;
-    t->door_closed = false;
-    if (!t->activity.busy && !was_recently_there(t))
+    t->admission_closed = false;
+    if (!t->activity.busy && !was_used_recently(t))
         return true;
-    call_off(t, t->activity.busy ? TERMINATOR_ACTIVE : TERMINATOR_IDLE);
+    cancel(t, t->activity.busy ? TERMINATOR_ACTIVE : TERMINATOR_IDLE);
     return false;
 }
 
 static void attempt_is_over(struct terminator *t, bool give_up)
 {
-    if (!nobody_came_meanwhile(t))
+    if (!is_still_unused(t))
         return;
     if (give_up || t->now_ms >= t->end_by_ms) {
         next_step(t, TERMINATOR_GIVEN_UP);
-        look_or_act(t);
+        check_or_act(t);
     } else {
         pause_before_retry(t);
     }
 }
 
-static void begin_end(struct terminator *t, enum terminator_cause cause, bool forced)
+static void begin_shutdown(struct terminator *t, enum terminator_cause cause, bool forced)
 {
     set_cause(t, cause);
     t->forced = forced;
     t->end_by_ms = num_add_ms(t->now_ms, t->options.end_deadline_ms);
     t->step = TERMINATOR_STEP_SCALE_IN;
-    t->outcomes[TERMINATOR_STEP_SCALE_IN] = t->options.scale_in ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_ASKED;
-    t->outcomes[TERMINATOR_STEP_STOP_TASK] =
-        t->options.stop_task ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_ASKED;
+    t->step_results[TERMINATOR_STEP_SCALE_IN] =
+        t->options.scale_in ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_WANTED;
+    t->step_results[TERMINATOR_STEP_STOP_TASK] =
+        t->options.stop_task ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_WANTED;
     t->failures = 0;
     t->refusals = 0;
     t->stepped_aside = false;
-    look(t);
+    check(t);
 }
 
-/* An end that is on its way already can no longer be called off. */
+/* A shutdown under way can no longer be cancelled. */
 static void force(struct terminator *t, enum terminator_cause cause)
 {
-    if (may_be_called_off(t))
+    if (can_be_cancelled(t))
         set_cause(t, cause);
     t->forced = true;
 }
 
-/* ---- what has happened, from the point of view of the table below -------------------------------------- */
+/* ---- events, as the table below has them --------------------------------------------------------------- */
 
 enum event {
-    EVENT_BUSY,   /* somebody is there */
-    EVENT_RECENT, /* nobody is, but somebody was less than an idle timeout ago */
+    EVENT_BUSY,   /* in use */
+    EVENT_RECENT, /* not in use, but less than an idle timeout ago */
     EVENT_QUIET,  /* neither */
     EVENT_TIMER,  /* the state's own time is over */
     EVENT_MAX_LIFE,
@@ -332,7 +332,7 @@ enum event {
     EVENT_SIGINT,
     EVENT_SIGTERM,
     EVENT_DONE, /* reports */
-    EVENT_SOMEBODY,
+    EVENT_IN_USE,
     EVENT_FAILED,
     EVENT_REFUSED,
     EVENT_CROWDED,
@@ -350,68 +350,63 @@ static void stay(struct terminator *t)
     (void) t;
 }
 
-static void somebody_is_there(struct terminator *t)
+static void become_busy(struct terminator *t)
 {
     t->state = TERMINATOR_ACTIVE;
 }
 
-static void somebody_was_there(struct terminator *t)
+static void become_idle(struct terminator *t)
 {
     t->state = TERMINATOR_IDLE;
 }
 
-static void nobody_is_there(struct terminator *t)
+static void become_idle_if_used(struct terminator *t)
 {
     if (t->activity.total_sessions > 0)
         t->state = TERMINATOR_IDLE;
 }
 
-static void everybody_left(struct terminator *t)
+static void end_by_initial_wait(struct terminator *t)
 {
-    t->state = TERMINATOR_IDLE;
+    begin_shutdown(t, TERMINATOR_CAUSE_NO_SESSION, false);
 }
 
-static void initial_wait_over(struct terminator *t)
+static void end_by_idle(struct terminator *t)
 {
-    begin_end(t, TERMINATOR_CAUSE_NOBODY_CAME, false);
+    begin_shutdown(t, TERMINATOR_CAUSE_IDLE, false);
 }
 
-static void idle_timeout_over(struct terminator *t)
+static void end_by_max_life(struct terminator *t)
 {
-    begin_end(t, TERMINATOR_CAUSE_IDLE, false);
+    begin_shutdown(t, TERMINATOR_CAUSE_MAX_LIFE, true);
 }
 
-static void life_is_over(struct terminator *t)
-{
-    begin_end(t, TERMINATOR_CAUSE_MAX_LIFE, true);
-}
-
-static void life_is_over_too(struct terminator *t)
+static void force_by_max_life(struct terminator *t)
 {
     force(t, TERMINATOR_CAUSE_MAX_LIFE);
 }
 
-static void command_ended(struct terminator *t)
+static void end_by_command(struct terminator *t)
 {
-    begin_end(t, TERMINATOR_CAUSE_COMMAND_ENDED, true);
+    begin_shutdown(t, TERMINATOR_CAUSE_COMMAND_ENDED, true);
 }
 
-static void command_ended_too(struct terminator *t)
+static void force_by_command(struct terminator *t)
 {
     force(t, TERMINATOR_CAUSE_COMMAND_ENDED);
 }
 
-static void interrupted(struct terminator *t)
+static void end_by_sigint(struct terminator *t)
 {
-    begin_end(t, TERMINATOR_CAUSE_SIGINT, true);
+    begin_shutdown(t, TERMINATOR_CAUSE_SIGINT, true);
 }
 
-static void interrupted_too(struct terminator *t)
+static void force_by_sigint(struct terminator *t)
 {
     force(t, TERMINATOR_CAUSE_SIGINT);
 }
 
-static void stopped(struct terminator *t)
+static void stop(struct terminator *t)
 {
     if (!t->committed)
         set_cause(t, TERMINATOR_CAUSE_SIGTERM);
@@ -420,53 +415,53 @@ static void stopped(struct terminator *t)
 }
 
 /* The SIGTERM may well be the answer to the attempt under way: then our own reason stands. */
-static void stopped_while_acting(struct terminator *t)
+static void stop_while_acting(struct terminator *t)
 {
     uint32_t not_pulled = t->pending & (1U << TERMINATOR_SCALE_IN | 1U << TERMINATOR_STOP_TASK);
     if (not_pulled != 0) {
         t->pending &= ~not_pulled;
-        stopped(t);
+        stop(t);
         return;
     }
     t->attempt_until_ms = num_min_i64(t->timer_ms, num_add_ms(t->now_ms, t->options.drain_ms));
     leave(t, true);
 }
 
-static void called_off(struct terminator *t)
+static void cancel_to_active(struct terminator *t)
 {
-    if (may_be_called_off(t))
-        call_off(t, TERMINATOR_ACTIVE);
+    if (can_be_cancelled(t))
+        cancel(t, TERMINATOR_ACTIVE);
 }
 
-static void called_off_to_idle(struct terminator *t)
+static void cancel_to_idle(struct terminator *t)
 {
-    if (may_be_called_off(t))
-        call_off(t, TERMINATOR_IDLE);
+    if (can_be_cancelled(t))
+        cancel(t, TERMINATOR_IDLE);
 }
 
-static void looked_nobody(struct terminator *t)
+static void check_passed(struct terminator *t)
 {
-    t->door_closed = true;
+    t->admission_closed = true;
     act(t);
 }
 
-static void looked_somebody(struct terminator *t)
+static void check_found_use(struct terminator *t)
 {
-    if (may_be_called_off(t)) {
+    if (can_be_cancelled(t)) {
         t->busy_ms = t->now_ms;
-        call_off(t, TERMINATOR_ACTIVE);
-    } else if (t->look_forced) {
-        looked_nobody(t);
+        cancel(t, TERMINATOR_ACTIVE);
+    } else if (t->check_forced) {
+        check_passed(t);
     } else {
-        look(t); /* it was asked before the end became forced: ask again, and mean it */
+        check(t); /* that check came before the shutdown became forced: check again */
     }
 }
 
-static void look_failed(struct terminator *t)
+static void check_failed(struct terminator *t)
 {
     t->failures++;
     if (t->forced || t->now_ms >= t->end_by_ms)
-        looked_nobody(t);
+        check_passed(t);
     else
         pause_before_retry(t);
 }
@@ -492,16 +487,16 @@ static void attempt_refused(struct terminator *t)
     attempt_is_over(t, t->refusals >= TERMINATOR_REFUSALS_MAX);
 }
 
-/* Somebody wants the service up: wait for him as for the first, or, if this end must be, leave the count to
- * him. */
-static void attempt_found_somebody(struct terminator *t)
+/* A user wants the service up: wait for them as for the first, or, if this shutdown is forced, leave the
+ * count as they have set it. */
+static void attempt_found_update(struct terminator *t)
 {
     if (t->step != TERMINATOR_STEP_SCALE_IN) {
         attempt_failed(t);
-    } else if (may_be_called_off(t)) {
-        t->asked++;
+    } else if (can_be_cancelled(t)) {
+        t->updates++;
         t->waiting_since_ms = t->now_ms;
-        call_off(t, TERMINATOR_WAITING);
+        cancel(t, TERMINATOR_WAITING);
         handle(t, t->activity.busy ? EVENT_BUSY : EVENT_QUIET);
     } else {
         next_step(t, TERMINATOR_NOT_TRIED);
@@ -509,8 +504,8 @@ static void attempt_found_somebody(struct terminator *t)
     }
 }
 
-/* The service's other tasks may be ending, too, each about to take one from the same
- * count: not all in one moment. */
+/* The service's other tasks may end too, each about to take one from the same count: not all in one moment.
+ * */
 static void attempt_is_crowded(struct terminator *t)
 {
     if (t->step != TERMINATOR_STEP_SCALE_IN) {
@@ -518,17 +513,17 @@ static void attempt_is_crowded(struct terminator *t)
         return;
     }
     t->stepped_aside = true;
-    if (nobody_came_meanwhile(t))
+    if (is_still_unused(t))
         pause_for(t, (int64_t) random_below(t, TERMINATOR_ASIDE_MS));
 }
 
-static void report_after_leaving(struct terminator *t, enum terminator_outcome outcome)
+static void report_after_leaving(struct terminator *t, enum terminator_step_result result)
 {
     if (t->ticket != 0) {
-        t->outcomes[t->step] = outcome;
+        t->step_results[t->step] = result;
         t->ticket = 0;
     }
-    go_on_leaving(t);
+    advance_leaving(t);
 }
 
 static void last_attempt_succeeded(struct terminator *t)
@@ -543,41 +538,41 @@ static void last_attempt_did_not(struct terminator *t)
 
 /* ---- the table: a row a state, a column an event; a row that lacks a cell does not compile ------------- */
 
-#define ROW(busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, somebody, failed, refused, \
+#define ROW(busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, in_use, failed, refused,   \
             crowded)                                                                                         \
     {                                                                                                        \
-        busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, somebody, failed, refused,     \
+        busy, recent, quiet, timer, max_life, command, sigint, sigterm, done, in_use, failed, refused,       \
             crowded                                                                                          \
     }
 
 /* clang-format off */
 static transition *const transitions[][EVENT_COUNT] = {
-    /* WAITING */ ROW(somebody_is_there, somebody_was_there, nobody_is_there, initial_wait_over,
-                      life_is_over, command_ended, interrupted, stopped,
-                      stay, stay, stay, stay, stay),
-    /* ACTIVE  */ ROW(stay, everybody_left, everybody_left, stay,
-                      life_is_over, command_ended, interrupted, stopped,
-                      stay, stay, stay, stay, stay),
-    /* IDLE    */ ROW(somebody_is_there, stay, stay, idle_timeout_over,
-                      life_is_over, command_ended, interrupted, stopped,
-                      stay, stay, stay, stay, stay),
-    /* LOOKING */ ROW(called_off, called_off_to_idle, stay, look_failed,
-                      life_is_over_too, command_ended_too, interrupted_too, stopped,
-                      looked_nobody, looked_somebody, look_failed, look_failed, look_failed),
-    /* ACTING  */ ROW(stay, stay, stay, attempt_failed,
-                      life_is_over_too, command_ended_too, interrupted_too, stopped_while_acting,
-                      attempt_succeeded, attempt_found_somebody, attempt_failed, attempt_refused,
-                      attempt_is_crowded),
-    /* PAUSING */ ROW(called_off, called_off_to_idle, stay, look_or_act,
-                      life_is_over_too, command_ended_too, interrupted_too, stopped,
-                      stay, stay, stay, stay, stay),
-    /* LEAVING */ ROW(go_on_leaving, go_on_leaving, go_on_leaving, go_on_leaving,
-                      stay, go_on_leaving, stay, stay,
-                      last_attempt_succeeded, last_attempt_did_not, last_attempt_did_not,
-                      last_attempt_did_not, last_attempt_did_not),
-    /* GONE    */ ROW(stay, stay, stay, stay,
-                      stay, stay, stay, stay,
-                      stay, stay, stay, stay, stay),
+    /* WAITING  */ ROW(become_busy, become_idle, become_idle_if_used, end_by_initial_wait,
+                       end_by_max_life, end_by_command, end_by_sigint, stop,
+                       stay, stay, stay, stay, stay),
+    /* ACTIVE   */ ROW(stay, become_idle, become_idle, stay,
+                       end_by_max_life, end_by_command, end_by_sigint, stop,
+                       stay, stay, stay, stay, stay),
+    /* IDLE     */ ROW(become_busy, stay, stay, end_by_idle,
+                       end_by_max_life, end_by_command, end_by_sigint, stop,
+                       stay, stay, stay, stay, stay),
+    /* CHECKING */ ROW(cancel_to_active, cancel_to_idle, stay, check_failed,
+                       force_by_max_life, force_by_command, force_by_sigint, stop,
+                       check_passed, check_found_use, check_failed, check_failed, check_failed),
+    /* ACTING   */ ROW(stay, stay, stay, attempt_failed,
+                       force_by_max_life, force_by_command, force_by_sigint, stop_while_acting,
+                       attempt_succeeded, attempt_found_update, attempt_failed, attempt_refused,
+                       attempt_is_crowded),
+    /* PAUSING  */ ROW(cancel_to_active, cancel_to_idle, stay, check_or_act,
+                       force_by_max_life, force_by_command, force_by_sigint, stop,
+                       stay, stay, stay, stay, stay),
+    /* LEAVING  */ ROW(advance_leaving, advance_leaving, advance_leaving, advance_leaving,
+                       stay, advance_leaving, stay, stay,
+                       last_attempt_succeeded, last_attempt_did_not, last_attempt_did_not,
+                       last_attempt_did_not, last_attempt_did_not),
+    /* GONE     */ ROW(stay, stay, stay, stay,
+                       stay, stay, stay, stay,
+                       stay, stay, stay, stay, stay),
 };
 /* clang-format on */
 _Static_assert(sizeof transitions / sizeof transitions[0] == TERMINATOR_STATE_COUNT, "a row for each state");
@@ -592,9 +587,9 @@ static void handle(struct terminator *t, enum event event)
 
 /* ---- time ---------------------------------------------------------------------------------------------- */
 
-static bool is_ending(const struct terminator *t)
+static bool is_shutting_down(const struct terminator *t)
 {
-    return t->state == TERMINATOR_LOOKING || t->state == TERMINATOR_ACTING || t->state == TERMINATOR_PAUSING;
+    return t->state == TERMINATOR_CHECKING || t->state == TERMINATOR_ACTING || t->state == TERMINATOR_PAUSING;
 }
 
 static int64_t state_deadline(const struct terminator *t)
@@ -604,7 +599,7 @@ static int64_t state_deadline(const struct terminator *t)
         return beyond(t->waiting_since_ms, t->options.initial_wait_ms);
     case TERMINATOR_IDLE:
         return idle_deadline(t);
-    case TERMINATOR_LOOKING:
+    case TERMINATOR_CHECKING:
     case TERMINATOR_ACTING:
     case TERMINATOR_PAUSING:
         return t->timer_ms;
@@ -629,12 +624,12 @@ static void set_now(struct terminator *t, int64_t now_ms)
     if (now_ms <= t->now_ms)
         return;
     int64_t expected_ms = num_max_i64(t->now_ms, terminator_deadline(t));
-    if (is_ending(t) && now_ms > num_add_ms(expected_ms, SLEPT_MS))
+    if (is_shutting_down(t) && now_ms > num_add_ms(expected_ms, SLEPT_MS))
         t->end_by_ms = num_add_ms(t->end_by_ms, now_ms - expected_ms);
     t->now_ms = now_ms;
 }
 
-static void look_at_timers(struct terminator *t)
+static void check_timers(struct terminator *t)
 {
     if (t->state < TERMINATOR_LEAVING && !t->forced && t->now_ms >= max_life_deadline(t))
         handle(t, EVENT_MAX_LIFE);
@@ -657,8 +652,10 @@ void terminator_init(struct terminator *t, const struct terminator_options *opti
     t->busy_ms = INT64_MIN;
     t->command_alive = options->has_command;
     t->random = seed;
-    t->outcomes[TERMINATOR_STEP_SCALE_IN] = options->scale_in ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_ASKED;
-    t->outcomes[TERMINATOR_STEP_STOP_TASK] = options->stop_task ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_ASKED;
+    t->step_results[TERMINATOR_STEP_SCALE_IN] =
+        options->scale_in ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_WANTED;
+    t->step_results[TERMINATOR_STEP_STOP_TASK] =
+        options->stop_task ? TERMINATOR_NOT_TRIED : TERMINATOR_NOT_WANTED;
 }
 
 void terminator_activity(struct terminator *t, const struct terminator_activity *activity, int64_t now_ms)
@@ -668,12 +665,12 @@ void terminator_activity(struct terminator *t, const struct terminator_activity 
     t->activity.last_activity_ms = num_min_i64(activity->last_activity_ms, t->now_ms);
     if (activity->busy) {
         t->busy_ms = t->now_ms;
-        t->asked = 0;
+        t->updates = 0;
         handle(t, EVENT_BUSY);
     } else {
-        handle(t, was_recently_there(t) ? EVENT_RECENT : EVENT_QUIET);
+        handle(t, was_used_recently(t) ? EVENT_RECENT : EVENT_QUIET);
     }
-    look_at_timers(t);
+    check_timers(t);
 }
 
 void terminator_command_ended(struct terminator *t, int status, int64_t now_ms)
@@ -687,29 +684,29 @@ void terminator_command_ended(struct terminator *t, int status, int64_t now_ms)
         t->command_status_counts = t->command_status_counts || t->state < TERMINATOR_LEAVING;
         handle(t, EVENT_COMMAND);
     }
-    look_at_timers(t);
+    check_timers(t);
 }
 
 void terminator_sigterm(struct terminator *t, int64_t now_ms)
 {
     set_now(t, now_ms);
     handle(t, EVENT_SIGTERM);
-    look_at_timers(t);
+    check_timers(t);
 }
 
 void terminator_sigint(struct terminator *t, int64_t now_ms)
 {
     set_now(t, now_ms);
     handle(t, EVENT_SIGINT);
-    look_at_timers(t);
+    check_timers(t);
 }
 
 void terminator_report(struct terminator *t, uint32_t ticket, enum terminator_result result, int64_t now_ms)
 {
     static const enum event events[] = {
-        [TERMINATOR_DONE] = EVENT_DONE,         [TERMINATOR_ALREADY_SO] = EVENT_DONE,
-        [TERMINATOR_SOMEBODY] = EVENT_SOMEBODY, [TERMINATOR_FAILED] = EVENT_FAILED,
-        [TERMINATOR_REFUSED] = EVENT_REFUSED,   [TERMINATOR_CROWDED] = EVENT_CROWDED};
+        [TERMINATOR_DONE] = EVENT_DONE,       [TERMINATOR_ALREADY_SO] = EVENT_DONE,
+        [TERMINATOR_IN_USE] = EVENT_IN_USE,   [TERMINATOR_FAILED] = EVENT_FAILED,
+        [TERMINATOR_REFUSED] = EVENT_REFUSED, [TERMINATOR_CROWDED] = EVENT_CROWDED};
     set_now(t, now_ms);
     if (ticket != 0 && ticket == t->sessions_ticket) {
         t->sessions_over = true;
@@ -717,22 +714,22 @@ void terminator_report(struct terminator *t, uint32_t ticket, enum terminator_re
     } else if (ticket != 0 && ticket == t->ticket) {
         handle(t, events[result]);
     }
-    look_at_timers(t);
+    check_timers(t);
 }
 
 void terminator_tick(struct terminator *t, int64_t now_ms)
 {
     set_now(t, now_ms);
-    look_at_timers(t);
+    check_timers(t);
 }
 
-/* How recent a change of the service is somebody's who is on the way. */
-static int64_t asked_within_ms(const struct terminator *t)
+/* How recent an update of the service means that a user is on the way. */
+static int64_t updated_within_ms(const struct terminator *t)
 {
     bool idle = t->cause == TERMINATOR_CAUSE_IDLE;
     int64_t wait_ms = idle ? t->options.idle_timeout_ms : t->options.initial_wait_ms;
-    bool believed = may_be_called_off(t) && t->asked < TERMINATOR_ASKED_MAX;
-    return believed ? num_min_i64(TERMINATOR_ASKED_MS, wait_ms / 2) : 0;
+    bool believed = can_be_cancelled(t) && t->updates < TERMINATOR_UPDATED_MAX;
+    return believed ? num_min_i64(TERMINATOR_UPDATED_MS, wait_ms / 2) : 0;
 }
 
 bool terminator_next(struct terminator *t, struct terminator_action *action)
@@ -740,12 +737,12 @@ bool terminator_next(struct terminator *t, struct terminator_action *action)
     for (unsigned kind = 0; kind < TERMINATOR_ACTION_COUNT; kind++) {
         if ((t->pending & (1U << kind)) == 0)
             continue;
-        want_no_more(t, (enum terminator_action_kind) kind);
+        withdraw(t, (enum terminator_action_kind) kind);
         bool is_attempt = kind <= TERMINATOR_STOP_TASK;
-        t->look_forced = kind == TERMINATOR_LAST_LOOK ? t->forced : t->look_forced;
+        t->check_forced = kind == TERMINATOR_LAST_CHECK ? t->forced : t->check_forced;
         *action = (struct terminator_action){.kind = (enum terminator_action_kind) kind,
                                              .forced = t->forced,
-                                             .asked_within_ms = asked_within_ms(t),
+                                             .updated_within_ms = updated_within_ms(t),
                                              .stepped_aside = t->stepped_aside,
                                              .deadline_ms = is_attempt ? t->timer_ms : INT64_MAX,
                                              .status = t->status,
@@ -761,8 +758,8 @@ bool terminator_next(struct terminator *t, struct terminator_action *action)
 
 bool terminator_accepting(const struct terminator *t)
 {
-    bool closing = t->state == TERMINATOR_LOOKING && t->forced;
-    return t->state < TERMINATOR_LEAVING && !t->door_closed && !closing;
+    bool closing = t->state == TERMINATOR_CHECKING && t->forced;
+    return t->state < TERMINATOR_LEAVING && !t->admission_closed && !closing;
 }
 
 int64_t terminator_lives_until(const struct terminator *t)
@@ -779,12 +776,12 @@ void terminator_summary(const struct terminator *t, struct terminator_summary *s
                                            .alive_ms = t->now_ms - t->started_ms,
                                            .attempts = t->attempts,
                                            .status = t->status};
-    memcpy(summary->outcomes, t->outcomes, sizeof summary->outcomes);
+    memcpy(summary->step_results, t->step_results, sizeof summary->step_results);
 }
 
 const char *terminator_state_name(enum terminator_state state)
 {
-    static const char *const names[] = {"waiting", "active",  "idle",    "looking",
+    static const char *const names[] = {"waiting", "active",  "idle",    "checking",
                                         "acting",  "pausing", "leaving", "gone"};
     _Static_assert(sizeof names / sizeof names[0] == TERMINATOR_STATE_COUNT, "a name for each state");
     return names[state];

@@ -3,11 +3,11 @@
  *
  *     sim_terminator [seed [histories]]      default: 1 100000; `sim_terminator SEED 1 -v` tells one history
  *
- * The world around the terminator: people who come and go, through a relay with a door or through AWS's agent,
- * which has none; a keeper that polls, looks and calls; an API that is down for hours, fails at random, answers
- * late, does what it was asked and says that it failed; ECS, which answers a scale-in or a StopTask with
- * SIGTERM, or sends one for a deployment; a wrapped command that ends by itself, takes its time, or ignores
- * SIGTERM; a clock that jumps by hours.
+ * The world around the terminator: people who come and go, through a relay with admission or through AWS's
+ * agent, which has none; a keeper that polls, checks and calls; an API that is down for hours, fails at
+ * random, answers late, does what it was asked and says that it failed; ECS, which answers a scale-in or a
+ * StopTask with SIGTERM, or sends one for a deployment; a wrapped command that ends by itself, takes its
+ * time, or ignores SIGTERM; a clock that jumps by hours.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -70,8 +70,8 @@ struct world {
     uint64_t seed;
     int64_t now_ms;
     int64_t start_ms;
-    bool relay; /* with a door; else AWS's agent */
-    bool relay_door_closed;
+    bool relay; /* with admission; else AWS's agent */
+    bool admission_closed;
     int64_t poll_ms; /* how often the keeper tells what it sees */
     int64_t next_poll_ms;
     bool blind_at_the_end; /* no snapshots any more, the terminator must go by its own deadlines */
@@ -88,9 +88,9 @@ struct world {
     int64_t slowest_ms;
     struct pending_report report;
     struct pending_report sessions_report;
-    bool asked_for; /* an attempt found that somebody wants the service */
-    int64_t looked_ms;
-    bool looked; /* a look said nobody, and no attempt has failed since */
+    bool updated; /* an attempt found the service updated recently */
+    int64_t checked_ms;
+    bool checked; /* a check said unused, and no attempt has failed since */
     bool scale_in_over;
 
     int64_t sigterm_at_ms, sigint_at_ms;
@@ -153,7 +153,7 @@ static bool is_forced(const struct world *w)
 {
     switch (w->t.cause) {
     case TERMINATOR_CAUSE_NONE:
-    case TERMINATOR_CAUSE_NOBODY_CAME:
+    case TERMINATOR_CAUSE_NO_SESSION:
     case TERMINATOR_CAUSE_IDLE:
         return w->t.forced; /* idle first, then forced on its way */
     case TERMINATOR_CAUSE_MAX_LIFE:
@@ -167,7 +167,7 @@ static bool is_forced(const struct world *w)
 
 static bool is_ended_by_time(const struct world *w)
 {
-    return w->t.state >= TERMINATOR_LOOKING && !is_forced(w);
+    return w->t.state >= TERMINATOR_CHECKING && !is_forced(w);
 }
 
 /* ---- a random world ------------------------------------------------------------------------------------ */
@@ -250,7 +250,7 @@ static void make_world(struct world *w, uint64_t seed)
 static void check_attempt(struct world *w, const struct terminator_action *action)
 {
     bool scale_in = action->kind == TERMINATOR_SCALE_IN;
-    w->scale_in_over = w->scale_in_over || w->t.outcomes[0] == TERMINATOR_GIVEN_UP;
+    w->scale_in_over = w->scale_in_over || w->t.step_results[0] == TERMINATOR_GIVEN_UP;
     if (w->sigterm_sent)
         broken(w, "an API call after SIGTERM");
     if (scale_in ? !w->options.scale_in : !w->options.stop_task)
@@ -259,15 +259,15 @@ static void check_attempt(struct world *w, const struct terminator_action *actio
         broken(w, "StopTask before the scale-in was over");
     if (scale_in && w->scale_in_over)
         broken(w, "scaled in twice");
-    /* Once the deadline is over, a look that nobody answers is done without. */
+    /* Once the deadline is over, a check that is not answered is done without. */
     bool may_be_blind = w->now_ms - w->end_began_ms >= w->options.end_deadline_ms;
-    if (!w->t.committed && !is_forced(w) && !w->looked && !may_be_blind)
-        broken(w, "an attempt without a last look");
-    if (!w->t.committed && !is_forced(w) && w->relay && people_there(w) > 0 && w->looked)
+    if (!w->t.committed && !is_forced(w) && !w->checked && !may_be_blind)
+        broken(w, "an attempt without a last check");
+    if (!w->t.committed && !is_forced(w) && w->relay && people_there(w) > 0 && w->checked)
         broken(w, "an attempt with %u people there", people_there(w));
     bool left_recently =
-        w->last_left_ms != NEVER && w->looked_ms - w->last_left_ms <= w->options.idle_timeout_ms;
-    if (!w->t.committed && !is_forced(w) && w->relay && w->looked && left_recently)
+        w->last_left_ms != NEVER && w->checked_ms - w->last_left_ms <= w->options.idle_timeout_ms;
+    if (!w->t.committed && !is_forced(w) && w->relay && w->checked && left_recently)
         broken(w, "an attempt too early after the last session");
     if (action->text[0] == '\0')
         broken(w, "no reason");
@@ -275,7 +275,7 @@ static void check_attempt(struct world *w, const struct terminator_action *actio
 
 static void check_end_begins(struct world *w)
 {
-    if (w->t.state < TERMINATOR_LOOKING) {
+    if (w->t.state < TERMINATOR_CHECKING) {
         w->end_began_ms = NEVER;
         w->slept_ms = 0;
         w->scale_in_over = false;
@@ -284,10 +284,10 @@ static void check_end_begins(struct world *w)
     if (w->end_began_ms != NEVER)
         return;
     w->end_began_ms = w->now_ms;
-    tell(w, "the end begins: %s", w->t.reason);
+    tell(w, "the shutdown begins: %s", w->t.reason);
     int64_t since_start_ms = w->now_ms - w->start_ms;
     switch (w->t.cause) {
-    case TERMINATOR_CAUSE_NOBODY_CAME:
+    case TERMINATOR_CAUSE_NO_SESSION:
         if (since_start_ms <= w->options.initial_wait_ms)
             broken(w, "did not wait for the first");
         break;
@@ -317,8 +317,8 @@ static void check_end_begins(struct world *w)
 static void check_not_late(struct world *w)
 {
     int64_t slack_ms = 2 * w->poll_ms;
-    if (w->asked_for)
-        return; /* somebody asked for the service, which starts the wait anew */
+    if (w->updated)
+        return; /* an update of the service starts the wait anew */
     if (w->t.state == TERMINATOR_WAITING && w->now_ms - w->start_ms > w->options.initial_wait_ms)
         broken(w, "waits for the first too long");
     if (w->t.state == TERMINATOR_IDLE && people_there(w) == 0 &&
@@ -331,7 +331,7 @@ static void check_not_late(struct world *w)
 
 static int64_t longest_end_ms(const struct world *w)
 {
-    return w->options.end_deadline_ms + 4 * TERMINATOR_LOOK_MS + 2 * TERMINATOR_ATTEMPT_MS +
+    return w->options.end_deadline_ms + 4 * TERMINATOR_CHECK_MS + 2 * TERMINATOR_ATTEMPT_MS +
            w->options.stop_grace_ms + w->options.drain_ms + TERMINATOR_LINGER_MS + SECOND;
 }
 
@@ -346,20 +346,21 @@ static void check_always(struct world *w)
     bool open_state = w->t.state <= TERMINATOR_IDLE ||
                       (w->t.state == TERMINATOR_PAUSING && !is_forced(w) && !w->t.committed);
     if (open_state && !terminator_accepting(&w->t))
-        broken(w, "the door is closed");
+        broken(w, "admission is closed");
     if (w->t.state >= TERMINATOR_LEAVING && terminator_accepting(&w->t))
-        broken(w, "the door is open");
+        broken(w, "admission is open");
     if (w->end_began_ms != NEVER && w->now_ms - w->end_began_ms - w->slept_ms > longest_end_ms(w))
-        broken(w, "the end takes too long");
-    bool way_back = w->t.state == TERMINATOR_LOOKING || w->t.state == TERMINATOR_PAUSING;
+        broken(w, "the shutdown takes too long");
+    bool way_back = w->t.state == TERMINATOR_CHECKING || w->t.state == TERMINATOR_PAUSING;
     if (way_back && w->told_busy && !is_forced(w) && !w->t.committed)
-        broken(w, "is told that somebody is there and goes on ending");
+        broken(w, "is told that it is in use and goes on with the shutdown");
 }
 
 static void check_exit(struct world *w, int status)
 {
-    w->scale_in_over = w->scale_in_over || w->t.outcomes[0] == TERMINATOR_GIVEN_UP;
-    bool given_up = w->t.outcomes[0] == TERMINATOR_GIVEN_UP || w->t.outcomes[1] == TERMINATOR_GIVEN_UP;
+    w->scale_in_over = w->scale_in_over || w->t.step_results[0] == TERMINATOR_GIVEN_UP;
+    bool given_up =
+        w->t.step_results[0] == TERMINATOR_GIVEN_UP || w->t.step_results[1] == TERMINATOR_GIVEN_UP;
     bool by_itself = w->command_ended_itself && !w->options.keep_alive_task;
     int expected = 0;
     if (by_itself || (w->t.cause == TERMINATOR_CAUSE_SIGTERM && w->stop_command_ms != NEVER))
@@ -368,7 +369,7 @@ static void check_exit(struct world *w, int status)
         expected = TERMINATOR_EXIT_UNFINISHED;
     if (status != expected)
         broken(w, "exits with %d instead of %d", status, expected);
-    if (is_ended_by_time(w) && w->relay && people_there(w) > 0 && w->relay_door_closed)
+    if (is_ended_by_time(w) && w->relay && people_there(w) > 0 && w->admission_closed)
         broken(w, "leaves %u people behind", people_there(w));
     if (w->options.scale_in && !w->sigterm_sent && !w->scale_in_over)
         broken(w, "exits without having tried to scale in");
@@ -407,9 +408,9 @@ static void start_attempt(struct world *w, const struct terminator_action *actio
     if (w->api_refuses && chance(80)) {
         result = TERMINATOR_REFUSED;
     } else if (!api_is_down(w) && !chance(w->api_fails_percent)) {
-        result = action->asked_within_ms > 0 && chance(5) ? TERMINATOR_SOMEBODY
-                 : chance(10)                             ? TERMINATOR_ALREADY_SO
-                                                          : TERMINATOR_DONE;
+        result = action->updated_within_ms > 0 && chance(5) ? TERMINATOR_IN_USE
+                 : chance(10)                               ? TERMINATOR_ALREADY_SO
+                                                            : TERMINATOR_DONE;
     }
     if (action->kind == TERMINATOR_SCALE_IN && !action->stepped_aside && result == TERMINATOR_DONE &&
         w->crowded)
@@ -425,30 +426,30 @@ static void start_attempt(struct world *w, const struct terminator_action *actio
         w->report.at_ms = NEVER; /* never heard of again */
 }
 
-static void start_look(struct world *w, const struct terminator_action *action)
+static void start_check(struct world *w, const struct terminator_action *action)
 {
-    w->looked = false;
+    w->checked = false;
     w->report = (struct pending_report){.at_ms = w->now_ms + random_between(0, chance(5) ? 15 * SECOND : 300),
                                         .ticket = action->ticket,
-                                        .kind = TERMINATOR_LAST_LOOK,
+                                        .kind = TERMINATOR_LAST_CHECK,
                                         .forced = action->forced};
 }
 
-/* The relay's answer: one step, in which the door closes or somebody is found. */
-static void answer_look(struct world *w)
+/* The relay's answer: one step, in which admission closes or the task is found in use. */
+static void answer_check(struct world *w)
 {
-    bool somebody = people_there(w) > 0;
+    bool in_use = people_there(w) > 0;
     if (chance(5)) {
         w->report.result = TERMINATOR_FAILED;
-    } else if (somebody && !w->report.forced) {
-        w->report.result = TERMINATOR_SOMEBODY;
-    } else if (somebody && chance(10)) {
-        w->report.result = TERMINATOR_SOMEBODY; /* a caller that does not know better */
+    } else if (in_use && !w->report.forced) {
+        w->report.result = TERMINATOR_IN_USE;
+    } else if (in_use && chance(10)) {
+        w->report.result = TERMINATOR_IN_USE; /* a caller that does not know better */
     } else {
         w->report.result = TERMINATOR_DONE;
-        w->relay_door_closed = true;
-        w->looked = true;
-        w->looked_ms = w->now_ms;
+        w->admission_closed = true;
+        w->checked = true;
+        w->checked_ms = w->now_ms;
     }
 }
 
@@ -456,23 +457,23 @@ static void report(struct world *w)
 {
     struct pending_report r = w->report;
     bool current = r.ticket == w->t.ticket;
-    if (r.kind == TERMINATOR_LAST_LOOK) {
+    if (r.kind == TERMINATOR_LAST_CHECK) {
         snapshot(w);
-        answer_look(w);
+        answer_check(w);
         r = w->report;
     } else if (current) {
-        w->looked = false;
-        w->asked_for = w->asked_for || r.result == TERMINATOR_SOMEBODY;
+        w->checked = false;
+        w->updated = w->updated || r.result == TERMINATOR_IN_USE;
         bool last = r.result == TERMINATOR_DONE || r.result == TERMINATOR_ALREADY_SO ||
-                    (r.result == TERMINATOR_SOMEBODY && is_forced(w));
+                    (r.result == TERMINATOR_IN_USE && is_forced(w));
         w->scale_in_over = w->scale_in_over || (r.kind == TERMINATOR_SCALE_IN && last);
     }
     w->report.at_ms = NEVER;
     tell(w, "report %d: %d%s", (int) r.kind, (int) r.result, current ? "" : " (stale)");
     terminator_report(&w->t, r.ticket, r.result, w->now_ms);
-    /* The door follows the terminator's word, at once here. */
+    /* Admission follows the terminator's word, at once here. */
     if (terminator_accepting(&w->t))
-        w->relay_door_closed = false;
+        w->admission_closed = false;
 }
 
 static void stop_command(struct world *w)
@@ -509,8 +510,8 @@ static void act(struct world *w)
             broken(w, "an action after the exit");
         tell(w, "action %d, ticket %" PRIu32, (int) action.kind, action.ticket);
         switch (action.kind) {
-        case TERMINATOR_LAST_LOOK:
-            start_look(w, &action);
+        case TERMINATOR_LAST_CHECK:
+            start_check(w, &action);
             break;
         case TERMINATOR_SCALE_IN:
         case TERMINATOR_STOP_TASK:
@@ -545,7 +546,7 @@ static void move_people(struct world *w)
         struct person *p = &w->people[i];
         if (!p->there && p->comes_ms <= w->now_ms) {
             p->comes_ms = NEVER;
-            if (!w->relay || !w->relay_door_closed) {
+            if (!w->relay || !w->admission_closed) {
                 p->there = p->was_there = true;
                 p->leaves_ms = w->now_ms + p->stays_ms;
                 tell(w, "somebody comes");
@@ -579,7 +580,7 @@ static int64_t next_moment(const struct world *w)
 static void skip_quiet_polls(struct world *w)
 {
     w->next_poll_ms = w->now_ms + w->poll_ms;
-    bool watched = w->t.state >= TERMINATOR_LOOKING;
+    bool watched = w->t.state >= TERMINATOR_CHECKING;
     if (w->blind_at_the_end && w->t.state == TERMINATOR_LEAVING) {
         w->next_poll_ms = NEVER;
         return;
@@ -674,7 +675,7 @@ int main(int argc, char **argv)
     printf("%" PRIu64
            " histories: nobody came %lu, idle %lu, maximum life %lu, command ended %lu, SIGINT %lu, "
            "SIGTERM %lu; %lu could not finish their calls\n",
-           count, causes[TERMINATOR_CAUSE_NOBODY_CAME], causes[TERMINATOR_CAUSE_IDLE],
+           count, causes[TERMINATOR_CAUSE_NO_SESSION], causes[TERMINATOR_CAUSE_IDLE],
            causes[TERMINATOR_CAUSE_MAX_LIFE], causes[TERMINATOR_CAUSE_COMMAND_ENDED],
            causes[TERMINATOR_CAUSE_SIGINT], causes[TERMINATOR_CAUSE_SIGTERM], unfinished);
     printf("%" PRIu64 " passed, 0 failed, 0 skipped\n", count);

@@ -11,7 +11,7 @@
 #define MINUTE (60 * SECOND)
 #define HOUR   (60 * MINUTE)
 
-/* The article's times, both calls asked for. */
+/* The article's times, both calls wanted. */
 static const struct terminator_options article = {.initial_wait_ms = 30 * MINUTE,
                                                   .idle_timeout_ms = 15 * MINUTE,
                                                   .max_life_ms = 24 * HOUR,
@@ -71,7 +71,7 @@ static void answer(enum terminator_action_kind kind, enum terminator_result resu
 
 static void run_to_exit(int64_t now_ms, const char *reason)
 {
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, now_ms);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, now_ms);
     answer(TERMINATOR_SCALE_IN, TERMINATOR_DONE, now_ms);
     answer(TERMINATOR_STOP_TASK, TERMINATOR_DONE, now_ms);
     if (t.activity.total_sessions > 0) /* what their users are told may still be on the way */
@@ -142,7 +142,7 @@ static void test_maximum_life_ends_a_session(void **state)
     terminator_tick(&t, 24 * HOUR);
     expect_nothing();
     terminator_tick(&t, 24 * HOUR + 1);
-    uint32_t ticket = expect(TERMINATOR_LAST_LOOK);
+    uint32_t ticket = expect(TERMINATOR_LAST_CHECK);
     assert_true(action.forced);
     assert_false(terminator_accepting(&t));
     see(2, 2, INT64_MIN, 24 * HOUR + 2); /* changes nothing now */
@@ -200,21 +200,21 @@ static void test_what_is_known_wins_over_what_has_run_out(void **state)
 {
     (void) state;
     start();
-    see(1, 1, INT64_MIN, 20 * HOUR); /* the initial wait was over for hours, nobody called */
+    see(1, 1, INT64_MIN, 20 * HOUR); /* the initial wait was over for hours, but nothing called */
     expect_nothing();
     assert_int_equal(t.state, TERMINATOR_ACTIVE);
 }
 
 /* ---- the end, called off ------------------------------------------------------------------------------- */
 
-static void test_somebody_at_the_last_look(void **state)
+static void test_in_use_at_the_last_check(void **state)
 {
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
-    assert_int_equal(t.state, TERMINATOR_LOOKING);
-    assert_true(terminator_accepting(&t)); /* the relay closes the door when it answers */
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_SOMEBODY, 31 * MINUTE + 50);
+    assert_int_equal(t.state, TERMINATOR_CHECKING);
+    assert_true(terminator_accepting(&t)); /* the relay closes admission when it answers */
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_IN_USE, 31 * MINUTE + 50);
     expect_nothing();
     assert_int_equal(t.state, TERMINATOR_ACTIVE);
     assert_true(terminator_accepting(&t));
@@ -222,12 +222,12 @@ static void test_somebody_at_the_last_look(void **state)
     assert_int_equal(terminator_deadline(&t), 55 * MINUTE + 1);
 }
 
-static void test_somebody_is_seen_while_looking(void **state)
+static void test_in_use_while_checking(void **state)
 {
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
-    uint32_t ticket = expect(TERMINATOR_LAST_LOOK);
+    uint32_t ticket = expect(TERMINATOR_LAST_CHECK);
     see(1, 1, INT64_MIN, 31 * MINUTE + 10);
     assert_int_equal(t.state, TERMINATOR_ACTIVE);
     terminator_report(&t, ticket, TERMINATOR_DONE, 31 * MINUTE + 20); /* stale */
@@ -235,7 +235,7 @@ static void test_somebody_is_seen_while_looking(void **state)
     assert_int_equal(t.state, TERMINATOR_ACTIVE);
 }
 
-static void test_a_look_nobody_has_pulled_is_taken_back(void **state)
+static void test_a_check_that_was_not_pulled_is_withdrawn(void **state)
 {
     (void) state;
     start();
@@ -244,24 +244,24 @@ static void test_a_look_nobody_has_pulled_is_taken_back(void **state)
     expect_nothing();
 }
 
-static void test_somebody_came_and_went_while_looking(void **state)
+static void test_used_and_left_while_checking(void **state)
 {
     (void) state;
     start();
     see(0, 1, MINUTE, MINUTE);
     terminator_tick(&t, 17 * MINUTE);
-    expect(TERMINATOR_LAST_LOOK);
+    expect(TERMINATOR_LAST_CHECK);
     see(0, 2, 17 * MINUTE, 17 * MINUTE + 10);
     assert_int_equal(t.state, TERMINATOR_IDLE);
     assert_int_equal(terminator_deadline(&t), 32 * MINUTE + 1);
 }
 
-static void test_the_door_is_open_between_attempts(void **state)
+static void test_admission_is_open_between_attempts(void **state)
 {
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     assert_false(terminator_accepting(&t));
     answer(TERMINATOR_SCALE_IN, TERMINATOR_FAILED, 31 * MINUTE + 100);
     assert_int_equal(t.state, TERMINATOR_PAUSING);
@@ -269,21 +269,21 @@ static void test_the_door_is_open_between_attempts(void **state)
     expect_nothing();
     int64_t again_ms = terminator_deadline(&t);
     terminator_tick(&t, again_ms);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, again_ms); /* each attempt has its own look */
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, again_ms); /* each attempt has its own check */
     answer(TERMINATOR_SCALE_IN, TERMINATOR_FAILED, again_ms);
     see(1, 1, INT64_MIN, again_ms + 10);
     assert_int_equal(t.state, TERMINATOR_ACTIVE);
     assert_string_equal(t.reason, "");
 }
 
-static void test_somebody_comes_during_an_attempt_that_fails(void **state)
+static void test_used_during_an_attempt_that_fails(void **state)
 {
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     uint32_t ticket = expect(TERMINATOR_SCALE_IN);
-    see(1, 1, INT64_MIN, 31 * MINUTE + 10); /* through AWS's agent, which has no door */
+    see(1, 1, INT64_MIN, 31 * MINUTE + 10); /* through AWS's agent, which has no admission */
     assert_int_equal(t.state, TERMINATOR_ACTING);
     terminator_report(&t, ticket, TERMINATOR_FAILED, 31 * MINUTE + 20);
     assert_int_equal(t.state, TERMINATOR_ACTIVE);
@@ -295,7 +295,7 @@ static void test_no_way_back_after_the_scale_in(void **state)
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     answer(TERMINATOR_SCALE_IN, TERMINATOR_ALREADY_SO, 31 * MINUTE);
     answer(TERMINATOR_STOP_TASK, TERMINATOR_FAILED, 31 * MINUTE);
     assert_false(terminator_accepting(&t));
@@ -303,17 +303,17 @@ static void test_no_way_back_after_the_scale_in(void **state)
     assert_int_equal(t.state, TERMINATOR_PAUSING);
     int64_t again_ms = terminator_deadline(&t);
     terminator_tick(&t, again_ms);
-    answer(TERMINATOR_STOP_TASK, TERMINATOR_DONE, again_ms); /* without another look */
+    answer(TERMINATOR_STOP_TASK, TERMINATOR_DONE, again_ms); /* without another check */
     expect(TERMINATOR_END_SESSIONS);
 }
 
-static void test_somebody_has_asked_for_the_service(void **state)
+static void test_the_service_was_updated_recently(void **state)
 {
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
-    answer(TERMINATOR_SCALE_IN, TERMINATOR_SOMEBODY, 31 * MINUTE + 100);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_SCALE_IN, TERMINATOR_IN_USE, 31 * MINUTE + 100);
     assert_int_equal(t.state, TERMINATOR_WAITING);
     assert_true(terminator_accepting(&t));
     assert_int_equal(terminator_deadline(&t), 61 * MINUTE + 101);
@@ -321,8 +321,8 @@ static void test_somebody_has_asked_for_the_service(void **state)
     start();
     see(0, 1, 0, 1);
     terminator_tick(&t, 16 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 16 * MINUTE);
-    answer(TERMINATOR_SCALE_IN, TERMINATOR_SOMEBODY, 16 * MINUTE + 100);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 16 * MINUTE);
+    answer(TERMINATOR_SCALE_IN, TERMINATOR_IN_USE, 16 * MINUTE + 100);
     assert_int_equal(t.state, TERMINATOR_IDLE);
     assert_int_equal(terminator_deadline(&t), 31 * MINUTE + 101);
 }
@@ -335,7 +335,7 @@ static void test_a_crowd_leaves_one_by_one(void **state)
     for (uint64_t i = 0; i < 2; i++) {
         terminator_init(&t, &article, 0, 41 + i);
         terminator_tick(&t, 31 * MINUTE);
-        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+        answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
         uint32_t ticket = expect(TERMINATOR_SCALE_IN);
         assert_false(action.stepped_aside);
         terminator_report(&t, ticket, TERMINATOR_CROWDED, 31 * MINUTE);
@@ -345,7 +345,7 @@ static void test_a_crowd_leaves_one_by_one(void **state)
         pauses_ms[i] = terminator_deadline(&t) - 31 * MINUTE;
         assert_in_range(pauses_ms[i], 0, TERMINATOR_ASIDE_MS);
         terminator_tick(&t, terminator_deadline(&t));
-        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, t.now_ms); /* somebody may have come */
+        answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, t.now_ms); /* it may be in use */
         ticket = expect(TERMINATOR_SCALE_IN);
         assert_true(action.stepped_aside);
         terminator_report(&t, ticket, TERMINATOR_DONE, t.now_ms);
@@ -354,64 +354,64 @@ static void test_a_crowd_leaves_one_by_one(void **state)
     }
     assert_int_not_equal(pauses_ms[0], pauses_ms[1]);
 
-    start(); /* somebody comes while it waits: another end steps aside anew */
+    start(); /* used while it waits: another shutdown steps aside anew */
     terminator_tick(&t, 31 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     answer(TERMINATOR_SCALE_IN, TERMINATOR_CROWDED, 31 * MINUTE);
     see(1, 1, INT64_MIN, 31 * MINUTE);
     assert_int_equal(t.state, TERMINATOR_ACTIVE);
     see(0, 1, 32 * MINUTE, 32 * MINUTE);
     terminator_tick(&t, 50 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 50 * MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 50 * MINUTE);
     expect(TERMINATOR_SCALE_IN);
     assert_false(action.stepped_aside);
 }
 
-/* How recent a change of the service counts as somebody's, and how often that is believed. */
-static void test_who_asked_and_does_not_come_is_not_waited_for_for_ever(void **state)
+/* How recent an update of the service counts, and how often that is believed. */
+static void test_updates_without_a_session_do_not_keep_it_up_for_ever(void **state)
 {
     (void) state;
     struct terminator_options options = article;
     options.initial_wait_ms = 90 * SECOND;
     start_with(options);
     int64_t now_ms = 90 * SECOND + 1;
-    for (int i = 0; i <= TERMINATOR_ASKED_MAX; i++) {
+    for (int i = 0; i <= TERMINATOR_UPDATED_MAX; i++) {
         terminator_tick(&t, now_ms);
-        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, now_ms);
+        answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, now_ms);
         uint32_t ticket = expect(TERMINATOR_SCALE_IN);
-        assert_int_equal(action.asked_within_ms, i < TERMINATOR_ASKED_MAX ? 45 * SECOND : 0);
-        if (i == TERMINATOR_ASKED_MAX)
+        assert_int_equal(action.updated_within_ms, i < TERMINATOR_UPDATED_MAX ? 45 * SECOND : 0);
+        if (i == TERMINATOR_UPDATED_MAX)
             break;
-        terminator_report(&t, ticket, TERMINATOR_SOMEBODY, now_ms);
+        terminator_report(&t, ticket, TERMINATOR_IN_USE, now_ms);
         now_ms += 90 * SECOND + 1;
     }
 
     start(); /* one who came makes the next one believable */
-    for (int i = 0; i < TERMINATOR_ASKED_MAX + 2; i++) {
+    for (int i = 0; i < TERMINATOR_UPDATED_MAX + 2; i++) {
         now_ms = t.now_ms + HOUR;
         terminator_tick(&t, now_ms);
-        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, now_ms);
+        answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, now_ms);
         uint32_t ticket = expect(TERMINATOR_SCALE_IN);
-        assert_int_equal(action.asked_within_ms, TERMINATOR_ASKED_MS);
-        terminator_report(&t, ticket, TERMINATOR_SOMEBODY, now_ms);
+        assert_int_equal(action.updated_within_ms, TERMINATOR_UPDATED_MS);
+        terminator_report(&t, ticket, TERMINATOR_IN_USE, now_ms);
         see(1, 1, INT64_MIN, now_ms + 1);
         see(0, 1, now_ms + 2, now_ms + 2);
     }
 
     start();
     terminator_sigint(&t, MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, MINUTE);
     expect(TERMINATOR_SCALE_IN);
-    assert_int_equal(action.asked_within_ms, 0); /* nobody holds up a forced end */
+    assert_int_equal(action.updated_within_ms, 0); /* nothing holds off a forced shutdown */
 }
 
-static void test_a_forced_end_leaves_the_count_to_who_asked(void **state)
+static void test_a_forced_shutdown_leaves_a_recently_updated_count(void **state)
 {
     (void) state;
     start();
     terminator_sigint(&t, MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, MINUTE);
-    answer(TERMINATOR_SCALE_IN, TERMINATOR_SOMEBODY, MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, MINUTE);
+    answer(TERMINATOR_SCALE_IN, TERMINATOR_IN_USE, MINUTE);
     answer(TERMINATOR_STOP_TASK, TERMINATOR_DONE, MINUTE);
     expect_exit(0, "interrupted (SIGINT)");
 }
@@ -421,13 +421,13 @@ static void test_an_end_on_its_way_becomes_forced(void **state)
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
-    uint32_t ticket = expect(TERMINATOR_LAST_LOOK);
+    uint32_t ticket = expect(TERMINATOR_LAST_CHECK);
     assert_false(action.forced);
     terminator_sigint(&t, 31 * MINUTE + 1);
-    terminator_report(&t, ticket, TERMINATOR_SOMEBODY, 31 * MINUTE + 2);
-    expect(TERMINATOR_LAST_LOOK); /* asked again, now for certain */
+    terminator_report(&t, ticket, TERMINATOR_IN_USE, 31 * MINUTE + 2);
+    expect(TERMINATOR_LAST_CHECK); /* asked again, now for certain */
     assert_true(action.forced);
-    terminator_report(&t, action.ticket, TERMINATOR_SOMEBODY, 31 * MINUTE + 3); /* takes no other answer */
+    terminator_report(&t, action.ticket, TERMINATOR_IN_USE, 31 * MINUTE + 3); /* takes no other answer */
     expect(TERMINATOR_SCALE_IN);
     assert_string_equal(action.text, "interrupted (SIGINT)");
 }
@@ -444,7 +444,7 @@ static void test_backoff_grows_with_jitter_up_to_its_bound(void **state)
     for (int run = 0; run < 2; run++) {
         terminator_init(&t, &options, 0, (uint64_t) run);
         terminator_sigint(&t, 0);
-        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 0);
+        answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 0);
         int64_t now_ms = 0;
         for (size_t i = 0; i < sizeof longest_ms / sizeof longest_ms[0]; i++) {
             answer(TERMINATOR_SCALE_IN, TERMINATOR_FAILED, now_ms);
@@ -472,7 +472,7 @@ static int64_t end_without_api(enum terminator_result result, int *status)
                 *status = action.status;
                 return now_ms - 31 * MINUTE;
             }
-            enum terminator_result given = action.kind == TERMINATOR_LAST_LOOK ? TERMINATOR_DONE : result;
+            enum terminator_result given = action.kind == TERMINATOR_LAST_CHECK ? TERMINATOR_DONE : result;
             terminator_report(&t, action.ticket, given, now_ms);
         }
         now_ms = terminator_deadline(&t);
@@ -492,8 +492,8 @@ static void test_an_api_that_fails_until_the_deadline(void **state)
     assert_int_equal(status, TERMINATOR_EXIT_UNFINISHED);
     struct terminator_summary summary;
     terminator_summary(&t, &summary);
-    assert_int_equal(summary.outcomes[TERMINATOR_STEP_SCALE_IN], TERMINATOR_GIVEN_UP);
-    assert_int_equal(summary.outcomes[TERMINATOR_STEP_STOP_TASK],
+    assert_int_equal(summary.step_results[TERMINATOR_STEP_SCALE_IN], TERMINATOR_GIVEN_UP);
+    assert_int_equal(summary.step_results[TERMINATOR_STEP_STOP_TASK],
                      TERMINATOR_GIVEN_UP); /* was tried all the same */
     assert_in_range(summary.attempts, 15, 60);
 }
@@ -514,13 +514,13 @@ static void test_an_answer_that_never_comes(void **state)
     (void) state;
     start();
     terminator_sigint(&t, 0);
-    uint32_t look = expect(TERMINATOR_LAST_LOOK);
-    assert_int_equal(action.deadline_ms, TERMINATOR_LOOK_MS);
-    terminator_tick(&t, TERMINATOR_LOOK_MS);
-    uint32_t first = expect(TERMINATOR_SCALE_IN); /* a forced end does without the look */
-    terminator_report(&t, look, TERMINATOR_SOMEBODY, TERMINATOR_LOOK_MS + 1);
-    assert_int_equal(action.deadline_ms, TERMINATOR_LOOK_MS + TERMINATOR_ATTEMPT_MS);
-    terminator_tick(&t, TERMINATOR_LOOK_MS + TERMINATOR_ATTEMPT_MS);
+    uint32_t check = expect(TERMINATOR_LAST_CHECK);
+    assert_int_equal(action.deadline_ms, TERMINATOR_CHECK_MS);
+    terminator_tick(&t, TERMINATOR_CHECK_MS);
+    uint32_t first = expect(TERMINATOR_SCALE_IN); /* a forced shutdown does without the check */
+    terminator_report(&t, check, TERMINATOR_IN_USE, TERMINATOR_CHECK_MS + 1);
+    assert_int_equal(action.deadline_ms, TERMINATOR_CHECK_MS + TERMINATOR_ATTEMPT_MS);
+    terminator_tick(&t, TERMINATOR_CHECK_MS + TERMINATOR_ATTEMPT_MS);
     assert_int_equal(t.state, TERMINATOR_PAUSING);
     terminator_report(&t, first, TERMINATOR_DONE, t.now_ms); /* too late */
     assert_int_equal(t.state, TERMINATOR_PAUSING);
@@ -529,15 +529,15 @@ static void test_an_answer_that_never_comes(void **state)
     assert_int_not_equal(first, second);
 }
 
-static void test_a_look_that_cannot_tell_is_tried_until_the_deadline(void **state)
+static void test_a_check_that_cannot_tell_is_tried_until_the_deadline(void **state)
 {
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
     int64_t now_ms = 31 * MINUTE;
-    unsigned looks = 0;
-    while (terminator_next(&t, &action) && action.kind == TERMINATOR_LAST_LOOK) {
-        looks++;
+    unsigned checks = 0;
+    while (terminator_next(&t, &action) && action.kind == TERMINATOR_LAST_CHECK) {
+        checks++;
         terminator_report(&t, action.ticket, TERMINATOR_FAILED, now_ms);
         if (t.state == TERMINATOR_PAUSING) {
             now_ms = terminator_deadline(&t);
@@ -546,7 +546,7 @@ static void test_a_look_that_cannot_tell_is_tried_until_the_deadline(void **stat
     }
     assert_int_equal(action.kind, TERMINATOR_SCALE_IN);
     assert_int_equal(now_ms, 36 * MINUTE);
-    assert_in_range(looks, 30, 90);
+    assert_in_range(checks, 30, 90);
 }
 
 static void test_sleep_does_not_count_against_the_deadline(void **state)
@@ -554,33 +554,33 @@ static void test_sleep_does_not_count_against_the_deadline(void **state)
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     uint32_t ticket = expect(TERMINATOR_SCALE_IN);
     terminator_report(&t, ticket, TERMINATOR_FAILED, 40 * HOUR); /* the process was stopped meanwhile */
     assert_int_equal(t.state, TERMINATOR_PAUSING);
     terminator_tick(&t, terminator_deadline(&t));
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, t.now_ms);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, t.now_ms);
     answer(TERMINATOR_SCALE_IN, TERMINATOR_DONE, t.now_ms);
 }
 
 static const struct {
     bool scale_in;
     bool stop_task;
-} asked[] = {{false, false}, {true, false}, {false, true}, {true, true}};
+} wanted[] = {{false, false}, {true, false}, {false, true}, {true, true}};
 
-static void test_only_what_was_asked_for(void **state)
+static void test_only_what_is_wanted(void **state)
 {
     (void) state;
-    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         struct terminator_options options = article;
-        options.scale_in = asked[i].scale_in;
-        options.stop_task = asked[i].stop_task;
+        options.scale_in = wanted[i].scale_in;
+        options.stop_task = wanted[i].stop_task;
         start_with(options);
         terminator_tick(&t, 31 * MINUTE);
-        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
-        if (asked[i].scale_in)
+        answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
+        if (wanted[i].scale_in)
             answer(TERMINATOR_SCALE_IN, TERMINATOR_DONE, 31 * MINUTE);
-        if (asked[i].stop_task)
+        if (wanted[i].stop_task)
             answer(TERMINATOR_STOP_TASK, TERMINATOR_DONE, 31 * MINUTE);
         expect_exit(0, "no session came within 30m0s");
     }
@@ -612,7 +612,7 @@ static void test_sigterm_lets_sessions_and_command_finish(void **state)
     expect_nothing();
     assert_false(terminator_accepting(&t));
     terminator_command_ended(&t, 7, 2 * MINUTE + 100);
-    expect_nothing(); /* somebody is still there */
+    expect_nothing(); /* a session is still open */
     assert_int_equal(terminator_deadline(&t), 2 * MINUTE + 25 * SECOND);
     see(0, 1, 2 * MINUTE + 9000, 2 * MINUTE + 9001);
     uint32_t ticket = expect(TERMINATOR_END_SESSIONS); /* its report may still be on the way */
@@ -659,12 +659,12 @@ static void test_sessions_that_were_told_are_gone_when_the_answer_comes(void **s
     expect_exit(0, "ECS is stopping this task (SIGTERM)");
 }
 
-static void test_sigterm_takes_back_a_call_nobody_has_pulled(void **state)
+static void test_sigterm_withdraws_a_call_that_was_not_pulled(void **state)
 {
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     assert_int_equal(t.state, TERMINATOR_ACTING);
     terminator_sigterm(&t, 31 * MINUTE);
     expect_exit(0, "ECS is stopping this task (SIGTERM)");
@@ -675,7 +675,7 @@ static void test_sigterm_awaits_the_call_under_way(void **state)
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     uint32_t ticket = expect(TERMINATOR_SCALE_IN);
     terminator_sigterm(&t, 31 * MINUTE + 10); /* its effect, before its answer */
     expect_nothing();
@@ -684,7 +684,7 @@ static void test_sigterm_awaits_the_call_under_way(void **state)
 
     start();
     terminator_tick(&t, 31 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     expect(TERMINATOR_SCALE_IN);
     terminator_sigterm(&t, 31 * MINUTE + 10);
     terminator_tick(&t, 31 * MINUTE + 10 + 25 * SECOND); /* it never answers */
@@ -701,7 +701,7 @@ static void test_sigterm_after_an_idle_end_with_forgotten_sessions(void **state)
         struct terminator_activity forgotten = {1, 1, false, MINUTE};
         terminator_activity(&t, &forgotten, MINUTE);
         terminator_tick(&t, 17 * MINUTE);
-        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 17 * MINUTE);
+        answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 17 * MINUTE);
         answer(TERMINATOR_SCALE_IN, TERMINATOR_DONE, 17 * MINUTE);
         uint32_t ticket = expect(TERMINATOR_STOP_TASK);
         forgotten.busy = busy;
@@ -722,7 +722,7 @@ static void test_sigterm_between_attempts(void **state)
     (void) state;
     start();
     terminator_tick(&t, 31 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     answer(TERMINATOR_SCALE_IN, TERMINATOR_FAILED, 31 * MINUTE);
     terminator_sigterm(&t, 31 * MINUTE + 10);
     expect_exit(0, "ECS is stopping this task (SIGTERM)");
@@ -750,7 +750,7 @@ static void test_a_command_that_ends_by_itself(void **state)
         see(1, 1, INT64_MIN, SECOND);
         see(0, 1, SECOND, 2 * SECOND);
         terminator_command_ended(&t, statuses[i].command, MINUTE);
-        answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, MINUTE);
+        answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, MINUTE);
         answer(TERMINATOR_SCALE_IN, statuses[i].scale_in, MINUTE);
         while (t.state == TERMINATOR_PAUSING) {
             terminator_tick(&t, terminator_deadline(&t));
@@ -784,7 +784,7 @@ static void test_a_command_that_is_stopped_at_the_end_does_not_count(void **stat
     options.has_command = true;
     start_with(options);
     terminator_tick(&t, 31 * MINUTE);
-    answer(TERMINATOR_LAST_LOOK, TERMINATOR_DONE, 31 * MINUTE);
+    answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     answer(TERMINATOR_SCALE_IN, TERMINATOR_DONE, 31 * MINUTE);
     answer(TERMINATOR_STOP_TASK, TERMINATOR_DONE, 31 * MINUTE);
     expect(TERMINATOR_STOP_COMMAND);
@@ -800,7 +800,7 @@ static void test_summary(void **state)
     start();
     terminator_summary(&t, &summary);
     assert_string_equal(summary.reason, "");
-    assert_int_equal(summary.outcomes[TERMINATOR_STEP_SCALE_IN], TERMINATOR_NOT_TRIED);
+    assert_int_equal(summary.step_results[TERMINATOR_STEP_SCALE_IN], TERMINATOR_NOT_TRIED);
     see(0, 4, HOUR, HOUR);
     terminator_tick(&t, 2 * HOUR);
     run_to_exit(2 * HOUR + SECOND, "idle for 15m0s after 4 sessions");
@@ -809,8 +809,8 @@ static void test_summary(void **state)
     assert_int_equal(summary.total_sessions, 4);
     assert_int_equal(summary.alive_ms, 2 * HOUR + SECOND);
     assert_int_equal(summary.attempts, 2);
-    assert_int_equal(summary.outcomes[TERMINATOR_STEP_SCALE_IN], TERMINATOR_SUCCEEDED);
-    assert_int_equal(summary.outcomes[TERMINATOR_STEP_STOP_TASK], TERMINATOR_SUCCEEDED);
+    assert_int_equal(summary.step_results[TERMINATOR_STEP_SCALE_IN], TERMINATOR_SUCCEEDED);
+    assert_int_equal(summary.step_results[TERMINATOR_STEP_STOP_TASK], TERMINATOR_SUCCEEDED);
     assert_string_equal(terminator_state_name(TERMINATOR_WAITING), "waiting");
     assert_string_equal(terminator_state_name(t.state), "gone");
 }
@@ -827,30 +827,30 @@ int main(void)
         cmocka_unit_test(test_waits_near_the_end_of_time_do_not_wrap),
         cmocka_unit_test(test_a_clock_that_steps_back_is_held),
         cmocka_unit_test(test_what_is_known_wins_over_what_has_run_out),
-        cmocka_unit_test(test_somebody_at_the_last_look),
-        cmocka_unit_test(test_somebody_is_seen_while_looking),
-        cmocka_unit_test(test_a_look_nobody_has_pulled_is_taken_back),
-        cmocka_unit_test(test_somebody_came_and_went_while_looking),
-        cmocka_unit_test(test_the_door_is_open_between_attempts),
-        cmocka_unit_test(test_somebody_comes_during_an_attempt_that_fails),
+        cmocka_unit_test(test_in_use_at_the_last_check),
+        cmocka_unit_test(test_in_use_while_checking),
+        cmocka_unit_test(test_a_check_that_was_not_pulled_is_withdrawn),
+        cmocka_unit_test(test_used_and_left_while_checking),
+        cmocka_unit_test(test_admission_is_open_between_attempts),
+        cmocka_unit_test(test_used_during_an_attempt_that_fails),
         cmocka_unit_test(test_no_way_back_after_the_scale_in),
-        cmocka_unit_test(test_somebody_has_asked_for_the_service),
+        cmocka_unit_test(test_the_service_was_updated_recently),
         cmocka_unit_test(test_a_crowd_leaves_one_by_one),
-        cmocka_unit_test(test_who_asked_and_does_not_come_is_not_waited_for_for_ever),
-        cmocka_unit_test(test_a_forced_end_leaves_the_count_to_who_asked),
+        cmocka_unit_test(test_updates_without_a_session_do_not_keep_it_up_for_ever),
+        cmocka_unit_test(test_a_forced_shutdown_leaves_a_recently_updated_count),
         cmocka_unit_test(test_an_end_on_its_way_becomes_forced),
         cmocka_unit_test(test_backoff_grows_with_jitter_up_to_its_bound),
         cmocka_unit_test(test_an_api_that_fails_until_the_deadline),
         cmocka_unit_test(test_refusals_are_given_up_early),
         cmocka_unit_test(test_an_answer_that_never_comes),
-        cmocka_unit_test(test_a_look_that_cannot_tell_is_tried_until_the_deadline),
+        cmocka_unit_test(test_a_check_that_cannot_tell_is_tried_until_the_deadline),
         cmocka_unit_test(test_sleep_does_not_count_against_the_deadline),
-        cmocka_unit_test(test_only_what_was_asked_for),
+        cmocka_unit_test(test_only_what_is_wanted),
         cmocka_unit_test(test_sigterm_calls_nothing),
         cmocka_unit_test(test_sigterm_lets_sessions_and_command_finish),
         cmocka_unit_test(test_sigterm_ends_what_does_not_finish),
         cmocka_unit_test(test_sessions_that_were_told_are_gone_when_the_answer_comes),
-        cmocka_unit_test(test_sigterm_takes_back_a_call_nobody_has_pulled),
+        cmocka_unit_test(test_sigterm_withdraws_a_call_that_was_not_pulled),
         cmocka_unit_test(test_sigterm_awaits_the_call_under_way),
         cmocka_unit_test(test_sigterm_after_an_idle_end_with_forgotten_sessions),
         cmocka_unit_test(test_sigterm_between_attempts),
