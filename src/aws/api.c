@@ -71,7 +71,7 @@ int api_json_text(const struct json *doc, int object, const char *name, char *ou
     if (json_string(doc, value, out, capacity, NULL) || type == JSON_NONE || type == JSON_NULL)
         return 0;
     if (type != JSON_STRING)
-        return error_set(err, ERROR_INVALID, "%s is no string", name);
+        return error_set(err, ERROR_INVALID, "%s is not a string", name);
     return error_set(err, ERROR_TOO_LARGE, "%s is longer than %zu bytes, or holds a NUL", name, capacity - 1);
 }
 

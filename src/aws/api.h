@@ -99,7 +99,7 @@ void api_read_failure(struct api_failure *failure, const struct api_answer *answ
 enum api_class api_classify(const struct api_call *call, const struct api_answer *answer,
                             struct api_failure *failure, struct error *err);
 
-/* A text member that may be missing or null: out is then empty. ERROR_INVALID when it is no string,
+/* A text member that may be missing or null: out is then empty. ERROR_INVALID when it is not a string,
  * ERROR_TOO_LARGE when it does not fit; the error names the member, never its value. */
 int api_json_text(const struct json *doc, int object, const char *name, char *out, size_t capacity,
                   struct error *err);

@@ -180,7 +180,7 @@ static int read_expiration(struct credentials *credentials, const struct json *d
     credentials->expires_unix_ms = INT64_MAX;
     if (api_json_text(doc, json_root(doc), "Expiration", text, sizeof text, NULL) != 0 ||
         (text[0] != '\0' && !timestamp_parse_rfc3339(str_from(text), &credentials->expires_unix_ms)))
-        return error_set(err, ERROR_INVALID, "credentials: Expiration is no RFC 3339 time");
+        return error_set(err, ERROR_INVALID, "credentials: Expiration is not an RFC 3339 time");
     return 0;
 }
 

@@ -237,7 +237,7 @@ static int read_protection(struct ecs_protection *protection, const struct json 
     int result = api_json_text(doc, state, "ExpirationDate", text, sizeof text, err);
     if (result == 0 && text[0] != '\0' &&
         !timestamp_parse_rfc3339(str_from(text), &protection->expires_unix_ms))
-        result = error_set(err, ERROR_INVALID, "ExpirationDate is no RFC 3339 time");
+        result = error_set(err, ERROR_INVALID, "ExpirationDate is not an RFC 3339 time");
     return result;
 }
 

@@ -64,7 +64,7 @@ struct ecs_service {
 };
 
 /* API_FAILED with ERROR_NOT_FOUND when ECS answers with a failure ("MISSING") instead of the thing, with
- * ERROR_INVALID when it is no answer of this API, with ERROR_TOO_LARGE beyond `capacity` tokens. */
+ * ERROR_INVALID when it is not an answer of this API, with ERROR_TOO_LARGE beyond `capacity` tokens. */
 enum api_class ecs_read_describe_tasks(struct ecs_task *task, const struct api_answer *answer,
                                        struct json_token *tokens, size_t capacity,
                                        struct api_failure *failure, struct error *err);

@@ -63,8 +63,8 @@ int endpoint_from_url(struct endpoint *endpoint, struct str text, struct error *
 /* Whether every byte may stand in the path of a request line as it is: no blanks, controls, '?' or '#'. */
 bool endpoint_path_is_valid(struct str path);
 
-/* ERROR_INVALID when the region is none or a switch is neither true nor false; endpoint_from_url's errors,
- * with the variable's name in front. */
+/* ERROR_INVALID when the region is not valid or a switch is neither true nor false; endpoint_from_url's
+ * errors, with the variable's name in front. */
 int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service service, struct str region,
                          char *const *env, struct error *err);
 

@@ -47,7 +47,7 @@ static int parse(struct json *doc, const struct api_answer *answer, struct json_
         return error_set(err, ERROR_TOO_LARGE, "more than %d bytes", METADATA_DOCUMENT_MAX);
     int result = json_parse(doc, answer->body, tokens, capacity, err);
     if (result == 0 && json_type(doc, json_root(doc)) != JSON_OBJECT)
-        return error_set(err, ERROR_INVALID, "no JSON object");
+        return error_set(err, ERROR_INVALID, "not a JSON object");
     return result;
 }
 

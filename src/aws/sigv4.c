@@ -267,7 +267,7 @@ int sigv4_sign(struct api_request *request, struct sigv4_signature *signature,
                          STR_ARG(request->query));
     }
     if (!format_date(signature->amz_date, unix_ms)) {
-        return error_set(err, ERROR_INVALID, "signing: %lld ms is no date of four-digit years",
+        return error_set(err, ERROR_INVALID, "signing: %lld ms is not a date with a four-digit year",
                          (long long) unix_ms);
     }
     struct str token = str_from(credentials->session_token);

@@ -53,7 +53,7 @@ static int start(struct api_request *request, const char *method, const struct e
     writer_text(&w, CHANNELS[channel].path);
     writer_str(&w, id);
     int result = id.len == 0 || memchr(id.ptr, '/', id.len) != NULL
-                     ? error_set(err, ERROR_INVALID, "\"%.*s\" is no channel id", STR_ARG(id))
+                     ? error_set(err, ERROR_INVALID, "\"%.*s\" is not a valid channel id", STR_ARG(id))
                  : w.failed ? error_set(err, ERROR_TOO_LARGE, "a channel id of %zu bytes", id.len)
                             : api_request_start(request, method, endpoint, writer_view(&w), err);
     if (result != 0)

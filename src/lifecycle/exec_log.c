@@ -26,7 +26,7 @@ static bool has_ended(const struct exec_log_session *s)
     return s->state == EXEC_LOG_CLOSED || s->state == EXEC_LOG_FORGOTTEN;
 }
 
-/* The one that ended longest ago and has no process that would bring it back at the next look. */
+/* The one that ended longest ago and has no process that would bring it back with the next scan. */
 static struct exec_log_session *evictable_session(struct exec_log *log)
 {
     struct exec_log_session *oldest = NULL;
@@ -50,7 +50,7 @@ static struct exec_log_session *add_session(struct exec_log *log, struct str id,
     memset(s, 0, sizeof *s);
     memcpy(s->id, id.ptr, id.len);
     s->id_len = (uint8_t) id.len;
-    s->state = EXEC_LOG_INHERITED; /* not counted before somebody says so */
+    s->state = EXEC_LOG_INHERITED; /* not counted before something shows that it is alive */
     s->first_ms = s->last_ms = now_ms;
     return s;
 }
@@ -129,19 +129,19 @@ static bool read_line(struct str line, struct str *id, bool *closes)
     return is_id(*id);
 }
 
-static void judge_inherited(struct exec_log *log, struct exec_log_session *s, bool closes, int64_t now_ms)
+static void apply_to_inherited(struct exec_log *log, struct exec_log_session *s, bool closes, int64_t now_ms)
 {
     if (closes && !has_ended(s))
         end_session(log, s, EXEC_LOG_BY_LOG, now_ms);
 }
 
-static void judge_new(struct exec_log *log, struct exec_log_session *s, bool closes, int64_t now_ms)
+static void apply_to_new(struct exec_log *log, struct exec_log_session *s, bool closes, int64_t now_ms)
 {
     if (s->state == EXEC_LOG_INHERITED) {
         open_session(log, s, now_ms);
     } else if (s->state == EXEC_LOG_FORGOTTEN) {
         if (closes || s->ending == EXEC_LOG_BY_LOG)
-            return; /* an end we never counted the beginning of */
+            return; /* its beginning was never counted */
         open_session(log, s, now_ms);
     } else if (s->ending == EXEC_LOG_BY_PROCESS && !s->process_seen && !closes) {
         open_session(log, s, now_ms); /* slow, not gone: something still writes for it */
@@ -152,12 +152,12 @@ static void judge_new(struct exec_log *log, struct exec_log_session *s, bool clo
         end_session(log, s, EXEC_LOG_BY_LOG, now_ms);
 }
 
-static void judge_line(struct exec_log *log, int64_t now_ms)
+static void read_whole_line(struct exec_log *log, int64_t now_ms)
 {
     struct str line = {log->line, log->line_len};
     struct str id;
     bool closes = false;
-    if (log->line_judged || !read_line(line, &id, &closes))
+    if (log->line_read || !read_line(line, &id, &closes))
         return;
     struct exec_log_session *s = find_session(log, id);
     if (s == NULL)
@@ -165,15 +165,15 @@ static void judge_line(struct exec_log *log, int64_t now_ms)
     if (s == NULL)
         log->last_activity_ms = log->line_inherited ? log->last_activity_ms : now_ms;
     else if (log->line_inherited)
-        judge_inherited(log, s, closes, now_ms);
+        apply_to_inherited(log, s, closes, now_ms);
     else
-        judge_new(log, s, closes, now_ms);
+        apply_to_new(log, s, closes, now_ms);
 }
 
 static void begin_line(struct exec_log *log)
 {
     log->line_len = 0;
-    log->line_judged = false;
+    log->line_read = false;
 }
 
 void exec_log_feed(struct exec_log *log, struct str bytes, bool inherited, int64_t now_ms)
@@ -185,12 +185,12 @@ void exec_log_feed(struct exec_log *log, struct str bytes, bool inherited, int64
         size_t kept = piece < room ? piece : room;
         memcpy(log->line + log->line_len, bytes.ptr, kept);
         log->line_len += kept;
-        log->line_judged = log->line_judged && kept == 0;
+        log->line_read = log->line_read && kept == 0;
         log->line_inherited = inherited; /* what ends now was written now */
         log->line_ms = now_ms;
         if (newline == NULL)
             return;
-        judge_line(log, now_ms);
+        read_whole_line(log, now_ms);
         begin_line(log);
         bytes = str_slice(bytes, piece + 1, bytes.len);
     }
@@ -198,15 +198,15 @@ void exec_log_feed(struct exec_log *log, struct str bytes, bool inherited, int64
 
 void exec_log_restart(struct exec_log *log, int64_t now_ms)
 {
-    judge_line(log, now_ms);
+    read_whole_line(log, now_ms);
     begin_line(log);
 }
 
 void exec_log_tick(struct exec_log *log, int64_t now_ms)
 {
     if (now_ms - log->line_ms >= EXEC_LOG_QUIET_MS) {
-        judge_line(log, now_ms);
-        log->line_judged = true;
+        read_whole_line(log, now_ms);
+        log->line_read = true;
     }
     for (uint32_t i = 0; i < log->session_count; i++) {
         struct exec_log_session *s = &log->sessions[i];
@@ -218,7 +218,7 @@ void exec_log_tick(struct exec_log *log, int64_t now_ms)
 
 /* ---- what the processes say ---------------------------------------------------------------------------- */
 
-static void judge_present(struct exec_log *log, struct exec_log_session *s, int64_t now_ms)
+static void apply_present(struct exec_log *log, struct exec_log_session *s, int64_t now_ms)
 {
     bool over_for_good = has_ended(s) && s->ending == EXEC_LOG_BY_LOG;
     if (s->state != EXEC_LOG_OPEN && !over_for_good)
@@ -228,7 +228,7 @@ static void judge_present(struct exec_log *log, struct exec_log_session *s, int6
     s->process_seen = true;
 }
 
-static void judge_absent(struct exec_log *log, struct exec_log_session *s, int64_t now_ms)
+static void apply_absent(struct exec_log *log, struct exec_log_session *s, int64_t now_ms)
 {
     bool grace_over = now_ms - s->last_ms >= EXEC_LOG_PROCESS_GRACE_MS;
     if (!has_ended(s) && log->absence_counts && (s->process_seen || grace_over))
@@ -252,9 +252,9 @@ void exec_log_processes(struct exec_log *log, const struct str *ids, size_t coun
     for (uint32_t i = 0; i < log->session_count; i++) {
         struct exec_log_session *s = &log->sessions[i];
         if (s->process_now)
-            judge_present(log, s, now_ms);
+            apply_present(log, s, now_ms);
         else
-            judge_absent(log, s, now_ms);
+            apply_absent(log, s, now_ms);
     }
 }
 

@@ -1,5 +1,5 @@
 /*
- * exec_log: who is connected through AWS's own exec agent, told from two witnesses, each of which may be
+ * exec_log: which sessions are open through AWS's own exec agent, told from two sources, each of which may be
  * missing: the agent's log, and the list of its worker processes.
  *
  * The log (amazon-ssm-agent.log) is text; the lines that matter look like this, fields apart by one space:
@@ -16,26 +16,26 @@
  *     (unknown) ───────────────────────────────────────────────► OPEN
  *         │ line that was there before we started                  │ closing line
  *         ▼                                                        │ process gone
- *     INHERITED ── process seen, new line, nobody can tell ──► OPEN│ process never seen, grace over
+ *     INHERITED ── process seen, new line, no other source ───► OPEN│ process never seen, grace over
  *         │ closing line, no process                               ▼
  *         └──────────► FORGOTTEN                                 CLOSED
  *
  *   - INHERITED sessions are not counted until something shows that they are alive: a log may be left over
- *     from an earlier run of this container, and its sessions neither hold the task up nor cut its first wait
- *     short. FORGOTTEN ones never are. When no process of the agent can be seen at all, an inherited session
- *     that no line closes is taken for open after the grace.
+ *     from an earlier run of this container, and its sessions neither hold off the shutdown nor cut the first
+ *     wait short. FORGOTTEN ones never are. When no process of the agent can be seen at all, an inherited
+ *     session that no line closes is taken for open after the grace.
  *   - A process that is gone ends its session even when the log never says so; one that exists makes its
- *     session open even when the log is unreadable. A closing line ends a session even if its process still
- *     hangs about.
+ *     session open even when the log is unreadable. A closing line ends a session even if its process is
+ *     still there.
  *   - That a process is absent counts only when processes of the agent can be seen at all (`trusted`, or one
  *     was seen before), and for a session whose process was never seen only EXEC_LOG_PROCESS_GRACE_MS after
  *     its last line: log and process list are not read in the same instant.
  *
- * Bytes may come in any pieces. A line beyond EXEC_LOG_LINE_MAX is judged by its beginning, the rest is
+ * Bytes may come in any pieces. Of a line beyond EXEC_LOG_LINE_MAX the beginning is read, the rest is
  * skipped. A last line without newline counts once it has been left alone for EXEC_LOG_QUIET_MS; should more
- * of it follow, it is judged again whole. Memory is the caller's, of fixed size; nothing fails. When the
- * table is full the session that ended longest ago makes room; when none has ended, further ones are not
- * tracked (the task is busy anyway).
+ * of it follow, it is read again whole. Memory is the caller's, of fixed size; nothing fails. When the table
+ * is full the session that ended longest ago makes room; when none has ended, further ones are not tracked
+ * (the task is in use anyway).
  */
 #ifndef FUMIDAI_LIFECYCLE_EXEC_LOG_H
 #define FUMIDAI_LIFECYCLE_EXEC_LOG_H
@@ -82,7 +82,7 @@ struct exec_log_session {
 struct exec_log_activity {
     uint32_t open_sessions;
     uint64_t total_sessions;  /* ever counted, evicted ones included */
-    int64_t last_activity_ms; /* monotonic; INT64_MIN: nobody ever came */
+    int64_t last_activity_ms; /* monotonic; INT64_MIN: none yet */
 };
 
 struct exec_log_event {
@@ -95,7 +95,7 @@ struct exec_log_event {
 struct exec_log {
     char line[EXEC_LOG_LINE_MAX];
     size_t line_len;
-    bool line_judged; /* this much of it was taken for a whole line already */
+    bool line_read; /* this much of it was read as a whole line already */
     bool line_inherited;
     int64_t line_ms;     /* when its last piece came */
     bool processes_seen; /* a worker, at some time */

@@ -346,7 +346,7 @@ static void reads_texts_that_may_be_missing(void **state)
     assert_int_equal(api_json_text(&doc, JSON_ABSENT, "a", out, sizeof out, &err), 0);
     assert_int_equal(err.code, ERROR_NONE);
     assert_int_equal(api_json_text(&doc, 0, "i", out, sizeof out, &err), ERROR_INVALID);
-    assert_string_equal(err.text, "i is no string");
+    assert_string_equal(err.text, "i is not a string");
     assert_int_equal(api_json_text(&doc, 0, "l", out, sizeof out, &err), ERROR_TOO_LARGE);
     assert_string_equal(err.text, "l is longer than 3 bytes, or holds a NUL");
     assert_int_equal(api_json_text(&doc, 0, "z", out, sizeof out, &err), ERROR_TOO_LARGE);

@@ -201,7 +201,7 @@ static const struct {
     {200, "{\"tasks\":[7]}", API_FAILED, ERROR_INVALID, "DescribeTasks: the answer holds no tasks"},
     {200, "{}", API_FAILED, ERROR_INVALID, "DescribeTasks: the answer holds no tasks"},
     {200, "", API_FAILED, ERROR_INVALID, NULL},
-    {200, "{\"tasks\":[{\"group\":7}]}", API_FAILED, ERROR_INVALID, "DescribeTasks: group is no string"},
+    {200, "{\"tasks\":[{\"group\":7}]}", API_FAILED, ERROR_INVALID, "DescribeTasks: group is not a string"},
     {200, "{\"tasks\":[{\"lastStatus\":7,\"desiredStatus\":{},\"containers\":3}]}", API_OK, 0,
      ""}, /* not read */
     {400, "{\"__type\":\"AccessDeniedException\"}", API_FAILED, ERROR_DENIED,
@@ -385,7 +385,7 @@ static const struct {
      "UpdateTaskProtection: the answer says neither protection nor failure"},
     {200, "", API_FAILED, false, 0, ERROR_INVALID, NULL},
     {200, "{\"protection\":{\"ExpirationDate\":\"later\",\"ProtectionEnabled\":true}}", API_FAILED, true, 0,
-     ERROR_INVALID, "UpdateTaskProtection: ExpirationDate is no RFC 3339 time"},
+     ERROR_INVALID, "UpdateTaskProtection: ExpirationDate is not an RFC 3339 time"},
 };
 
 static void reads_protection(void **state)

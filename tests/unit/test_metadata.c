@@ -146,17 +146,17 @@ static const struct {
 } WRONG[] = {
     {false, "", ERROR_INVALID, NULL},
     {false, "{", ERROR_INVALID, NULL},
-    {false, "[]", ERROR_INVALID, "container metadata: no JSON object"},
+    {false, "[]", ERROR_INVALID, "container metadata: not a JSON object"},
     {false, "{}", ERROR_NOT_FOUND, "container metadata: DockerId is missing"},
     {false, "{\"DockerId\":\"\"}", ERROR_NOT_FOUND, "container metadata: DockerId is missing"},
-    {false, "{\"DockerId\":7}", ERROR_INVALID, "container metadata: DockerId is no string"},
+    {false, "{\"DockerId\":7}", ERROR_INVALID, "container metadata: DockerId is not a string"},
     {false, "{\"DockerId\":\"a\",\"Networks\":[{\"IPv4SubnetCIDRBlock\":[]}]}", ERROR_INVALID,
-     "container metadata: IPv4SubnetCIDRBlock is no string"},
-    {true, "[null]", ERROR_INVALID, "task metadata: no JSON object"},
+     "container metadata: IPv4SubnetCIDRBlock is not a string"},
+    {true, "[null]", ERROR_INVALID, "task metadata: not a JSON object"},
     {true, "{\"TaskARN\":\"t\"}", ERROR_NOT_FOUND, "task metadata: Cluster is missing"},
     {true, "{\"Cluster\":\"c\"}", ERROR_NOT_FOUND, "task metadata: TaskARN is missing"},
     {true, "{\"Cluster\":\"c\",\"TaskARN\":\"t\",\"ServiceName\":3}", ERROR_INVALID,
-     "task metadata: ServiceName is no string"},
+     "task metadata: ServiceName is not a string"},
 };
 
 static void says_what_is_wrong(void **state)

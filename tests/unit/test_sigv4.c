@@ -500,7 +500,7 @@ static void says_what_ran_out(void **state)
     assert_int_equal(
         sigv4_sign(&request, &signature, &c, STR_LITERAL("r"), STR_LITERAL("s"), INT64_MAX, &err),
         ERROR_INVALID);
-    assert_string_equal(err.text, "signing: 9223372036854775807 ms is no date of four-digit years");
+    assert_string_equal(err.text, "signing: 9223372036854775807 ms is not a date with a four-digit year");
 
     struct credentials bad = keys("AKIDEXAMPLE", "secret", "to\nken");
     request = request_of(&SUITE_VECTORS[0]);

@@ -108,8 +108,8 @@ static void refuses_ids_that_change_the_path(void **state)
         int code;
         const char *text;
     } IDS[] = {
-        {"", ERROR_INVALID, "CreateDataChannel: \"\" is no channel id"},
-        {"a/../b", ERROR_INVALID, "CreateDataChannel: \"a/../b\" is no channel id"},
+        {"", ERROR_INVALID, "CreateDataChannel: \"\" is not a valid channel id"},
+        {"a/../b", ERROR_INVALID, "CreateDataChannel: \"a/../b\" is not a valid channel id"},
         {"a?x=y", ERROR_INVALID,
          "CreateDataChannel: path \"/v1/data-channel/a?x=y\": a byte in it must be escaped"},
         {"a b", ERROR_INVALID, NULL},
