@@ -73,6 +73,7 @@ struct relay {
     struct relay_session **sessions; /* config->max_sessions */
     uint32_t session_count;
     uint64_t total_sessions;
+    struct linger_set linger;
     struct fixed_forwards fixed;
 };
 
@@ -580,9 +581,11 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
     descriptors_open();
     if (loop_open(&r->loop, err) < 0 || network_open(&r->network, &r->loop, env, err) < 0)
         return err->code;
+    linger_open(&r->linger, &r->loop, descriptors_for_lingering());
     r->context = (struct relay_context){.config = r->config,
                                         .network = &r->network,
                                         .client = &r->client,
+                                        .linger = &r->linger,
                                         .is_own_port = is_own_port,
                                         .lives_until_ms = INT64_MAX,
                                         .last_byte_ms = INT64_MIN,

@@ -26,20 +26,11 @@ struct relay_target {
     int64_t since_ms;
 };
 
-/* A connection whose stream is over: what was written may still be on its way, so it is read (and dropped)
- * until the target closes; for a while, or as long as it goes on taking what it was sent. */
-struct linger {
-    struct tcp tcp;
-    struct loop *loop;
-    struct loop_timer timer;
-    size_t dropped;
-    uint64_t acknowledged; /* when looked at last */
-};
-
 struct relay_session {
     struct relay_context *relay;
     void (*over)(struct relay_session *session, void *owner);
     void *owner;
+    uint64_t number; /* in the order of their start */
     struct document document;
     struct session session;
     struct gateway link;
@@ -78,69 +69,6 @@ static const char *address_text(char out[ADDRESS_TEXT_SIZE], struct ip address, 
     struct writer text = writer_of(out, ADDRESS_TEXT_SIZE);
     writer_ip_port(&text, address, port);
     return writer_terminate(&text);
-}
-
-/* ---- lingering ----------------------------------------------------------------------------------------- */
-
-static void linger_end(struct linger *linger)
-{
-    loop_timer_remove(linger->loop, &linger->timer);
-    tcp_close(&linger->tcp);
-    free(linger);
-}
-
-static void linger_on(struct linger *linger)
-{
-    loop_timer_set(linger->loop, &linger->timer, clock_after_ms(loop_now_ms(linger->loop), RELAY_LINGER_MS));
-}
-
-static void linger_expired(struct loop_timer *timer)
-{
-    struct linger *linger = LOOP_OWNER(timer, struct linger, timer);
-    uint64_t before = linger->acknowledged;
-    if (tcp_is_delivering(&linger->tcp, &linger->acknowledged) && linger->acknowledged > before)
-        linger_on(linger);
-    else
-        linger_end(linger);
-}
-
-/* More than is worth dropping, from a target that has all it was sent: an aborted query's answer, say. */
-static bool says_too_much(struct linger *linger)
-{
-    uint64_t acknowledged;
-    return linger->dropped > RELAY_LINGER_DROP_MAX && !tcp_is_delivering(&linger->tcp, &acknowledged);
-}
-
-static void linger_changed(struct tcp *tcp)
-{
-    struct linger *linger = LOOP_OWNER(tcp, struct linger, tcp);
-    uint8_t dropped[4096];
-    size_t n;
-    while ((n = tcp_read(tcp, dropped, sizeof dropped)) > 0)
-        linger->dropped += n;
-    if (tcp->state != TCP_STATE_OPEN || tcp->read_ended || says_too_much(linger))
-        linger_end(linger);
-}
-
-/* Takes the connection over; closes it at once when that is all right or there is no memory to do better. */
-static void linger_start(struct loop *loop, struct tcp *tcp)
-{
-    struct error err = ERROR_INIT;
-    struct linger *linger = NULL;
-    if (tcp->state == TCP_STATE_OPEN && !tcp->read_ended)
-        linger = calloc(1, sizeof *linger);
-    if (linger == NULL) {
-        tcp_close(tcp);
-        return;
-    }
-    tcp_end_write(tcp);
-    linger->loop = loop;
-    loop_timer_init(&linger->timer, linger_expired);
-    if (tcp_adopt(&linger->tcp, loop, tcp_detach(tcp), linger_changed, &err) < 0) {
-        free(linger);
-        return;
-    }
-    linger_on(linger);
 }
 
 /* ---- targets ------------------------------------------------------------------------------------------- */
@@ -294,7 +222,7 @@ static void act(struct relay_session *s, const struct port_action *action)
         break;
     case PORT_TODO_CLOSE:
         audit_stream(s, target, action->why);
-        linger_start(loop_of(s), &target->tcp);
+        linger_take(s->relay->linger, &target->tcp, s->number);
         break;
     case PORT_TODO_RESET:
         audit_stream(s, target, action->why);
@@ -411,7 +339,7 @@ static void finish(struct relay_session *s)
         if (!s->targets[i].in_use)
             continue;
         audit_stream(s, &s->targets[i], "the session ended");
-        linger_start(loop_of(s), &s->targets[i].tcp);
+        linger_take(s->relay->linger, &s->targets[i].tcp, s->number);
     }
     s->relay->last_session_ms = now_of(s);
     log_event(LOG_INFO, "session ended", LOG_TEXT("session", s->document.session_id),
@@ -623,6 +551,7 @@ struct relay_session *relay_session_start(struct relay_context *relay, const str
     s->document = *document;
     s->memory = memory;
     s->targets = (struct relay_target *) (void *) ((uint8_t *) memory + SESSION_MEMORY_SIZE);
+    s->number = ++relay->sessions_started;
     s->started_ms = now_of(s);
     start(s);
     return s;

@@ -13,14 +13,10 @@
 #include "channel/control_channel.h"
 #include "cloud/gateway.h"
 #include "net/tcp.h"
+#include "run/linger.h"
 #include "settings/config.h"
 #include "tunnel/agent.h"
 #include "tunnel/dial_policy.h"
-
-enum {
-    RELAY_LINGER_MS = 2000, /* a closed target has to take some of what it was sent each so often */
-    RELAY_LINGER_DROP_MAX = 256 * 1024 /* bytes dropped after that; a target that sends more is reset */
-};
 
 /* What all sessions of the process share. */
 struct relay_context {
@@ -31,7 +27,9 @@ struct relay_context {
     /* A port of FUMIDAI_LISTEN on loopback may be dialled whatever FUMIDAI_ALLOW says:
      * it leads to one target only. */
     bool (*is_own_port)(const struct relay_context *relay, uint16_t port);
+    struct linger_set *linger; /* connections of closed streams */
     struct str target_id;
+    uint64_t sessions_started;
     int64_t lives_until_ms; /* monotonic; INT64_MAX: not by time */
     uint32_t open_streams;
     int64_t last_byte_ms;    /* INT64_MIN: none yet */

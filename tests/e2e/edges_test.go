@@ -2,12 +2,16 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"fumidai/tests/emulator/client"
 	"fumidai/tests/emulator/edge"
 	"fumidai/tests/emulator/gateway"
 
@@ -137,4 +141,102 @@ func TestEdgeFewDescriptors(t *testing.T) {
 		t.Errorf("%d relays were lost, want the one that was killed", n)
 	}
 	t.Log(fmt.Sprintf("%d connections, %d refused; %d sessions, then: %s", opened, failed, len(sessions), refused))
+}
+
+// beside measures the round trips of an honest session while something else goes on, and returns the longest.
+func (s *site) beside(d *dialer, what func()) time.Duration {
+	s.Helper()
+	c, err := s.connect(d)
+	s.must(err)
+	done := make(chan struct{})
+	go func() { defer close(done); what() }()
+	var longest time.Duration
+	for i := uint32(0); ; i++ {
+		began := time.Now()
+		s.inTime(20*time.Second, "a round trip", func() error { return ask(c, 10, 10, i) })
+		longest = max(longest, time.Since(began))
+		select {
+		case <-done:
+			return longest
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (s *site) wantOneRelay() {
+	s.Helper()
+	if n := len(s.events("relay is gone")); n != 0 {
+		s.Errorf("%d relays were lost", n)
+	}
+}
+
+// Streams that are closed while their targets send as fast as they can, and read nothing.
+func TestEdgeClosedStreamsOfTargetsThatGoOn(t *testing.T) {
+	s := isolated(t, nil)
+	hose := s.serve(func(c net.Conn) {
+		_, _ = io.Copy(c, noise(1))
+	})
+	honest := s.open(way{where: "remote"})
+	o, err := s.api.Start(s.Context(), s.target, toRemoteHost, remoteHost(hose.host, hose.port))
+	s.must(err)
+	c, err := client.Open(s.Context(), o)
+	s.must(err)
+	t.Cleanup(c.Close)
+	longest := s.beside(honest, func() {
+		var streams []io.ReadWriteCloser
+		for range 30 {
+			stream, err := c.Dial()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = stream.Write(make([]byte, 200_000))
+			streams = append(streams, stream)
+		}
+		for _, stream := range streams {
+			_ = stream.Close()
+		}
+		time.Sleep(6 * time.Second)
+	})
+	s.wantOneRelay()
+	t.Logf("longest round trip of the other session: %v", longest)
+	if longest > time.Second {
+		t.Errorf("the other session waited for %v", longest)
+	}
+}
+
+// Many streams that are closed, of targets that never close: their connections are bounded.
+func TestEdgeClosedStreamsAreBounded(t *testing.T) {
+	s := isolated(t, nil)
+	sink := s.serve(func(c net.Conn) {
+		time.Sleep(time.Minute) // neither reads nor closes
+	})
+	o, err := s.api.Start(s.Context(), s.target, toRemoteHost, remoteHost(sink.host, sink.port))
+	s.must(err)
+	c, err := client.Open(s.Context(), o)
+	s.must(err)
+	t.Cleanup(c.Close)
+	relay, most := s.relay(), 0
+	for closed := 0; closed < 3000; {
+		for range 200 {
+			stream, err := c.Dial()
+			s.must(err)
+			_, err = stream.Write([]byte("x"))
+			s.must(err)
+			s.must(stream.Close())
+		}
+		closed += 200
+		s.eventually("200 closed streams", 10*time.Second, func() bool {
+			open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", relay))
+			s.must(err)
+			most = max(most, len(open))
+			return strings.Count(s.task.Output(), `"stream closed"`) == closed
+		})
+	}
+	t.Logf("%d descriptors at most", most)
+	if most < 1000 || most > 1024+200 {
+		t.Errorf("%d descriptors, want about 1,024", most)
+	}
+	s.wantOneRelay()
+	s.converse(s.open(way{where: "remote"}))
 }
