@@ -33,6 +33,9 @@ type Options struct {
 	// Namespaces runs tasks in namespaces on a VPC of their own, as Fargate does; needs root. Otherwise they are plain
 	// child processes.
 	Namespaces bool
+	// Limits gives containers in namespaces no more processor and memory than the task has, as Fargate does. (An OCI runtime
+	// does that without being told.)
+	Limits bool
 	// Runtime runs containers under an OCI runtime ("runc"), if Namespaces is set; images must have a root then.
 	Runtime string
 	// Image finds what an image name in a task definition stands for. Nil means that there are no images.
@@ -180,7 +183,7 @@ func (e *Emulator) makeRunner() error {
 	if err != nil {
 		return err
 	}
-	runner.TaskEnv = e.TaskEnv
+	runner.TaskEnv, runner.Limits = e.TaskEnv, e.Limits
 	e.runner = runner
 	if e.Runtime != "" {
 		e.runner = &fargate.OCI{Namespaces: runner, Runtime: e.Runtime}

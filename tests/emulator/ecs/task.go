@@ -199,6 +199,11 @@ func (t *Task) startContainer(i int) error {
 		CPU: units(t.definition.Cpu, 1024), Memory: int64(units(t.definition.Memory, 1)) << 20,
 		Env: t.environment(i, image), Stdout: &t.output, Stderr: &t.output, Args: t.arguments(i, image),
 	}
+	for _, u := range d.Ulimits {
+		if u.Name == types.UlimitNameNofile {
+			spec.OpenFiles = uint64(u.HardLimit) //nolint:gosec // checked by nobody, as by ECS
+		}
+	}
 	if t.ecs.Output != nil {
 		w := teeWriter{&t.output, t.ecs.Output(t.State(), d)}
 		spec.Stdout, spec.Stderr = w, w

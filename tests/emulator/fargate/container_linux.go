@@ -144,6 +144,11 @@ var kept = []uintptr{
 }
 
 func dropPrivileges(s containerSetup) error {
+	if s.OpenFiles > 0 {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: s.OpenFiles, Max: s.OpenFiles}); err != nil {
+			return fmt.Errorf("limit the descriptors: %w", err)
+		}
+	}
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
 		if !slices.Contains(kept, c) {
 			unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) //nolint:errcheck // this kernel may not know it

@@ -24,6 +24,8 @@ type Namespaces struct {
 	CAFile string
 	// TaskEnv is added to every container's environment.
 	TaskEnv []string
+	// Limits gives each container no more processor and memory than its specification says.
+	Limits bool
 
 	dir string
 }
@@ -112,6 +114,7 @@ type containerSetup struct {
 	Files        map[string]string // read-only
 	Mounts       []Mount           // writable
 	ReadOnlyRoot bool
+	OpenFiles    uint64 // 0: as many as this program may
 	Hostname     string
 	User         string
 	Args         []string
@@ -125,7 +128,7 @@ func (s *nsSandbox) Run(spec Spec) (Container, error) {
 	}
 	setup := containerSetup{
 		Root: root, Mounts: spec.Mounts, ReadOnlyRoot: spec.ReadOnlyRoot, Hostname: s.network.Hostname,
-		User: spec.User, Args: spec.Args, Env: spec.Env, Files: map[string]string{caPath: s.runner.CAFile},
+		OpenFiles: spec.OpenFiles, User: spec.User, Args: spec.Args, Env: spec.Env, Files: map[string]string{caPath: s.runner.CAFile},
 	}
 	for _, name := range []string{"hosts", "resolv.conf", "hostname"} {
 		setup.Files["/etc/"+name] = filepath.Join(s.dir, name)
@@ -138,17 +141,28 @@ func (s *nsSandbox) Run(spec Spec) (Container, error) {
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 	}
 	cmd.WaitDelay = outputDelay
-	if err := s.start(cmd, setup); err != nil {
+	var group *Group
+	if s.runner.Limits {
+		if group, err = NewGroup(spec.CPU, spec.Memory); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.start(cmd, setup, group); err != nil {
 		return nil, err
 	}
-	c := &nsContainer{processContainer{cmd: cmd, spec: spec, done: make(chan struct{})}}
-	go c.wait()
+	c := &nsContainer{processContainer{cmd: cmd, spec: spec, done: make(chan struct{})}, group}
+	go func() {
+		c.wait()
+		if group != nil {
+			_ = group.Close()
+		}
+	}()
 	return c, nil
 }
 
-// start forks from a thread that is in the task's network namespace, tells the child what to become, and waits until it
-// has: whoever looks into the container then finds it complete.
-func (s *nsSandbox) start(cmd *exec.Cmd, setup containerSetup) error {
+// start forks from a thread that is in the task's network namespace, puts the child into its group if there is one, tells it
+// what to become, and waits until it has: whoever looks into the container then finds it complete.
+func (s *nsSandbox) start(cmd *exec.Cmd, setup containerSetup, group *Group) error {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return err
@@ -167,6 +181,11 @@ func (s *nsSandbox) start(cmd *exec.Cmd, setup containerSetup) error {
 	if err != nil {
 		return err
 	}
+	if group != nil {
+		if err := group.Add(cmd.Process.Pid); err != nil {
+			return err
+		}
+	}
 	if err := json.NewEncoder(write).Encode(setup); err != nil {
 		return err
 	}
@@ -174,7 +193,13 @@ func (s *nsSandbox) start(cmd *exec.Cmd, setup containerSetup) error {
 	return err
 }
 
-type nsContainer struct{ processContainer }
+type nsContainer struct {
+	processContainer
+	group *Group
+}
+
+// Group is the container's control group, nil without limits.
+func (c *nsContainer) Group() *Group { return c.group }
 
 // Kill ends the whole container: the kernel kills a process namespace with its PID 1.
 func (c *nsContainer) Kill() { c.cmd.Process.Kill() } //nolint:errcheck // it may have ended
