@@ -174,6 +174,15 @@ func (c *Client) handshake() error {
 }
 
 func (c *Client) answer(request []byte) error {
+	b, err := c.response(request)
+	if err != nil {
+		return err
+	}
+	return c.End.Send(agentmsg.HandshakeResponse, b)
+}
+
+// response answers a handshake request and notes what it says.
+func (c *Client) response(request []byte) ([]byte, error) {
 	var in struct {
 		AgentVersion           string
 		RequestedClientActions []struct {
@@ -185,7 +194,7 @@ func (c *Client) answer(request []byte) error {
 		}
 	}
 	if err := json.Unmarshal(request, &in); err != nil {
-		return err
+		return nil, err
 	}
 	c.AgentVersion = in.AgentVersion
 	type processed struct {
@@ -210,11 +219,7 @@ func (c *Client) answer(request []byte) error {
 		}
 		out.ProcessedClientActions = append(out.ProcessedClientActions, p)
 	}
-	b, err := json.Marshal(out)
-	if err != nil {
-		return err
-	}
-	return c.End.Send(agentmsg.HandshakeResponse, b)
+	return json.Marshal(out)
 }
 
 // begin sets up the multiplexer if both sides know it and the session's type is one for it.

@@ -94,6 +94,15 @@ func (g *Group) make(cpus float64, memoryBytes int64) error {
 	return nil
 }
 
+// SetCPUs changes the group's share of the processor.
+func (g *Group) SetCPUs(cpus float64) error {
+	quota := strconv.Itoa(int(cpus * float64(cpuPeriod.Microseconds())))
+	if g.version2 {
+		return os.WriteFile(g.cpu+"/cpu.max", []byte(quota+" "+strconv.Itoa(int(cpuPeriod.Microseconds()))), 0o644) //nolint:gosec // the kernel's
+	}
+	return os.WriteFile(g.cpu+"/cpu.cfs_quota_us", []byte(quota), 0o644) //nolint:gosec // the kernel's
+}
+
 // Add moves a process into the group. What it starts from then on is in it, too.
 func (g *Group) Add(pid int) error {
 	for _, dir := range []string{g.cpu, g.memory} {

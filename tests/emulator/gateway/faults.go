@@ -17,6 +17,8 @@ import (
 // happens depends on Seed and on the order in which messages pass, which is as reproducible as concurrent peers allow.
 type Faults struct {
 	Seed uint64
+	// Spare is the id of a session to which nothing of what follows happens.
+	Spare string
 
 	// To the stream messages and acknowledgements of a data channel, by direction.
 	AgentToClient, ClientToAgent Line
@@ -113,42 +115,47 @@ func (g *Gateway) SetFaults(f Faults) {
 	g.dice.seed(f.Seed)
 	g.faults.Store(&f)
 	g.mu.Lock()
-	channels := make([]*channel, 0, 8)
+	channels := map[*channel]Channel{}
 	for _, t := range g.targets {
 		if t.channel != nil {
-			channels = append(channels, t.channel)
+			channels[t.channel] = f.channel(controlToken, "")
 		}
 	}
 	for _, s := range g.sessions {
 		for i := range s.sides {
 			if c := s.sides[i].channel.Load(); c != nil {
-				channels = append(channels, c)
+				channels[c] = f.channel(c.kind, s.ID)
 			}
-			s.sides[i].line.plan.Store(f.line(role(i)))
+			s.sides[i].line.plan.Store(f.line(role(i), s.ID))
 		}
 	}
 	g.mu.Unlock()
-	for _, c := range channels {
-		c.arm(g, f.channel(c.kind))
+	for c, plan := range channels {
+		c.arm(g, plan)
 	}
 }
 
 // Faults returns a copy of the faults in force.
 func (g *Gateway) Faults() Faults { return *g.faults.Load() }
 
-func (f *Faults) line(from role) *Line {
+func (f *Faults) line(from role, session string) *Line {
 	l := &f.AgentToClient
 	if from == clientSide {
 		l = &f.ClientToAgent
 	}
-	if *l == (Line{}) {
+	if *l == (Line{}) || f.spares(session) {
 		return nil
 	}
 	copied := *l
 	return &copied
 }
 
-func (f *Faults) channel(kind tokenKind) Channel {
+func (f *Faults) spares(session string) bool { return f.Spare != "" && f.Spare == session }
+
+func (f *Faults) channel(kind tokenKind, session string) Channel {
+	if f.spares(session) {
+		return Channel{}
+	}
 	return [...]Channel{controlToken: f.ControlChannel, agentToken: f.AgentChannel, clientToken: f.ClientChannel}[kind]
 }
 

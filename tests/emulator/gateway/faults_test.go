@@ -13,6 +13,7 @@ import (
 	"fumidai/tests/emulator/edge"
 	"fumidai/tests/emulator/gateway"
 	"fumidai/tests/emulator/gateway/agenttest"
+	"fumidai/tests/emulator/smux"
 	"fumidai/tests/emulator/websocket"
 )
 
@@ -316,5 +317,51 @@ func TestRefusalsThatLookLikeBadRequests(t *testing.T) {
 	}
 	if len(statuses) != 3 || statuses[0] != 400 || statuses[1] != 400 || statuses[2] != 201 {
 		t.Errorf("%v", statuses)
+	}
+}
+
+// A client that sends out of order and acknowledges what it likes.
+func TestRawClient(t *testing.T) {
+	w := newWorld(t)
+	o, err := w.api.Start(w.ctx, target, "AWS-StartPortForwardingSession", map[string][]string{"portNumber": {listen(t, echo)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := client.OpenRaw(w.ctx, o, func(m *agentmsg.Message) bool { return m.PayloadType != agentmsg.Output })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.WaitReady(5 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	var f client.Frames
+	f.Add(smux.SYN, client.StreamID(0), nil)
+	f.Add(smux.PSH, client.StreamID(0), []byte("abc"))
+	due := r.Reserve(1)
+	r.Send(agentmsg.Output, smux.AppendFrame(nil, smux.PSH, client.StreamID(0), []byte("def")))
+	time.Sleep(50 * time.Millisecond)
+	if _, bytes := r.Received(); bytes > 1000 {
+		t.Errorf("%d bytes have come before anything was due", bytes)
+	}
+	before, _ := r.Received()
+	r.SendAs(due, agentmsg.Output, f.Payloads[0])
+	within(t, 5*time.Second, "the echo, again and again", func() error {
+		for n := before; n < before+3; n, _ = r.Received() {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	})
+	if err := w.api.Terminate(w.ctx, o.SessionID); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 5*time.Second, "the end", func() error {
+		for r.Open() {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	})
+	if !strings.Contains(r.Closed(), agentmsg.ChannelClosed) {
+		t.Errorf("it ended with %q", r.Closed())
 	}
 }

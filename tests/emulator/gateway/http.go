@@ -226,7 +226,7 @@ func (g *Gateway) admit(kind, id string, call *edge.Call, c *channel, op websock
 		return err
 	}
 	c.kind, c.opened = use, time.Now()
-	c.arm(g, g.faults.Load().channel(use))
+	c.arm(g, g.faults.Load().channel(use, id))
 	if kind == "ControlChannel" {
 		if use != controlToken {
 			return errors.New("not a control channel's token")

@@ -139,7 +139,7 @@ func newSession(g *Gateway, id, target, owner, reason, document string, paramete
 		end.line.space.L = &end.line.mu
 		other := &s.sides[role(i).peer()]
 		end.line.deliver = func(b []byte) { other.deliver(b) }
-		end.line.plan.Store(faults.line(role(i)))
+		end.line.plan.Store(faults.line(role(i), id))
 	}
 	return s
 }

@@ -116,12 +116,17 @@ func (m *Mux) sendLoop() {
 }
 
 func (m *Mux) frame(cmd byte, id uint32, data []byte) { // m.mu is held
+	m.out = AppendFrame(m.out, cmd, id, data)
+	m.toSend.Signal()
+}
+
+// AppendFrame writes one frame.
+func AppendFrame(b []byte, cmd byte, id uint32, data []byte) []byte {
 	var h [headerBytes]byte
 	h[0], h[1] = version, cmd
 	binary.LittleEndian.PutUint16(h[2:], uint16(len(data)))
 	binary.LittleEndian.PutUint32(h[4:], id)
-	m.out = append(append(m.out, h[:]...), data...)
-	m.toSend.Signal()
+	return append(append(b, h[:]...), data...)
 }
 
 // Open opens a stream.
