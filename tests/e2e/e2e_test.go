@@ -119,7 +119,8 @@ var ctx = context.Background()
 type world struct {
 	*testing.T
 	*emulator.Emulator
-	sdk *sdk.Client
+	sdk       *sdk.Client
+	openFiles int32 // descriptors that the container may have; 0: as many as this program
 }
 
 func newWorld(t *testing.T, change ...func(*emulator.Options)) *world {
@@ -175,6 +176,9 @@ func (w *world) service(name string, variables map[string]string, command ...str
 	in.Family = aws.String(name)
 	c := &in.ContainerDefinitions[0]
 	c.Command = command
+	if w.openFiles > 0 {
+		c.Ulimits = []types.Ulimit{{Name: types.UlimitNameNofile, SoftLimit: w.openFiles, HardLimit: w.openFiles}}
+	}
 	for name, value := range variables {
 		i := slices.IndexFunc(c.Environment, func(p types.KeyValuePair) bool { return *p.Name == name })
 		if i < 0 {

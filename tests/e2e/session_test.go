@@ -56,8 +56,14 @@ const fixedPort = "15439"
 // so is the relay's own, unless variables say otherwise. What prepare does comes before the task.
 func newSite(t *testing.T, variables map[string]string, prepare ...func(s *site, env map[string]string)) *site {
 	t.Helper()
+	return newSiteIn(t, func(*emulator.Options) {}, variables, prepare...)
+}
+
+// newSiteIn is newSite in an emulator with options of its own.
+func newSiteIn(t *testing.T, change func(*emulator.Options), variables map[string]string, prepare ...func(s *site, env map[string]string)) *site {
+	t.Helper()
 	reference := os.Getenv("FUMIDAI_E2E_AGENT") == "reference"
-	w := newWorld(t, func(o *emulator.Options) {
+	w := newWorld(t, change, func(o *emulator.Options) {
 		o.Namespaces = o.Namespaces && !reference
 		if os.Getenv("FUMIDAI_E2E_LOG") != "" {
 			o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
