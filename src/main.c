@@ -14,24 +14,27 @@
 #include "keeper/keeper.h"
 #include "net/network.h"
 #include "relay/relay.h"
-#include "settings/config.h"
+#include "settings/commands.h"
+#include "settings/pages.h"
 #include "wire/ipc.h"
 #include "worker/worker.h"
 
-enum { TEXT_SIZE = 64 * 1024 /* holds the longest page of help and the README's tables */ };
+static char page[64 * 1024]; /* holds the longest page of help and the README's tables */
 
 /* The relay gets the very arguments that this process got, under another name:
  * same settings, same sources. */
 static char **child_argv;
 
-static int run_task(const struct config *config)
+static struct settings settings;
+static union command_settings values;
+
+static int run_task(void)
 {
-    return keeper_run(config, child_argv, environ);
+    return keeper_run(&values.task, child_argv, environ);
 }
 
-static int run_health(const struct config *config)
+static int run_health(void)
 {
-    (void) config; /* the keeper has its own */
     return health_run(environ);
 }
 
@@ -40,32 +43,30 @@ static int print(const struct writer *text)
     return console_write(STDOUT_FILENO, writer_view(text)) && !text->failed ? 0 : 1;
 }
 
-static int run_settings(const struct config *config)
+static int print_help(void)
 {
-    static char memory[TEXT_SIZE];
-    struct writer text = writer_of(memory, sizeof memory);
-    if (config->markdown)
-        config_write_markdown(&text);
-    else
-        config_write_settings(&text, config);
+    struct writer text = writer_of(page, sizeof page);
+    settings_write_help(&text, settings.command);
     return print(&text);
 }
 
-static int (*const commands[CONFIG_COMMAND_COUNT])(const struct config *config) = {
-    [CONFIG_TASK] = run_task,
-    [CONFIG_HEALTH] = run_health,
-    [CONFIG_SETTINGS] = run_settings,
+static int run_settings(void)
+{
+    struct writer text = writer_of(page, sizeof page);
+    if (values.listing.markdown)
+        settings_write_markdown(&text, settings.command);
+    else
+        settings_write_values(&text, &settings);
+    return print(&text);
+}
+
+static int (*const commands[COMMAND_COUNT])(void) = {
+    [COMMAND_TASK] = run_task,
+    [COMMAND_HEALTH] = run_health,
+    [COMMAND_SETTINGS] = run_settings,
 };
 
-static int print_help(enum config_command command)
-{
-    static char memory[TEXT_SIZE];
-    struct writer text = writer_of(memory, sizeof memory);
-    config_write_help(&text, command);
-    return print(&text);
-}
-
-/* Made before config_parse rearranges the originals. */
+/* Made before command_parse rearranges the originals. */
 static char **copy_arguments(int argc, char **argv)
 {
     char **copy = calloc((size_t) argc + 2, sizeof *copy);
@@ -78,7 +79,7 @@ static char **copy_arguments(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct config config;
+    enum command command;
     struct error err = ERROR_INIT;
     const char *name = argc > 0 ? argv[0] : "";
     bool serves_sessions = strcmp(name, IPC_RELAY_NAME) == 0;
@@ -94,21 +95,20 @@ int main(int argc, char **argv)
         console_format(STDERR_FILENO, "fumidai: out of memory before anything started\n");
         return 1;
     }
-    if (config_parse(&config, argc, argv, environ, &err) < 0) {
+    if (command_parse(&command, &settings, &values, argc, argv, environ, &err) < 0) {
         console_format(STDERR_FILENO, "fumidai: %s\n", err.text);
-        return CONFIG_EXIT_USAGE;
+        return SETTINGS_EXIT_USAGE;
     }
-    if (config.help)
-        return print_help(config.command);
-    if (config.version)
+    if (values.common.help)
+        return print_help();
+    if (values.common.version)
         return console_format(STDOUT_FILENO, "fumidai %s\n", FUMIDAI_VERSION) ? 0 : 1;
-    struct log_settings log = {.format =
-                                   config.log_format == CONFIG_LOG_JSON ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT,
-                               .minimum_level = config.log_level,
+    struct log_settings log = {.format = values.common.log_format,
+                               .minimum_level = values.common.log_level,
                                .app = "fumidai",
                                .version = FUMIDAI_VERSION};
     log_open(&log);
     if (strcmp(name, IPC_WORKER_NAME) == 0)
         return worker_run(environ);
-    return is_relay ? relay_run(&config, serves_sessions, environ) : commands[config.command](&config);
+    return is_relay ? relay_run(&values.task, serves_sessions, environ) : commands[command]();
 }

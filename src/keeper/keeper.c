@@ -26,7 +26,7 @@ enum {
 };
 
 struct keeper {
-    const struct config *config;
+    const struct task_settings *config;
     struct loop loop;
     struct signals signals;
     struct worker_program worker;
@@ -280,10 +280,10 @@ static void relay_answered(struct relay_process *relay, uint32_t ticket)
 
 static bool decide_to_relay(const struct keeper *k, const char **why)
 {
-    const struct config *config = k->config;
-    if (config->relay != CONFIG_RELAY_AUTO) {
-        *why = config->relay == CONFIG_RELAY_ON ? "FUMIDAI_RELAY is on" : "FUMIDAI_RELAY is off";
-        return config->relay == CONFIG_RELAY_ON;
+    const struct task_settings *config = k->config;
+    if (config->relay != TASK_RELAY_AUTO) {
+        *why = config->relay == TASK_RELAY_ON ? "FUMIDAI_RELAY is on" : "FUMIDAI_RELAY is off";
+        return config->relay == TASK_RELAY_ON;
     }
     if (exec_agent_is_present()) {
         *why = "AWS's exec agent is in this container, and two agents on one target would fight";
@@ -403,13 +403,13 @@ static void task_learned(struct own_task *task)
 
 static struct terminator_options terminator_options(const struct keeper *k)
 {
-    const struct config *config = k->config;
+    const struct task_settings *config = k->config;
     return (struct terminator_options){.initial_wait_ms = config->initial_wait_ms,
                                        .idle_timeout_ms = config->idle_timeout_ms,
                                        .max_life_ms = config->max_life_ms,
                                        .end_deadline_ms = config->end_deadline_ms,
                                        .stop_grace_ms = config->stop_grace_ms,
-                                       .drain_ms = config_reserve_stop(config->stop_timeout_ms),
+                                       .drain_ms = task_settings_reserve_stop(config->stop_timeout_ms),
                                        .scale_in = config->set_desired_count_to_zero && k->task.exists,
                                        .stop_task = config->stop_task_on_exit && k->task.exists,
                                        .keep_alive_task = config->keep_alive_task,
@@ -418,7 +418,7 @@ static struct terminator_options terminator_options(const struct keeper *k)
 
 static void log_start(const struct keeper *k, const char *why)
 {
-    const struct config *config = k->config;
+    const struct task_settings *config = k->config;
     log_event(LOG_INFO, "starting", LOG_TEXT("mode", k->serves_sessions ? "relay" : "watch"),
               LOG_TEXT("because", why), LOG_DURATION_MS("initial_wait_time", config->initial_wait_ms),
               LOG_DURATION_MS("idle_timeout", config->idle_timeout_ms),
@@ -464,7 +464,7 @@ static int open_all(struct keeper *k, char **argv, char *const *env, struct erro
     return 0;
 }
 
-int keeper_run(const struct config *config, char **argv, char *const *env)
+int keeper_run(const struct task_settings *config, char **argv, char *const *env)
 {
     static struct keeper keeper; /* too large for a stack, and there is one */
     struct error err = ERROR_INIT;

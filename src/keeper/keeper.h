@@ -7,10 +7,10 @@
 #ifndef FUMIDAI_KEEPER_KEEPER_H
 #define FUMIDAI_KEEPER_KEEPER_H
 
-#include "settings/config.h"
+#include "settings/task_settings.h"
 
 /* Runs until the end; returns the exit status. `argv` is a copy of main's: relay and workers are started with
  * it, the first replaced by their names. */
-int keeper_run(const struct config *config, char **argv, char *const *env);
+int keeper_run(const struct task_settings *config, char **argv, char *const *env);
 
 #endif

@@ -42,7 +42,7 @@ struct held_start {
 };
 
 struct relay {
-    const struct config *config;
+    const struct task_settings *config;
     bool serves_sessions;
     struct loop loop;
     struct network network;
@@ -98,11 +98,11 @@ static uint32_t open_sessions(const struct relay *r)
 static bool is_busy(const struct relay *r)
 {
     switch (r->config->idle_by) {
-    case CONFIG_IDLE_BY_SESSION:
+    case TASK_IDLE_BY_SESSION:
         return open_sessions(r) > 0;
-    case CONFIG_IDLE_BY_STREAM:
+    case TASK_IDLE_BY_STREAM:
         return r->context.open_streams + r->fixed.open > 0;
-    case CONFIG_IDLE_BY_BYTES:
+    case TASK_IDLE_BY_BYTES:
         return r->context.last_byte_ms != INT64_MIN && now_of(r) - r->context.last_byte_ms < BYTES_QUIET_MS;
     }
     return true;
@@ -111,8 +111,8 @@ static bool is_busy(const struct relay *r)
 static int64_t last_activity_ms(const struct relay *r)
 {
     int64_t at_ms =
-        r->config->idle_by == CONFIG_IDLE_BY_BYTES ? r->context.last_byte_ms : r->context.last_stream_ms;
-    if (r->config->idle_by == CONFIG_IDLE_BY_SESSION)
+        r->config->idle_by == TASK_IDLE_BY_BYTES ? r->context.last_byte_ms : r->context.last_stream_ms;
+    if (r->config->idle_by == TASK_IDLE_BY_SESSION)
         at_ms = r->context.last_session_ms;
     return is_busy(r) ? now_of(r) : at_ms;
 }
@@ -616,7 +616,7 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
     return 0;
 }
 
-int relay_run(const struct config *config, bool serves_sessions, char *const *env)
+int relay_run(const struct task_settings *config, bool serves_sessions, char *const *env)
 {
     static struct relay relay; /* too large for a stack, and there is one */
     struct error err = ERROR_INIT;

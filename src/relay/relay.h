@@ -8,9 +8,9 @@
 
 #include <stdbool.h>
 
-#include "settings/config.h"
+#include "settings/task_settings.h"
 
 /* Runs until the keeper goes away or a defect ends it; returns the exit status. */
-int relay_run(const struct config *config, bool serves_sessions, char *const *env);
+int relay_run(const struct task_settings *config, bool serves_sessions, char *const *env);
 
 #endif

@@ -238,7 +238,7 @@ static void act(struct relay_session *s, const struct port_action *action)
 
 static void write_end_of_task(const struct relay_session *s, struct writer *text)
 {
-    const struct config *config = s->relay->config;
+    const struct task_settings *config = s->relay->config;
     writer_text(text, " This task ends ");
     writer_duration_ms(text, config->idle_timeout_ms);
     writer_text(text, " after its last session");

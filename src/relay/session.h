@@ -14,13 +14,13 @@
 #include "cloud/gateway.h"
 #include "net/tcp.h"
 #include "run/linger.h"
-#include "settings/config.h"
+#include "settings/task_settings.h"
 #include "tunnel/agent.h"
 #include "tunnel/dial_policy.h"
 
 /* What all sessions of the process share. */
 struct relay_context {
-    const struct config *config;
+    const struct task_settings *config;
     struct network *network;
     struct aws_client *client;
     struct dial_policy policy;

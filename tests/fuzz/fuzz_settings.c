@@ -1,6 +1,6 @@
 /* Arguments and environment nobody would write. What is taken is written so
  * that it is taken the same again. */
-#include "settings/config.h"
+#include "settings/commands.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,37 +27,43 @@ static void take_words(char *text, size_t size, char **argv, int *argc, char **e
     environment[variables] = NULL;
 }
 
-static void write_page(char page[PAGE_SIZE], const struct config *config)
+/* Every value that has a variable, as a flag. */
+static int write_page(char page[PAGE_SIZE], const struct settings *settings)
 {
+    const struct settings_part *part;
+    const struct settings_row *row;
     struct writer out = writer_of(page, PAGE_SIZE);
-    for (unsigned i = 0; i < CONFIG_HELP; i++) {
-        writer_format(&out, "--%s=", config_flag_name((enum config_setting) i));
-        config_write_value(&out, config, (enum config_setting) i);
+    int count = 0;
+    for (size_t i = 0; (row = settings_row_at(settings->command, i, &part)) != NULL; i++) {
+        if (row->variable == NULL)
+            continue;
+        writer_format(&out, "--%s=", row->flag);
+        settings_write_value(&out, settings, i);
         writer_u8(&out, 0);
+        count++;
     }
-    if (out.failed)
-        page[0] = '\0';
+    return out.failed ? 0 : count; /* longer than anybody's */
 }
 
-/* Every value given back as a flag. */
-static void check_again(const struct config *config)
+/* Given back as flags they come to the same. */
+static void check_again(const struct settings *settings)
 {
     static char page[PAGE_SIZE], again[PAGE_SIZE];
-    char *argv[CONFIG_HELP + 2] = {"fumidai"};
+    char *argv[SETTINGS_ROWS_MAX + 2] = {"fumidai"};
     char *environment[] = {NULL};
-    struct config second;
-    struct error err = ERROR_INIT;
+    struct settings second;
+    union command_settings values;
     memset(page, 0, sizeof page);
     memset(again, 0, sizeof again);
-    write_page(page, config);
-    if (page[0] == '\0')
-        return; /* longer than anybody's */
+    int count = write_page(page, settings);
     char *text = page;
-    for (int i = 1; i <= CONFIG_HELP; i++) {
+    for (int i = 1; i <= count; i++) {
         argv[i] = text;
         text += strlen(text) + 1;
     }
-    if (config_parse(&second, CONFIG_HELP + 1, argv, environment, &err) != 0)
+    if (count == 0)
+        return;
+    if (settings_parse(&second, settings->command, &values, count + 1, argv, 1, environment, NULL) != 0)
         abort();
     write_page(again, &second);
     if (memcmp(page, again, sizeof page) != 0)
@@ -70,23 +76,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *argv[WORDS_MAX + 1];
     char *environment[WORDS_MAX + 1];
     int argc;
-    struct config config;
+    enum command command;
+    struct settings settings;
+    union command_settings values;
     struct error err = ERROR_INIT;
     if (size >= sizeof text)
         return 0;
     memcpy(text, data, size);
     text[size] = '\0';
     take_words(text, size, argv, &argc, environment);
-    if (config_parse(&config, argc, argv, environment, &err) != 0) {
+    if (command_parse(&command, &settings, &values, argc, argv, environment, &err) != 0) {
         if (err.text[0] == '\0' || strpbrk(err.text, "\r\n") != NULL)
             abort();
         return 0;
     }
-    if (config.help || config.version)
+    if (values.common.help || values.common.version)
         return 0;
-    if (config.word_count >= argc || config.words[config.word_count] != NULL || config.max_sessions < 1 ||
-        config.idle_timeout_ms < 0 || config.metrics_check_interval_ms < 1)
+    if (settings.word_count >= argc || settings.words[settings.word_count] != NULL)
         abort();
-    check_again(&config);
+    if (command != COMMAND_HEALTH && (values.task.max_sessions < 1 || values.task.idle_timeout_ms < 0 ||
+                                      values.task.metrics_check_interval_ms < 1))
+        abort();
+    check_again(&settings);
     return 0;
 }

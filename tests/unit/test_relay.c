@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "host/child.h"
-#include "settings/config.h"
+#include "settings/task_settings.h"
 #include "wire/ipc.h"
 
 /* The relay in a process of its own, without an ECS task around it; the test is its keeper. */
@@ -28,17 +28,18 @@ static int start_relay(void **state)
 {
     static char *argv[] = {"fumidai", NULL};
     static char *env[] = {NULL};
-    static struct config config;
+    static struct task_settings task;
+    struct settings settings;
     int ends[2], smallest = 1;
     (void) state;
-    if (config_parse(&config, 1, argv, env, NULL) < 0 ||
+    if (settings_parse(&settings, &TASK_SETTINGS, &task, 1, argv, 1, env, NULL) < 0 ||
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0 ||
         setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &smallest, sizeof smallest) < 0)
         return -1;
     pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        _exit(dup2(ends[1], CHILD_CHANNEL_FD) < 0 ? 1 : relay_run(&config, false, env));
+        _exit(dup2(ends[1], CHILD_CHANNEL_FD) < 0 ? 1 : relay_run(&task, false, env));
     }
     close(ends[1]);
     keeper_fd = ends[0];
