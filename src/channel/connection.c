@@ -38,7 +38,7 @@ static void go_up(struct connection *c, int64_t now_ms)
     c->state = CONNECTION_UP;
     c->heard_ms = now_ms;
     c->ping_ms = now_ms + c->config.ping_interval_ms;
-    c->lost_due = c->peer_closed = c->close_due = false;
+    c->lost_due = c->lost_by_peer = c->peer_closed = c->close_due = false;
     c->lost_text[0] = '\0';
     websocket_decoder_init(&c->decoder, WEBSOCKET_CLIENT, c->config.in, c->config.in_size);
 }
@@ -225,6 +225,7 @@ static void take_close(struct connection *c, int64_t now_ms, const struct websoc
     bool routine = frame->code == WEBSOCKET_CLOSE_NORMAL || frame->code == WEBSOCKET_CLOSE_GOING_AWAY;
     format_text(text, sizeof text, "the service closed the websocket: %u %.*s", frame->code, (int) frame->len,
                 (const char *) frame->data);
+    c->lost_by_peer = c->lost_text[0] == '\0';
     note_reason(c, frame->code, text);
     if (c->state == CONNECTION_UP)
         set_close(c, routine ? frame->code : WEBSOCKET_CLOSE_NORMAL, str_from(""));
@@ -271,8 +272,10 @@ void connection_next(struct connection *c, int64_t now_ms, struct connection_eve
             break;
     if (event->type == CONNECTION_NOTHING && c->lost_due) {
         c->lost_due = false;
-        *event =
-            (struct connection_event){.type = CONNECTION_LOST, .code = c->lost_code, .text = c->lost_text};
+        *event = (struct connection_event){.type = CONNECTION_LOST,
+                                           .code = c->lost_code,
+                                           .closed_by_peer = c->lost_by_peer,
+                                           .text = c->lost_text};
     }
 }
 

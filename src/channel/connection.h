@@ -54,6 +54,7 @@ struct connection_event {
     const uint8_t *data;
     size_t len;
     uint16_t code;
+    bool closed_by_peer; /* LOST: `code` is the peer's own */
     const char *text;
 };
 
@@ -81,6 +82,7 @@ struct connection {
     char close_reason[WEBSOCKET_CONTROL_MAX];
     bool lost_due; /* LOST has yet to be shown */
     uint16_t lost_code;
+    bool lost_by_peer;
     char lost_text[CONNECTION_WHY_SIZE];
 };
 

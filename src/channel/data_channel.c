@@ -7,14 +7,12 @@
 #include "base/uuid.h"
 
 enum {
-    INBOX_PRESSED = INBOX_MESSAGES / 2, /* above this reading is only for acknowledgements */
-    HOLD_RESEND_MS = 1000,
-    FEW_RESENDS = 8 /* holes of an intact connection: the peer waits for them, they go as interactive */
+    INBOX_BACKPRESSURE = INBOX_MESSAGES / 2, /* above this reading is only for acknowledgements */
+    POOL_BACKPRESSURE = 64,                  /* blocks: with less room in the pool, too */
+    FEW_RESENDS = 8 /* gaps of an intact connection: the peer waits for them, they go as interactive */
 };
 
-static const char keepalive[] = "keepalive";
-
-_Static_assert(sizeof(struct data_channel_ack) == DATA_CHANNEL_ACK_SIZE, "as reckoned in the memory");
+_Static_assert(sizeof(struct data_channel_ack) == DATA_CHANNEL_ACK_SIZE, "as counted in the memory");
 _Static_assert(OUTBOX_MEMORY_SIZE % 8 == 0 && INBOX_MEMORY_SIZE % 8 == 0, "what follows stays aligned");
 
 void data_channel_init(struct data_channel *channel, const struct data_channel_config *config, int64_t now_ms)
@@ -23,52 +21,34 @@ void data_channel_init(struct data_channel *channel, const struct data_channel_c
     uint8_t *at = config->memory;
     memset(channel, 0, sizeof *channel);
     channel->config = *config;
-    prng_init(&channel->generator, config->seed);
+    prng_init(&channel->prng, config->seed);
     bytes_wipe(channel->config.seed, sizeof channel->config.seed);
-    outbox_init(&channel->outbox, at,
+    outbox_init(&channel->outbox, at, config->user,
                 agent ? AGENT_MESSAGE_OUTPUT_STREAM_DATA : AGENT_MESSAGE_INPUT_STREAM_DATA,
-                config->peer_ignores_old);
+                config->peer_ignores_duplicates);
     at += OUTBOX_MEMORY_SIZE;
-    inbox_init(&channel->inbox, at);
+    inbox_init(&channel->inbox, at, config->user);
     at += INBOX_MEMORY_SIZE;
     channel->acks = (struct data_channel_ack *) (void *) at;
     at += DATA_CHANNEL_ACKS_MAX * DATA_CHANNEL_ACK_SIZE;
-    websocket_decoder_init(&channel->decoder, WEBSOCKET_CLIENT, at, DATA_CHANNEL_INPUT_SIZE);
-    channel->plain = at + DATA_CHANNEL_INPUT_SIZE;
+    connection_init(&channel->connection,
+                    &(struct connection_config){.ping_interval_ms = config->ping_interval_ms,
+                                                .prng = &channel->prng,
+                                                .in = at,
+                                                .in_size = DATA_CHANNEL_INPUT_SIZE,
+                                                .out = at + DATA_CHANNEL_INPUT_SIZE,
+                                                .out_size = DATA_CHANNEL_PLAIN_SIZE});
     pacer_init(&channel->pacer, config->messages_per_second, config->burst_messages, now_ms);
     channel->hold_sent_ms = INT64_MIN;
 }
 
-/* ---- frames outside the stream ---- */
-
-/* Room for a frame's content at the end of the plain buffer; seal_plain makes it a frame. */
-static uint8_t *plain_room(struct data_channel *channel, size_t len)
+void data_channel_release(struct data_channel *channel)
 {
-    size_t header_size = websocket_header_size(len, true);
-    if (DATA_CHANNEL_PLAIN_SIZE - channel->plain_end < header_size + len)
-        return NULL;
-    return channel->plain + channel->plain_end + header_size;
+    outbox_release(&channel->outbox);
+    inbox_release(&channel->inbox);
 }
 
-static void seal_plain(struct data_channel *channel, uint8_t *content, size_t len,
-                       enum websocket_opcode opcode)
-{
-    uint8_t mask[WEBSOCKET_MASK_SIZE];
-    prng_fill(&channel->generator, mask, sizeof mask);
-    channel->plain_end += websocket_seal(content, len, opcode, mask) + len;
-}
-
-static bool queue_plain(struct data_channel *channel, enum websocket_opcode opcode, const void *data,
-                        size_t len)
-{
-    uint8_t *content = plain_room(channel, len);
-    if (content == NULL)
-        return false;
-    if (len > 0)
-        memcpy(content, data, len);
-    seal_plain(channel, content, len, opcode);
-    return true;
-}
+/* ---- messages outside the stream ---- */
 
 static uint64_t unix_ms(const struct data_channel *channel, int64_t now_ms)
 {
@@ -87,7 +67,7 @@ static void write_plain_header(struct data_channel *channel, int64_t now_ms, enu
         .payload_len = len,
     };
     uint8_t random[UUID_SIZE];
-    prng_fill(&channel->generator, random, sizeof random);
+    prng_fill(&channel->prng, random, sizeof random);
     uuid_v4(message.id, random);
     agent_message_write_header(payload - AGENT_MESSAGE_HEADER_SIZE, &message);
 }
@@ -96,156 +76,79 @@ int data_channel_send_plain(struct data_channel *channel, int64_t now_ms, enum a
                             struct str payload, struct error *err)
 {
     const char *name = agent_message_type_name(type);
-    uint8_t *content = plain_room(channel, AGENT_MESSAGE_HEADER_SIZE + payload.len);
-    if (channel->state != DATA_CHANNEL_UP)
+    uint8_t *content = connection_send_buf(&channel->connection, AGENT_MESSAGE_HEADER_SIZE + payload.len);
+    if (data_channel_state(channel) != CONNECTION_UP)
         return error_set(err, ERROR_CLOSED, "%s: the data channel is not connected", name);
     if (payload.len > DATA_CHANNEL_PLAIN_MESSAGE_MAX || content == NULL)
         return error_set(err, ERROR_TOO_LARGE, "%s: no room for %zu bytes", name, payload.len);
     if (payload.len > 0)
         memcpy(content + AGENT_MESSAGE_HEADER_SIZE, payload.ptr, payload.len);
     write_plain_header(channel, now_ms, type, content + AGENT_MESSAGE_HEADER_SIZE, payload.len);
-    seal_plain(channel, content, AGENT_MESSAGE_HEADER_SIZE + payload.len, WEBSOCKET_BINARY);
+    connection_send_ack(&channel->connection, content, AGENT_MESSAGE_HEADER_SIZE + payload.len,
+                        WEBSOCKET_BINARY);
     return 0;
 }
 
-/* ---- lifecycle ---- */
+/* ---- connections ---- */
 
-enum happening {
-    HAPPENING_CONNECTED,    /* the caller has a websocket */
-    HAPPENING_DISCONNECTED, /* it is gone, or silent for too long */
-    HAPPENING_PEER_CLOSED,  /* a close frame came, or something that is no websocket: answer and leave */
-    HAPPENING_SHUT_DOWN,    /* the caller wants to leave */
-    HAPPENING_CLOSED,       /* both close frames were exchanged, or patience ended */
-    HAPPENING_COUNT
-};
-
-typedef void (*lifecycle_step)(struct data_channel *channel, int64_t now_ms);
-
-static void ignore(struct data_channel *channel, int64_t now_ms)
-{
-    (void) channel;
-    (void) now_ms;
-}
-
-static void go_up(struct data_channel *channel, int64_t now_ms)
-{
-    channel->state = DATA_CHANNEL_UP;
-    channel->stats.connections++;
-    channel->heard_ms = now_ms;
-    channel->ping_ms = now_ms + channel->config.ping_interval_ms;
-    websocket_decoder_init(&channel->decoder, WEBSOCKET_CLIENT, channel->decoder.buffer,
-                           DATA_CHANNEL_INPUT_SIZE);
-    outbox_connected(&channel->outbox, now_ms);
-}
-
-/* Sequence numbers, messages and acknowledgements that wait stay; what belonged to the websocket goes. */
-static void go_down(struct data_channel *channel, int64_t now_ms)
-{
-    channel->state = DATA_CHANNEL_DOWN;
-    if (channel->warned)
-        pacer_slow_down(&channel->pacer, now_ms);
-    channel->warned = false;
-    outbox_disconnected(&channel->outbox);
-    bytes_wipe(channel->plain, DATA_CHANNEL_PLAIN_SIZE);
-    channel->plain_start = channel->plain_end = 0;
-    channel->source = DATA_CHANNEL_FROM_NOTHING;
-    channel->frame_left = 0;
-    channel->paused = false;
-    channel->peer_closed = channel->close_queued = false;
-    channel->hold_sent_ms = INT64_MIN;
-    channel->lost_waits = true;
-}
-
-static void start_closing(struct data_channel *channel, int64_t now_ms)
-{
-    channel->state = DATA_CHANNEL_CLOSING;
-    channel->closing_ms = now_ms + DATA_CHANNEL_CLOSING_MS;
-}
-
-static void answer_close(struct data_channel *channel, int64_t now_ms)
-{
-    start_closing(channel, now_ms);
-    channel->peer_closed = true;
-}
-
-static void note_peer_closed(struct data_channel *channel, int64_t now_ms)
-{
-    channel->peer_closed = true;
-    if (channel->close_queued && channel->plain_end == 0)
-        go_down(channel, now_ms); /* ours is out already */
-}
-
-static const lifecycle_step steps[DATA_CHANNEL_STATE_COUNT][HAPPENING_COUNT] = {
-    [DATA_CHANNEL_DOWN] = {[HAPPENING_CONNECTED] = go_up,
-                           [HAPPENING_DISCONNECTED] = ignore,
-                           [HAPPENING_PEER_CLOSED] = ignore,
-                           [HAPPENING_SHUT_DOWN] = ignore,
-                           [HAPPENING_CLOSED] = ignore},
-    [DATA_CHANNEL_UP] = {[HAPPENING_CONNECTED] = ignore,
-                         [HAPPENING_DISCONNECTED] = go_down,
-                         [HAPPENING_PEER_CLOSED] = answer_close,
-                         [HAPPENING_SHUT_DOWN] = start_closing,
-                         [HAPPENING_CLOSED] = ignore},
-    [DATA_CHANNEL_CLOSING] = {[HAPPENING_CONNECTED] = ignore,
-                              [HAPPENING_DISCONNECTED] = go_down,
-                              [HAPPENING_PEER_CLOSED] = note_peer_closed,
-                              [HAPPENING_SHUT_DOWN] = ignore,
-                              [HAPPENING_CLOSED] = go_down},
-};
-
-static void happen(struct data_channel *channel, int64_t now_ms, enum happening what)
-{
-    steps[channel->state][what](channel, now_ms);
-}
-
-/* Why the connection ends, for EVENT_LOST: the first reason stands. */
-static void note_reason(struct data_channel *channel, uint16_t code, const char *text)
-{
-    if (channel->state == DATA_CHANNEL_DOWN || channel->lost_text[0] != '\0')
-        return;
-    channel->lost_code = code;
-    format_text(channel->lost_text, sizeof channel->lost_text, "%s", text);
-}
+static void take_frames(struct data_channel *channel, int64_t now_ms);
 
 int data_channel_connect(struct data_channel *channel, int64_t now_ms, struct str first_text,
                          struct error *err)
 {
-    if (channel->state != DATA_CHANNEL_DOWN)
-        return error_set(err, ERROR_INVALID, "data channel: connected already");
-    if (first_text.len > DATA_CHANNEL_PLAIN_MESSAGE_MAX)
-        return error_set(err, ERROR_TOO_LARGE, "data channel: the first message has %zu bytes",
-                         first_text.len);
-    channel->lost_waits = false;
-    channel->lost_text[0] = '\0';
-    happen(channel, now_ms, HAPPENING_CONNECTED);
-    queue_plain(channel, WEBSOCKET_TEXT, first_text.ptr, first_text.len);
+    int result;
+    take_frames(channel, now_ms); /* the end of the last connection, if nobody has asked since */
+    result = connection_open(&channel->connection, now_ms, first_text, err);
+    if (result < 0)
+        return result;
+    channel->event_waits = false;
+    channel->stats.connections++;
+    outbox_connected(&channel->outbox, now_ms);
     return 0;
+}
+
+/* Sequence numbers, messages and acknowledgements that wait stay; what belonged to the websocket goes. */
+static void forget_connection(struct data_channel *channel, int64_t now_ms)
+{
+    if (channel->warned)
+        pacer_slow_down(&channel->pacer, now_ms);
+    channel->warned = false;
+    inbox_settle(&channel->inbox);
+    outbox_disconnected(&channel->outbox);
+    channel->source = DATA_CHANNEL_FROM_NOTHING;
+    channel->frame_left = 0;
+    channel->paused = false;
+    channel->shutting_down = false;
+    channel->hold_sent_ms = INT64_MIN;
 }
 
 void data_channel_disconnect(struct data_channel *channel, int64_t now_ms, const char *why)
 {
-    note_reason(channel, 0, why);
-    happen(channel, now_ms, HAPPENING_DISCONNECTED);
+    connection_lost(&channel->connection, why);
+    take_frames(channel, now_ms);
 }
 
-static void set_close(struct data_channel *channel, unsigned code, struct str reason)
+static void close_connection(struct data_channel *channel, int64_t now_ms)
 {
-    channel->close_code = (uint16_t) code;
-    format_text(channel->close_reason, sizeof channel->close_reason, "%.*s", STR_ARG(reason));
+    channel->shutting_down = false;
+    connection_close(&channel->connection, now_ms, channel->close_code, str_from(channel->close_reason));
 }
 
 void data_channel_shut_down(struct data_channel *channel, int64_t now_ms, unsigned code, struct str reason)
 {
-    if (channel->state != DATA_CHANNEL_UP)
+    if (data_channel_state(channel) != CONNECTION_UP)
         return;
-    set_close(channel, code, reason);
-    note_reason(channel, (uint16_t) code, "closed by us");
-    happen(channel, now_ms, HAPPENING_SHUT_DOWN);
+    channel->shutting_down = true;
+    channel->shut_down_ms = now_ms + CONNECTION_CLOSING_MS;
+    channel->close_code = (uint16_t) code;
+    format_text(channel->close_reason, sizeof channel->close_reason, "%.*s", STR_ARG(reason));
+    if (channel->ack_count == 0)
+        close_connection(channel, now_ms);
 }
 
-enum data_channel_state data_channel_state(const struct data_channel *channel)
+enum connection_state data_channel_state(const struct data_channel *channel)
 {
-    return channel->state;
+    return channel->shutting_down ? CONNECTION_CLOSING : channel->connection.state;
 }
 
 /* ---- input ---- */
@@ -257,30 +160,14 @@ static void show_later(struct data_channel *channel, const struct data_channel_e
     channel->event_shown = false;
 }
 
-static void resume(struct data_channel *channel)
-{
-    if (!channel->paused)
-        return;
-    channel->paused = false;
-    show_later(channel, &(struct data_channel_event){.type = DATA_CHANNEL_EVENT_RESUMED});
-}
-
 static void pause_sending(struct data_channel *channel, int64_t now_ms)
 {
-    if (!channel->paused)
-        show_later(channel, &(struct data_channel_event){.type = DATA_CHANNEL_EVENT_PAUSED});
     channel->paused = true;
     channel->stats.paused++;
     /* It says "too fast" or "the other end is away". In the first case the connection ends; in the second the pause does. */
     if (channel->warned)
         pacer_slow_down(&channel->pacer, now_ms);
     channel->warned = channel->config.role == DATA_CHANNEL_AGENT && pacer_is_fast(&channel->pacer, now_ms);
-}
-
-static void start_sending(struct data_channel *channel)
-{
-    channel->warned = false;
-    resume(channel);
 }
 
 static void queue_ack(struct data_channel *channel, const struct agent_message *message)
@@ -293,23 +180,21 @@ static void queue_ack(struct data_channel *channel, const struct agent_message *
 
 static void take_stream_data(struct data_channel *channel, const struct agent_message *message)
 {
-    enum inbox_verdict verdict = INBOX_REFUSED;
-    resume(channel);
+    enum inbox_result result = INBOX_REFUSED;
+    channel->paused = false;
     if (channel->ack_count < DATA_CHANNEL_ACKS_MAX)
-        verdict = inbox_take(&channel->inbox, message->sequence, message->payload_type, message->payload,
-                             message->payload_len);
-    if (verdict == INBOX_REFUSED) {
+        result = inbox_take(&channel->inbox, message->sequence, message->payload_type, message->payload,
+                            message->payload_len);
+    if (result == INBOX_REFUSED) {
         channel->stats.refused++;
         return;
     }
-    queue_ack(channel, message);
-    if (verdict == INBOX_DOUBLE) {
-        channel->stats.doubled++;
-        return;
-    }
-    channel->stats.received++;
-    if (channel->hold_sent)
+    if (result == INBOX_NEW && channel->hold_sent)
         channel->holding = false; /* the client has spoken */
+    channel->stats.received += result == INBOX_NEW;
+    channel->stats.duplicates += result == INBOX_DUPLICATE;
+    if (!channel->holding || !channel->hold_sent)
+        queue_ack(channel, message);
 }
 
 static void take_acknowledge(struct data_channel *channel, const struct agent_message *message,
@@ -317,10 +202,11 @@ static void take_acknowledge(struct data_channel *channel, const struct agent_me
 {
     struct str payload = {(const char *) message->payload, message->payload_len};
     struct acknowledge ack;
-    resume(channel);
+    channel->paused = false;
     if (acknowledge_parse(&ack, payload, NULL) != 0)
         channel->stats.invalid++;
-    else
+    else if (ack.type == channel->outbox.type ||
+             ack.type == AGENT_MESSAGE_UNKNOWN) /* some acknowledge every message */
         outbox_acknowledge(&channel->outbox, ack.sequence, now_ms);
 }
 
@@ -335,83 +221,59 @@ static void show_message(struct data_channel *channel, const struct agent_messag
                                                      .type_text = message->type_text});
 }
 
-static void take_message(struct data_channel *channel, const struct websocket_event *event, int64_t now_ms)
+static void take_message(struct data_channel *channel, const struct connection_event *event, int64_t now_ms)
 {
     enum agent_message_type stream_type = channel->config.role == DATA_CHANNEL_AGENT
                                               ? AGENT_MESSAGE_INPUT_STREAM_DATA
                                               : AGENT_MESSAGE_OUTPUT_STREAM_DATA;
     struct agent_message message;
-    if (!event->binary || agent_message_parse(&message, event->data, event->len, NULL) != 0)
+    if (!event->binary || agent_message_parse(&message, event->data, event->len, NULL) != 0) {
         channel->stats.invalid++;
-    else if (message.type == stream_type)
+    } else if (message.type == stream_type) {
         take_stream_data(channel, &message);
-    else if (message.type == AGENT_MESSAGE_ACKNOWLEDGE)
+    } else if (message.type == AGENT_MESSAGE_ACKNOWLEDGE) {
         take_acknowledge(channel, &message, now_ms);
-    else if (message.type == AGENT_MESSAGE_PAUSE_PUBLICATION)
+    } else if (message.type == AGENT_MESSAGE_PAUSE_PUBLICATION) {
         pause_sending(channel, now_ms);
-    else if (message.type == AGENT_MESSAGE_START_PUBLICATION)
-        start_sending(channel);
-    else if (message.type == AGENT_MESSAGE_CHANNEL_CLOSED)
+    } else if (message.type == AGENT_MESSAGE_START_PUBLICATION) {
+        channel->paused = channel->warned = false;
+    } else if (message.type == AGENT_MESSAGE_CHANNEL_CLOSED) {
         show_message(channel, &message, DATA_CHANNEL_EVENT_CHANNEL_CLOSED);
-    else
+    } else {
         show_message(channel, &message, DATA_CHANNEL_EVENT_OTHER);
-}
-
-static void take_close(struct data_channel *channel, const struct websocket_event *event, int64_t now_ms)
-{
-    char text[sizeof channel->lost_text];
-    struct str reason = {(const char *) event->data, event->len};
-    bool routine = event->code == WEBSOCKET_CLOSE_NORMAL || event->code == WEBSOCKET_CLOSE_GOING_AWAY;
-    format_text(text, sizeof text, "closed by the service: %u %.*s", event->code, STR_ARG(reason));
-    note_reason(channel, event->code, text);
-    if (!routine)
-        pacer_closed_on(&channel->pacer, now_ms);
-    if (channel->state == DATA_CHANNEL_UP)
-        set_close(channel, routine ? event->code : WEBSOCKET_CLOSE_NORMAL, str_from(""));
-    happen(channel, now_ms, HAPPENING_PEER_CLOSED);
-}
-
-static void take_event(struct data_channel *channel, const struct websocket_event *event, int64_t now_ms)
-{
-    switch (event->type) {
-    case WEBSOCKET_EVENT_MESSAGE:
-        take_message(channel, event, now_ms);
-        break;
-    case WEBSOCKET_EVENT_PING:
-        /* Without room the answer is left out; one that waits already shows that we live. */
-        if (channel->state == DATA_CHANNEL_UP)
-            queue_plain(channel, WEBSOCKET_PONG, event->data, event->len);
-        break;
-    case WEBSOCKET_EVENT_CLOSE:
-        take_close(channel, event, now_ms);
-        break;
-    case WEBSOCKET_EVENT_PONG:
-    case WEBSOCKET_EVENT_NONE:
-        break;
     }
 }
 
-/* Works off what has come, until there is something to show or nothing whole is left. */
-static void work_off(struct data_channel *channel, int64_t now_ms)
+static void take_lost(struct data_channel *channel, const struct connection_event *event, int64_t now_ms)
 {
-    struct websocket_event event = {.type = WEBSOCKET_EVENT_PONG};
-    struct error err = ERROR_INIT;
-    while (channel->state != DATA_CHANNEL_DOWN && !channel->peer_closed && !channel->event_waits &&
-           event.type != WEBSOCKET_EVENT_NONE) {
-        if (websocket_next(&channel->decoder, &event, &err) != 0) {
-            note_reason(channel, channel->decoder.close_code, err.text);
-            set_close(channel, channel->decoder.close_code, str_from(""));
-            happen(channel, now_ms, HAPPENING_PEER_CLOSED);
-            return;
-        }
-        take_event(channel, &event, now_ms);
+    bool routine = event->code == WEBSOCKET_CLOSE_NORMAL || event->code == WEBSOCKET_CLOSE_GOING_AWAY;
+    if (event->closed_by_peer && !routine)
+        pacer_closed_on(&channel->pacer, now_ms);
+    forget_connection(channel, now_ms);
+    show_later(channel, &(struct data_channel_event){
+                            .type = DATA_CHANNEL_EVENT_LOST, .close_code = event->code, .text = event->text});
+}
+
+/* Takes what has come, until there is something to show or nothing whole is left. */
+static void take_frames(struct data_channel *channel, int64_t now_ms)
+{
+    struct connection_event event = {.type = CONNECTION_MESSAGE};
+    while (!channel->event_waits && event.type != CONNECTION_NOTHING) {
+        connection_next(&channel->connection, now_ms, &event);
+        if (event.type == CONNECTION_MESSAGE)
+            take_message(channel, &event, now_ms);
+        else if (event.type == CONNECTION_LOST)
+            take_lost(channel, &event, now_ms);
     }
 }
 
 /* Much is kept that could be consumed and isn't. (What came early waits for a message that has yet to be read.) */
-static bool pressed(const struct data_channel *channel)
+static bool is_backpressured(const struct data_channel *channel)
 {
-    return channel->inbox.used > INBOX_PRESSED && channel->inbox.front != channel->inbox.expected;
+    const struct inbox *inbox = &channel->inbox;
+    bool is_full =
+        inbox->used > INBOX_BACKPRESSURE || pool_room(inbox->user, POOL_NORMAL) < POOL_BACKPRESSURE;
+    return is_full && inbox_ready(inbox) > 0;
 }
 
 /* New messages of ours wait for acknowledgements that come in between the peer's data. */
@@ -422,65 +284,46 @@ static bool waits_for_acknowledgements(const struct data_channel *channel)
 
 bool data_channel_wants_input(const struct data_channel *channel)
 {
-    if (channel->state == DATA_CHANNEL_DOWN || channel->peer_closed || channel->event_waits)
+    if (channel->connection.state == CONNECTION_DOWN || channel->connection.peer_closed ||
+        channel->event_waits)
         return false;
-    return !pressed(channel) || waits_for_acknowledgements(channel);
+    return !is_backpressured(channel) || waits_for_acknowledgements(channel);
 }
 
 uint8_t *data_channel_in_buf(struct data_channel *channel, size_t *room)
 {
-    uint8_t *buffer;
     *room = 0;
-    if (channel->state == DATA_CHANNEL_DOWN || channel->peer_closed || channel->event_waits)
-        return channel->decoder.buffer;
-    buffer = websocket_in_buf(&channel->decoder, room);
-    return buffer;
+    if (channel->event_waits)
+        return NULL;
+    inbox_settle(&channel->inbox);
+    return connection_in_buf(&channel->connection, room);
 }
 
 void data_channel_in_ack(struct data_channel *channel, int64_t now_ms, size_t len)
 {
-    if (channel->state == DATA_CHANNEL_DOWN || len == 0)
-        return;
-    channel->heard_ms = now_ms;
-    websocket_in_ack(&channel->decoder, len);
-    work_off(channel, now_ms);
+    connection_in_ack(&channel->connection, now_ms, len);
+    take_frames(channel, now_ms);
 }
 
 /* ---- events ---- */
 
-static bool next_special(struct data_channel *channel, int64_t now_ms, struct data_channel_event *event)
-{
-    if (channel->event_waits && channel->event_shown) {
-        channel->event_waits = false;
-        work_off(channel, now_ms);
-    }
-    if (channel->event_waits) {
-        channel->event_shown = true;
-        *event = channel->event;
-        return true;
-    }
-    if (channel->lost_waits) {
-        channel->lost_waits = false;
-        event->type = DATA_CHANNEL_EVENT_LOST;
-        event->close_code = channel->lost_code;
-        event->text = channel->lost_text;
-        return true;
-    }
-    return false;
-}
-
 void data_channel_next(struct data_channel *channel, int64_t now_ms, struct data_channel_event *event)
 {
     memset(event, 0, sizeof *event);
-    if (next_special(channel, now_ms, event))
+    if (channel->event_waits && channel->event_shown)
+        channel->event_waits = false;
+    take_frames(channel, now_ms);
+    if (channel->event_waits) {
+        channel->event_shown = true;
+        *event = channel->event;
         return;
+    }
     if (inbox_front(&channel->inbox, &event->payload_type, &event->data, &event->len, &event->message_left))
         event->type = DATA_CHANNEL_EVENT_DATA;
 }
 
 void data_channel_consume(struct data_channel *channel, size_t n)
 {
-    channel->stats.bytes_in += n;
     inbox_consume(&channel->inbox, n);
 }
 
@@ -502,7 +345,7 @@ static bool peer_is_full(const struct data_channel *channel)
 
 static uint32_t flight_max(const struct data_channel *channel)
 {
-    return pressed(channel) ? DATA_CHANNEL_PRESSED_FLIGHT : OUTBOX_WINDOW;
+    return is_backpressured(channel) ? DATA_CHANNEL_BACKPRESSURED_FLIGHT : OUTBOX_WINDOW;
 }
 
 static size_t min_size(size_t a, size_t b)
@@ -516,8 +359,11 @@ size_t data_channel_send_room(struct data_channel *channel, int64_t now_ms, enum
     size_t unsent = outbox->lists[OUTBOX_UNSENT].count;
     size_t flying = outbox->lists[OUTBOX_FIRST_FLIGHT].count + unsent;
     size_t flight_limit = min_size(flight_max(channel), outbox->flight_limit);
+    size_t payload =
+        AGENT_MESSAGE_STREAM_PAYLOAD_MAX - (outbox->next_piece != NULL ? OUTBOX_PIECE_HEADER_SIZE : 0);
     channel->caller_waits[class] = false;
-    if (channel->state != DATA_CHANNEL_UP || channel->paused || channel->holding || peer_is_full(channel))
+    if (data_channel_state(channel) != CONNECTION_UP || channel->paused || channel->holding ||
+        peer_is_full(channel))
         return 0;
     size_t messages =
         min_size(outbox_room(outbox), DATA_CHANNEL_UNSENT_MAX - min_size(unsent, DATA_CHANNEL_UNSENT_MAX));
@@ -525,52 +371,56 @@ size_t data_channel_send_room(struct data_channel *channel, int64_t now_ms, enum
     size_t allowed = pacer_allows(&channel->pacer, now_ms, class);
     allowed -= min_size(unsent, allowed);
     channel->caller_waits[class] = allowed < messages;
-    return min_size(messages, allowed) * AGENT_MESSAGE_STREAM_PAYLOAD_MAX + outbox_open_room(outbox);
+    return min_size(messages, allowed) * payload + outbox_open_room(outbox);
 }
 
-static void note_appended(struct data_channel *channel, enum pacer_class class, size_t len)
+size_t data_channel_reserve(struct data_channel *channel, size_t header, size_t max,
+                            struct iovec vectors[OUTBOX_RESERVE_MAX], int *count)
 {
-    channel->stats.bytes_out += len;
-    if (class == PACER_INTERACTIVE)
+    return outbox_reserve(&channel->outbox, header, max, vectors, count);
+}
+
+void data_channel_commit(struct data_channel *channel, enum pacer_class class, size_t len)
+{
+    outbox_commit(&channel->outbox, len);
+    if (class == PACER_INTERACTIVE && len > 0)
         channel->urgent_below = channel->outbox.next;
 }
 
-size_t data_channel_send(struct data_channel *channel, int64_t now_ms, enum pacer_class class,
-                         const void *data, size_t len)
+bool data_channel_send(struct data_channel *channel, int64_t now_ms, enum pacer_class class, const void *data,
+                       size_t len)
 {
-    size_t taken = 0;
-    len = min_size(len, data_channel_send_room(channel, now_ms, class));
-    while (taken < len) {
-        size_t room;
-        uint8_t *at = outbox_append_buf(&channel->outbox, PAYLOAD_OUTPUT, &room);
-        if (at == NULL)
-            break;
-        room = min_size(room, len - taken);
-        memcpy(at, (const uint8_t *) data + taken, room);
-        outbox_append_ack(&channel->outbox, PAYLOAD_OUTPUT, room);
-        taken += room;
+    struct iovec vectors[OUTBOX_RESERVE_MAX];
+    const uint8_t *at = data;
+    size_t left = len;
+    int count;
+    if (data_channel_send_room(channel, now_ms, class) < len)
+        return false;
+    bool fits = data_channel_reserve(channel, 0, len, vectors, &count) == len;
+    for (int i = 0; i < count && fits; i++) {
+        memcpy(vectors[i].iov_base, at, vectors[i].iov_len);
+        at += vectors[i].iov_len;
+        left -= vectors[i].iov_len;
     }
-    note_appended(channel, class, taken);
-    return taken;
+    data_channel_commit(channel, class, fits ? len : 0);
+    return fits;
 }
 
-int data_channel_send_message(struct data_channel *channel, int64_t now_ms, enum payload_type type,
-                              const void *data, size_t len, struct error *err)
+int data_channel_send_message(struct data_channel *channel, enum payload_type type, const void *data,
+                              size_t len, struct error *err)
 {
-    (void) now_ms;
     if (len > OUTBOX_LARGE_PAYLOAD_MAX)
         return error_set(err, ERROR_TOO_LARGE, "data channel: a message of %zu bytes, at most %d fit", len,
                          OUTBOX_LARGE_PAYLOAD_MAX);
     if (!outbox_append_message(&channel->outbox, type, data, len))
         return error_set(err, ERROR_UNAVAILABLE,
                          "data channel: no room for a message, too many unacknowledged");
-    note_appended(channel, PACER_INTERACTIVE, len);
+    channel->urgent_below = channel->outbox.next;
     return 0;
 }
 
-void data_channel_hold(struct data_channel *channel, int64_t now_ms, int64_t until_ms)
+void data_channel_hold(struct data_channel *channel, int64_t until_ms)
 {
-    (void) now_ms;
     channel->holding = true;
     channel->hold_sent = false;
     channel->hold_sequence = channel->outbox.next - 1;
@@ -588,9 +438,9 @@ void data_channel_hold_until(struct data_channel *channel, int64_t until_ms)
     channel->hold_until_ms = until_ms;
 }
 
-bool data_channel_wants_witness(const struct data_channel *channel)
+bool data_channel_wants_ack_probe(const struct data_channel *channel)
 {
-    return channel->state == DATA_CHANNEL_UP && outbox_wants_witness(&channel->outbox);
+    return data_channel_state(channel) == CONNECTION_UP && outbox_wants_ack_probe(&channel->outbox);
 }
 
 bool data_channel_drained(const struct data_channel *channel)
@@ -608,6 +458,21 @@ bool data_channel_acknowledged(const struct data_channel *channel, int64_t seque
     return outbox_acknowledged(&channel->outbox, sequence);
 }
 
+void data_channel_number_pieces(struct data_channel *channel, uint64_t *next)
+{
+    outbox_number_pieces(&channel->outbox, next);
+}
+
+uint64_t data_channel_oldest_piece(const struct data_channel *channel)
+{
+    return outbox_oldest_piece(&channel->outbox);
+}
+
+bool data_channel_move_piece(struct data_channel *from, struct data_channel *to, bool *moved)
+{
+    return outbox_move_piece(&from->outbox, &to->outbox, moved);
+}
+
 /* ---- output ---- */
 
 /* When the hold lets resends go; now or earlier when it does not matter. */
@@ -615,20 +480,14 @@ static int64_t hold_resend_ms(const struct data_channel *channel)
 {
     if (!channel->holding || channel->hold_sent_ms == INT64_MIN)
         return INT64_MIN;
-    return channel->hold_sent_ms + HOLD_RESEND_MS;
-}
-
-static bool acks_may_go(const struct data_channel *channel, int64_t now_ms)
-{
-    return !channel->holding || channel->hold_sent_ms == INT64_MIN ||
-           now_ms - channel->hold_sent_ms >= DATA_CHANNEL_HOLD_ACK_MS;
+    return channel->hold_sent_ms + DATA_CHANNEL_HOLD_RESEND_MS;
 }
 
 /* The stream message to transmit next, the pacer not asked. */
 static uint16_t choose(const struct data_channel *channel, int64_t now_ms)
 {
     int64_t new_below = INT64_MAX;
-    if (channel->state != DATA_CHANNEL_UP || channel->paused || now_ms < hold_resend_ms(channel))
+    if (data_channel_state(channel) != CONNECTION_UP || channel->paused || now_ms < hold_resend_ms(channel))
         return OUTBOX_NO_SLOT;
     if (channel->holding)
         new_below = channel->hold_sequence + 1;
@@ -669,7 +528,7 @@ static void begin_ack(struct data_channel *channel, int64_t now_ms)
     memcpy(ack.id, waiting->id, sizeof ack.id);
     acknowledge_write(&w, &ack);
     write_plain_header(channel, now_ms, AGENT_MESSAGE_ACKNOWLEDGE, payload, w.len);
-    prng_fill(&channel->generator, mask, sizeof mask);
+    prng_fill(&channel->prng, mask, sizeof mask);
     size_t header_size = websocket_seal(content, AGENT_MESSAGE_HEADER_SIZE + w.len, WEBSOCKET_BINARY, mask);
     begin_frame(channel, DATA_CHANNEL_FROM_ACK, content - header_size,
                 header_size + AGENT_MESSAGE_HEADER_SIZE + w.len);
@@ -687,35 +546,22 @@ static void begin_stream_message(struct data_channel *channel, int64_t now_ms)
     pacer_sent(&channel->pacer, now_ms, class, 1);
     size_t len;
     const uint8_t *frame =
-        outbox_begin(&channel->outbox, slot, unix_ms(channel, now_ms), &channel->generator, &len);
+        outbox_begin(&channel->outbox, slot, unix_ms(channel, now_ms), &channel->prng, &len);
     begin_frame(channel, DATA_CHANNEL_FROM_OUTBOX, frame, len);
-}
-
-static void queue_close(struct data_channel *channel)
-{
-    uint8_t payload[WEBSOCKET_CONTROL_MAX];
-    size_t len = 0;
-    if (channel->close_queued)
-        return;
-    if (channel->close_code != WEBSOCKET_CLOSE_NO_CODE)
-        len = websocket_close_payload(payload, channel->close_code, str_from(channel->close_reason));
-    channel->close_queued = queue_plain(channel, WEBSOCKET_CLOSE, payload, len);
 }
 
 /* What goes next, in order of urgency. */
 static void begin_next(struct data_channel *channel, int64_t now_ms)
 {
-    size_t plain_len = channel->plain_end - channel->plain_start;
-    if (plain_len == 0 && channel->state == DATA_CHANNEL_CLOSING &&
-        (channel->ack_count == 0 || channel->peer_closed)) {
-        queue_close(channel);
-        plain_len = channel->plain_end - channel->plain_start;
-    }
-    if (plain_len > 0)
-        begin_frame(channel, DATA_CHANNEL_FROM_PLAIN, channel->plain + channel->plain_start, plain_len);
-    else if (channel->close_queued)
+    size_t len;
+    if (channel->shutting_down && channel->ack_count == 0)
+        close_connection(channel, now_ms);
+    connection_out_buf(&channel->connection, &len);
+    if (len > 0)
+        begin_frame(channel, DATA_CHANNEL_FROM_CONNECTION, NULL, len);
+    else if (channel->connection.state != CONNECTION_UP)
         return;
-    else if (channel->ack_count > 0 && acks_may_go(channel, now_ms))
+    else if (channel->ack_count > 0)
         begin_ack(channel, now_ms);
     else
         begin_stream_message(channel, now_ms);
@@ -723,21 +569,17 @@ static void begin_next(struct data_channel *channel, int64_t now_ms)
 
 const uint8_t *data_channel_out_buf(struct data_channel *channel, int64_t now_ms, size_t *len)
 {
+    size_t waiting;
     *len = 0;
-    if (channel->state == DATA_CHANNEL_DOWN)
+    if (channel->connection.state == CONNECTION_DOWN)
         return NULL;
     if (channel->frame_left == 0)
         begin_next(channel, now_ms);
     *len = channel->frame_left;
-    return channel->frame;
-}
-
-static void end_plain(struct data_channel *channel, int64_t now_ms)
-{
-    bytes_wipe(channel->plain, channel->plain_end); /* a token may have been in it */
-    channel->plain_start = channel->plain_end = 0;
-    if (channel->close_queued && channel->peer_closed)
-        happen(channel, now_ms, HAPPENING_CLOSED);
+    /* The small frames may have moved since. */
+    return channel->source == DATA_CHANNEL_FROM_CONNECTION && *len > 0
+               ? connection_out_buf(&channel->connection, &waiting)
+               : channel->frame;
 }
 
 static void end_ack(struct data_channel *channel)
@@ -760,18 +602,19 @@ static void end_stream_message(struct data_channel *channel, int64_t now_ms)
 void data_channel_out_ack(struct data_channel *channel, int64_t now_ms, size_t len)
 {
     enum data_channel_source source = channel->source;
-    if (channel->state == DATA_CHANNEL_DOWN || len == 0)
+    if (channel->connection.state == CONNECTION_DOWN || len == 0)
         return;
-    channel->frame += len;
     channel->frame_left -= len;
-    if (source == DATA_CHANNEL_FROM_PLAIN)
-        channel->plain_start += len;
+    if (source == DATA_CHANNEL_FROM_CONNECTION)
+        connection_out_ack(&channel->connection, len);
+    else
+        channel->frame += len;
+    if (channel->connection.state == CONNECTION_DOWN)
+        take_frames(channel, now_ms); /* that was the answer to the peer's close frame */
     if (channel->frame_left > 0)
         return;
     channel->source = DATA_CHANNEL_FROM_NOTHING;
-    if (source == DATA_CHANNEL_FROM_PLAIN && channel->plain_start == channel->plain_end)
-        end_plain(channel, now_ms);
-    else if (source == DATA_CHANNEL_FROM_ACK)
+    if (source == DATA_CHANNEL_FROM_ACK)
         end_ack(channel);
     else if (source == DATA_CHANNEL_FROM_OUTBOX)
         end_stream_message(channel, now_ms);
@@ -783,11 +626,6 @@ static void earlier(int64_t *deadline, int64_t candidate)
 {
     if (candidate < *deadline)
         *deadline = candidate;
-}
-
-static int64_t silence_ms(const struct data_channel *channel)
-{
-    return channel->heard_ms + channel->config.ping_interval_ms + DATA_CHANNEL_SILENCE_MS;
 }
 
 static void stream_deadline(struct data_channel *channel, int64_t now_ms, int64_t *deadline)
@@ -802,24 +640,23 @@ static void stream_deadline(struct data_channel *channel, int64_t now_ms, int64_
     uint16_t slot = choose(channel, now_ms);
     if (slot != OUTBOX_NO_SLOT && pacer_allows(&channel->pacer, now_ms, class_of(channel, slot)) == 0)
         earlier(deadline, pacer_next_ms(&channel->pacer, now_ms, class_of(channel, slot)));
-    for (int i = PACER_BULK; i <= PACER_INTERACTIVE; i++)
+    for (int i = PACER_BULK; i <= PACER_INTERACTIVE; i++) {
         if (channel->caller_waits[i])
             earlier(deadline, pacer_next_ms(&channel->pacer, now_ms, (enum pacer_class) i));
+    }
 }
 
 int64_t data_channel_deadline(struct data_channel *channel, int64_t now_ms)
 {
-    int64_t deadline = INT64_MAX;
-    if (channel->state == DATA_CHANNEL_DOWN)
-        return INT64_MAX;
-    if (channel->state == DATA_CHANNEL_CLOSING)
-        return channel->closing_ms;
-    earlier(&deadline, channel->ping_ms);
-    earlier(&deadline, silence_ms(channel));
+    int64_t deadline = connection_deadline(&channel->connection);
+    if (channel->event_waits && !channel->event_shown)
+        return now_ms;
+    if (channel->shutting_down)
+        earlier(&deadline, channel->shut_down_ms);
+    if (data_channel_state(channel) != CONNECTION_UP)
+        return deadline;
     if (channel->holding)
         earlier(&deadline, channel->hold_until_ms);
-    if (channel->ack_count > 0 && !acks_may_go(channel, now_ms))
-        earlier(&deadline, channel->hold_sent_ms + DATA_CHANNEL_HOLD_ACK_MS);
     stream_deadline(channel, now_ms, &deadline);
     return deadline;
 }
@@ -829,22 +666,11 @@ void data_channel_tick(struct data_channel *channel, int64_t now_ms)
     channel->caller_waits[PACER_BULK] = channel->caller_waits[PACER_INTERACTIVE] = false;
     if (channel->holding && now_ms >= channel->hold_until_ms)
         channel->holding = false;
-    if (channel->state == DATA_CHANNEL_CLOSING && now_ms >= channel->closing_ms)
-        happen(channel, now_ms, HAPPENING_CLOSED);
-    if (channel->state != DATA_CHANNEL_UP)
-        return;
-    if (!data_channel_wants_input(channel))
-        channel->heard_ms = now_ms; /* who does not listen can't complain of silence */
-    if (now_ms >= silence_ms(channel)) {
-        data_channel_disconnect(channel, now_ms,
-                                "nothing was heard from the service, not even an answer to a ping");
-        return;
-    }
-    if (now_ms >= channel->ping_ms) {
-        queue_plain(channel, WEBSOCKET_PING, keepalive, sizeof keepalive - 1);
-        channel->ping_ms = now_ms + channel->config.ping_interval_ms;
-    }
-    if (!channel->paused)
+    if (channel->shutting_down && now_ms >= channel->shut_down_ms)
+        close_connection(channel, now_ms);
+    connection_tick(&channel->connection, now_ms, data_channel_wants_input(channel));
+    take_frames(channel, now_ms);
+    if (data_channel_state(channel) == CONNECTION_UP && !channel->paused)
         outbox_tick(&channel->outbox, now_ms);
 }
 
@@ -855,10 +681,10 @@ void data_channel_set_unix_offset(struct data_channel *channel, int64_t unix_off
     channel->config.unix_offset_ms = unix_offset_ms;
 }
 
-void data_channel_peer_acknowledges_old(struct data_channel *channel)
+void data_channel_peer_acknowledges_duplicates(struct data_channel *channel)
 {
-    channel->config.peer_ignores_old = false;
-    channel->outbox.peer_ignores_old = false;
+    channel->config.peer_ignores_duplicates = false;
+    channel->outbox.peer_ignores_duplicates = false;
 }
 
 void data_channel_stats(const struct data_channel *channel, struct data_channel_stats *stats)
