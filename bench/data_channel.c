@@ -15,10 +15,12 @@
 #include "base/sha256.h"
 #include "channel/data_channel.h"
 
-enum { WIRE_SIZE = 256 * 1024, CHUNK = 16 * 1024, DATA_SIZE = 64 * 1024 };
+enum { POOL_BLOCKS = 16384, WIRE_SIZE = 256 * 1024, CHUNK = 16 * 1024, DATA_SIZE = 64 * 1024 };
 
 struct end {
     struct data_channel channel;
+    struct pool pool;
+    struct pool_user user;
     struct websocket_decoder ear; /* the gateway's */
     uint8_t ear_buffer[WIRE_SIZE];
     double seconds;
@@ -35,13 +37,21 @@ static double seconds_now(void)
     return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
 }
 
+static void *pages(size_t size)
+{
+    void *start = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED)
+        abort();
+    return start;
+}
+
 static void set_up(struct end *e, enum data_channel_role role)
 {
     struct data_channel_config config = {.role = role, .ping_interval_ms = 54000};
-    config.memory =
-        mmap(NULL, DATA_CHANNEL_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (config.memory == MAP_FAILED)
-        abort();
+    config.memory = pages(DATA_CHANNEL_MEMORY_SIZE);
+    pool_init(&e->pool, pages((size_t) POOL_BLOCKS * POOL_BLOCK_SIZE), POOL_BLOCKS, 1);
+    pool_join(&e->pool, &e->user);
+    config.user = &e->user;
     data_channel_init(&e->channel, &config, 0);
     data_channel_connect(&e->channel, 0, str_from("{}"), NULL);
     websocket_decoder_init(&e->ear, WEBSOCKET_SERVER, e->ear_buffer, sizeof e->ear_buffer);
@@ -109,10 +119,12 @@ static void fill(struct end *from, uint64_t *left, int64_t now_ms)
     for (;;) {
         size_t room = data_channel_send_room(&from->channel, now_ms, PACER_BULK);
         size_t n = *left < room ? (size_t) *left : room;
-        n = n < sizeof data ? n : sizeof data;
+        n = n < CHUNK ? n : CHUNK;
         if (n == 0)
             break;
-        *left -= data_channel_send(&from->channel, now_ms, PACER_BULK, data, n);
+        if (!data_channel_send(&from->channel, now_ms, PACER_BULK, data, n))
+            break;
+        *left -= n;
     }
     from->seconds += seconds_now() - start;
 }

@@ -96,12 +96,14 @@ static void take_frames(struct data_channel *channel, int64_t now_ms);
 int data_channel_connect(struct data_channel *channel, int64_t now_ms, struct str first_text,
                          struct error *err)
 {
-    int result;
-    take_frames(channel, now_ms); /* the end of the last connection, if nobody has asked since */
-    result = connection_open(&channel->connection, now_ms, first_text, err);
+    while (channel->connection.state == CONNECTION_DOWN &&
+           (channel->event_waits || channel->connection.lost_due)) {
+        channel->event_waits = false; /* of the last connection, which nobody has asked about since */
+        take_frames(channel, now_ms);
+    }
+    int result = connection_open(&channel->connection, now_ms, first_text, err);
     if (result < 0)
         return result;
-    channel->event_waits = false;
     channel->stats.connections++;
     outbox_connected(&channel->outbox, now_ms);
     return 0;
@@ -392,7 +394,6 @@ bool data_channel_send(struct data_channel *channel, int64_t now_ms, enum pacer_
 {
     struct iovec vectors[OUTBOX_RESERVE_MAX];
     const uint8_t *at = data;
-    size_t left = len;
     int count;
     if (data_channel_send_room(channel, now_ms, class) < len)
         return false;
@@ -400,7 +401,6 @@ bool data_channel_send(struct data_channel *channel, int64_t now_ms, enum pacer_
     for (int i = 0; i < count && fits; i++) {
         memcpy(vectors[i].iov_base, at, vectors[i].iov_len);
         at += vectors[i].iov_len;
-        left -= vectors[i].iov_len;
     }
     data_channel_commit(channel, class, fits ? len : 0);
     return fits;

@@ -196,7 +196,7 @@ size_t data_channel_send_room(struct data_channel *channel, int64_t now_ms, enum
 size_t data_channel_reserve(struct data_channel *channel, size_t header, size_t max,
                             struct iovec vectors[OUTBOX_RESERVE_MAX], int *count);
 void data_channel_commit(struct data_channel *channel, enum pacer_class class, size_t len);
-/* Output copied: all of it, or nothing (false) when there is no room now. */
+/* Output copied, at most 16 KiB: all of it, or nothing (false) when there is no room now. */
 bool data_channel_send(struct data_channel *channel, int64_t now_ms, enum pacer_class class, const void *data,
                        size_t len);
 /* One message of another payload type, whole: handshake, flag. In order with the Output around it. It does not ask the

@@ -251,6 +251,7 @@ size_t outbox_reserve(struct outbox *outbox, size_t header, size_t max,
                       struct iovec vectors[OUTBOX_RESERVE_MAX], int *count)
 {
     size_t skip = piece_header_size(outbox);
+    size_t room = outbox_room(outbox);
     size_t total = 0;
     *count = 0;
     outbox->reserved_open = outbox_open_room(outbox) > 0 && outbox_open_room(outbox) >= header;
@@ -260,8 +261,7 @@ size_t outbox_reserve(struct outbox *outbox, size_t header, size_t max,
         vectors[(*count)++] =
             (struct iovec){payload_of(outbox, slot) + outbox->messages[slot].payload_len, total};
     }
-    while (total < max && *count < OUTBOX_RESERVE_MAX &&
-           outbox_room(outbox) > outbox->lists[OUTBOX_RESERVED].count) {
+    for (; total < max && *count < OUTBOX_RESERVE_MAX && room > 0; room--) {
         uint16_t slot = reserve_slot(outbox);
         if (slot == OUTBOX_NO_SLOT)
             break;
@@ -391,6 +391,8 @@ void outbox_disconnected(struct outbox *outbox)
 
 static int64_t rto_ms(const struct outbox *outbox)
 {
+    if (outbox->next == 1 && !outbox->retransmission.measured)
+        return RETRANSMISSION_RTO_FIRST_MS;
     return retransmission_rto_ms(&outbox->retransmission);
 }
 

@@ -62,7 +62,8 @@ enum {
     OUTBOX_STALLED_PAUSE_MAX_MS =
         4000, /* between rounds, doubling from RTO while nothing at all comes back */
     OUTBOX_PIECE_HEADER_SIZE = 8,
-    OUTBOX_RESERVE_MAX = 17 /* messages of one frame of 16 KiB that begins in the middle of one */
+    OUTBOX_RESERVE_MAX =
+        18 /* messages of one frame of 16 KiB and its header that begins and ends in the middle of one */
 };
 
 enum outbox_state {

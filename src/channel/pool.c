@@ -2,25 +2,31 @@
 
 #include <string.h>
 
-void pool_init(struct pool *pool, void *memory, size_t count)
+enum { RESERVE = POOL_USER_RESERVE + POOL_USER_CRITICAL };
+
+bool pool_init(struct pool *pool, void *memory, size_t count, size_t users_max)
 {
-    *pool = (struct pool){
-        .memory = memory, .count = count < INT32_MAX ? (int32_t) count : INT32_MAX, .free = POOL_NO_BLOCK};
+    *pool = (struct pool){.memory = memory, .free = POOL_NO_BLOCK};
+    if (count > INT32_MAX / 2 || users_max > count / RESERVE)
+        return false;
+    pool->count = (int32_t) count;
+    pool->users_max = (int32_t) users_max;
+    pool->reserved = pool->users_max * RESERVE;
+    return true;
 }
 
 bool pool_join(struct pool *pool, struct pool_user *user)
 {
-    const int32_t reserve = POOL_USER_RESERVE + POOL_USER_CRITICAL;
-    if (pool->count - pool->used - pool->reserved < reserve)
+    if (pool->users == pool->users_max)
         return false;
-    pool->reserved += reserve;
+    pool->users++;
     *user = (struct pool_user){.pool = pool};
     return true;
 }
 
 void pool_leave(struct pool_user *user)
 {
-    user->pool->reserved -= POOL_USER_RESERVE + POOL_USER_CRITICAL;
+    user->pool->users--;
     user->pool = NULL;
 }
 

@@ -30,6 +30,8 @@ enum pool_purpose { POOL_NORMAL, POOL_CRITICAL };
 struct pool {
     uint8_t *memory;
     int32_t count;
+    int32_t users;
+    int32_t users_max;
     int32_t used;
     int32_t untouched; /* blocks from here on never were used */
     int32_t free;      /* list through the blocks, POOL_NO_BLOCK ends */
@@ -42,10 +44,11 @@ struct pool_user {
     int32_t critical; /* taken of POOL_USER_CRITICAL */
 };
 
-/* `count` blocks of memory, zeroed, aligned for any type. At most as many users as leave each its reserve. */
-void pool_init(struct pool *pool, void *memory, size_t count);
+/* `count` blocks of memory, zeroed, aligned for any type, for at most users_max users: their reserves are set aside from the
+ * start. False when there are too few blocks for them. */
+bool pool_init(struct pool *pool, void *memory, size_t count, size_t users_max);
 
-/* False when the pool has no reserve left for another user. */
+/* False when there are users_max already. */
 bool pool_join(struct pool *pool, struct pool_user *user);
 void pool_leave(struct pool_user *user); /* all its blocks have been given back */
 

@@ -4,7 +4,7 @@ enum { MICROSECONDS = 1000 /* in a millisecond */, SHIFT_MAX = 16 /* the maxima 
 
 void retransmission_init(struct retransmission *r)
 {
-    *r = (struct retransmission){.rto_ms = RETRANSMISSION_RTO_FIRST_MS};
+    *r = (struct retransmission){.rto_ms = RETRANSMISSION_RTO_MIN_MS};
 }
 
 int64_t retransmission_doubled_ms(int64_t base_ms, uint32_t times, int64_t max_ms)

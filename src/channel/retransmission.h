@@ -7,8 +7,9 @@
  * - RTO = RTT + 4 × variation, at least RETRANSMISSION_RTO_MIN_MS. The websocket below is TCP, which repairs what networks
  *   lose; what is left to repair is a connection that ended and a gateway that dropped a message.
  * - Each time-out in a row doubles it, up to RETRANSMISSION_RTO_MAX_MS, until the next measurement.
- * - Before the first measurement it starts at RETRANSMISSION_RTO_FIRST_MS: the handshake request is sent before the client
- *   has connected and may be lost; repeating it is harmless, and waiting 200 ms for it is what a user would notice.
+ * - Before the first measurement it is RETRANSMISSION_RTO_MIN_MS; for the very first message, while it is the only one,
+ *   RETRANSMISSION_RTO_FIRST_MS: the handshake request is sent before the client has connected and may be lost. Repeating it
+ *   is harmless, and waiting 200 ms for it is what a user would notice.
  */
 #ifndef FUMIDAI_CHANNEL_RETRANSMISSION_H
 #define FUMIDAI_CHANNEL_RETRANSMISSION_H

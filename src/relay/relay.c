@@ -17,6 +17,7 @@
 #include "host/descriptors.h"
 #include "host/log.h"
 #include "host/loop.h"
+#include "host/memory.h"
 #include "host/random.h"
 #include "host/sandbox.h"
 #include "net/network.h"
@@ -576,6 +577,20 @@ static bool is_own_port(const struct relay_context *context, uint16_t port)
     return fixed_forwards_has_port(&relay_of_context(context)->fixed, port);
 }
 
+/* Half of the task's memory is for what sessions keep; the rest is for sockets' buffers, TLS, and streams. */
+static int open_pool(struct relay *r, struct error *err)
+{
+    size_t most = r->config->max_sessions * (size_t) SESSION_BLOCKS_MAX;
+    uint64_t blocks = memory_limit_bytes("/") / 2 / POOL_BLOCK_SIZE;
+    size_t count = blocks < most ? (size_t) blocks : most;
+    void *memory = memory_map(count * POOL_BLOCK_SIZE);
+    if (memory == NULL || !pool_init(&r->context.pool, memory, count, r->config->max_sessions))
+        return error_set(err, ERROR_TOO_LARGE,
+                         "%zu KB of memory are too little for %u sessions (FUMIDAI_MAX_SESSIONS)",
+                         count * POOL_BLOCK_SIZE / 1024, r->config->max_sessions);
+    return 0;
+}
+
 static int open_all(struct relay *r, char *const *env, struct error *err)
 {
     descriptors_open();
@@ -593,6 +608,8 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
                                         .last_session_ms = INT64_MIN};
     if (dial_policy_init(&r->context.policy, str_from(r->config->allow), err) < 0)
         return error_prefix(err, "FUMIDAI_ALLOW: ");
+    if (open_pool(r, err) < 0)
+        return err->code;
     r->held_end = &r->held;
     r->sessions = calloc(r->config->max_sessions + 1, sizeof(struct relay_session *));
     if (r->sessions == NULL)

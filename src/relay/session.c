@@ -8,6 +8,7 @@
 #include "host/clock.h"
 #include "host/log.h"
 #include "host/loop.h"
+#include "host/memory.h"
 #include "host/random.h"
 
 enum {
@@ -34,6 +35,7 @@ struct relay_session {
     struct document document;
     struct session session;
     struct gateway link;
+    struct pool_user user;
     void *memory;
     struct relay_target *targets; /* PORT_STREAMS_MAX; behind the engine's memory */
     struct tcp probe;
@@ -507,10 +509,11 @@ static void start(struct relay_session *s)
     struct session_config config = {
         .document = &s->document,
         .memory = s->memory,
-        .channel = {.peer_ignores_old = true,
+        .channel = {.peer_ignores_duplicates = true,
                     .messages_per_second = s->relay->config->max_messages_per_second,
                     .burst_messages = s->relay->config->burst_messages,
                     .ping_interval_ms = CONTROL_CHANNEL_PING_MS,
+                    .user = &s->user,
                     .unix_offset_ms = clock_unix_ms() - now_of(s)}};
     random_bytes(config.channel.seed, sizeof config.channel.seed);
     session_init(&s->session, &config, now_of(s));
@@ -536,12 +539,10 @@ struct relay_session *relay_session_start(struct relay_context *relay, const str
 {
     struct relay_session *s = calloc(1, sizeof *s);
     /* Address space only: a page counts when it is touched, and a quiet session touches a few dozen. */
-    void *memory =
-        mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (s == NULL || memory == MAP_FAILED) {
+    void *memory = memory_map(MEMORY_SIZE);
+    if (s == NULL || memory == NULL || !pool_join(&relay->pool, &s->user)) {
         free(s);
-        if (memory != MAP_FAILED)
-            munmap(memory, MEMORY_SIZE);
+        memory_unmap(memory, MEMORY_SIZE);
         error_set(err, ERROR_SYSTEM, "out of memory for a session");
         return NULL;
     }
@@ -563,7 +564,13 @@ void relay_session_free(struct relay_session *s)
     tcp_close(&s->probe);
     loop_timer_remove(loop_of(s), &s->timer);
     loop_hook_remove(loop_of(s), &s->hook);
-    munmap(s->memory, MEMORY_SIZE);
+    session_release(&s->session);
+    pool_leave(&s->user);
+    memory_unmap(s->memory, MEMORY_SIZE);
+    size_t len;
+    void *idle = pool_idle(&s->relay->pool, &len);
+    if (idle != NULL)
+        memory_forget(idle, len);
     free(s);
 }
 

@@ -28,6 +28,7 @@ struct relay_context {
      * it leads to one target only. */
     bool (*is_own_port)(const struct relay_context *relay, uint16_t port);
     struct linger_set *linger; /* connections of closed streams */
+    struct pool pool; /* what all sessions keep */
     struct str target_id;
     uint64_t sessions_started;
     int64_t lives_until_ms; /* monotonic; INT64_MAX: not by time */

@@ -60,8 +60,7 @@ static void start_greeting(struct session *s, int64_t now_ms)
     s->state_until_ms = now_ms + HANDSHAKE_TIMEOUT_MS;
     announce(s, now_ms);
     handshake_write_request(&out, str_from(s->document->properties));
-    if (data_channel_send_message(&s->channel, now_ms, PAYLOAD_HANDSHAKE_REQUEST, out.start, out.len, &err) <
-        0)
+    if (data_channel_send_message(&s->channel, PAYLOAD_HANDSHAKE_REQUEST, out.start, out.len, &err) < 0)
         session_end(s, now_ms, true, str_from(err.text));
 }
 
@@ -71,13 +70,12 @@ static void complete(struct session *s, int64_t now_ms)
     struct error err = ERROR_INIT;
     struct writer out = writer_of(payload, sizeof payload);
     handshake_write_complete(&out, now_ms - s->started_ms, str_from(s->banner));
-    if (data_channel_send_message(&s->channel, now_ms, PAYLOAD_HANDSHAKE_COMPLETE, out.start, out.len, &err) <
-        0) {
+    if (data_channel_send_message(&s->channel, PAYLOAD_HANDSHAKE_COMPLETE, out.start, out.len, &err) < 0) {
         session_end(s, now_ms, true, str_from(err.text));
         return;
     }
     s->complete_sequence = data_channel_next_sequence(&s->channel) - 1;
-    data_channel_hold(&s->channel, now_ms, INT64_MAX);
+    data_channel_hold(&s->channel, INT64_MAX);
     s->state = SESSION_OPEN;
     s->state_until_ms = INT64_MAX;
     s->ready_due = true;
@@ -95,7 +93,7 @@ static void await_probe(struct session *s, int64_t now_ms)
     s->state = SESSION_PROBING;
     s->state_until_ms = s->started_ms + SESSION_PROBE_MS;
     if (s->client.half_close) /* a client of ours, which acknowledges what it has seen before */
-        data_channel_peer_acknowledges_old(&s->channel);
+        data_channel_peer_acknowledges_duplicates(&s->channel);
     if (s->probed || now_ms >= s->state_until_ms)
         complete(s, now_ms);
 }
@@ -121,7 +119,7 @@ static void begin_ending(struct session *s, int64_t now_ms)
 {
     s->state = SESSION_ENDING;
     s->state_until_ms = now_ms + SESSION_DRAIN_MS;
-    if (data_channel_state(&s->channel) == DATA_CHANNEL_DOWN && is_drained(s))
+    if (data_channel_state(&s->channel) == CONNECTION_DOWN && is_drained(s))
         s->state = SESSION_OVER;
 }
 
@@ -134,9 +132,9 @@ static void keep_ending(struct session *s, int64_t now_ms)
 
 static void say_goodbye(struct session *s, int64_t now_ms)
 {
-    s->state_until_ms = now_ms + 2 * DATA_CHANNEL_CLOSING_MS;
+    s->state_until_ms = now_ms + 2 * CONNECTION_CLOSING_MS;
     s->said_goodbye = true;
-    if (data_channel_state(&s->channel) == DATA_CHANNEL_UP)
+    if (data_channel_state(&s->channel) == CONNECTION_UP)
         data_channel_shut_down(&s->channel, now_ms, WEBSOCKET_CLOSE_NORMAL, STR_LITERAL("session ended"));
     else
         s->state = SESSION_OVER;
@@ -235,7 +233,7 @@ bool session_is_over(const struct session *s)
 
 bool session_wants_connection(const struct session *s)
 {
-    if (data_channel_state(&s->channel) != DATA_CHANNEL_DOWN || s->state == SESSION_OVER)
+    if (data_channel_state(&s->channel) != CONNECTION_DOWN || s->state == SESSION_OVER)
         return false;
     return s->state != SESSION_ENDING || (!s->said_goodbye && !client_has_all(s));
 }
@@ -265,7 +263,7 @@ static void limit_hold(struct session *s, int64_t now_ms)
 static bool wants_witness(const struct session *s)
 {
     return s->state == SESSION_OPEN && s->port.mode == PORT_MULTIPLEXED &&
-           data_channel_wants_witness(&s->channel);
+           data_channel_wants_ack_probe(&s->channel);
 }
 
 static void send_witness(struct session *s, int64_t now_ms)
@@ -450,9 +448,6 @@ static bool take_event(struct session *s, int64_t now_ms, struct session_event *
     case DATA_CHANNEL_EVENT_LOST:
         take_lost(s, now_ms, &data, event);
         return true;
-    case DATA_CHANNEL_EVENT_PAUSED:
-    case DATA_CHANNEL_EVENT_RESUMED:
-        return true;
     case DATA_CHANNEL_EVENT_NONE:
         break;
     }
@@ -472,7 +467,7 @@ static bool others_wait(const struct session *s)
         if (data.payload_type == PAYLOAD_OUTPUT && port_lookahead_finds_others(&look, data.data, data.len))
             return true;
     /* With that much here reading has stopped, and who knows what the socket holds. */
-    return messages >= DATA_CHANNEL_INBOX_MESSAGES / 2 && port_session_open_streams(&s->port) > 1;
+    return messages >= INBOX_MESSAGES / 2 && port_session_open_streams(&s->port) > 1;
 }
 
 /* What does not come from the data channel: told first. */
@@ -520,12 +515,12 @@ void session_next(struct session *s, int64_t now_ms, struct session_event *event
 
 /* ---- what goes out -------------------------------------------------------------------------------------------- */
 
-static bool send_flag(struct session *s, int64_t now_ms, enum payload_flag flag)
+static bool send_flag(struct session *s, enum payload_flag flag)
 {
     uint8_t payload[4];
     struct writer out = writer_of(payload, sizeof payload);
     writer_u32be(&out, flag);
-    return data_channel_send_message(&s->channel, now_ms, PAYLOAD_FLAG, payload, sizeof payload, NULL) == 0;
+    return data_channel_send_message(&s->channel, PAYLOAD_FLAG, payload, sizeof payload, NULL) == 0;
 }
 
 static bool send_fin(struct session *s, int64_t now_ms, uint32_t id)
@@ -544,7 +539,7 @@ static void answer_refused(struct session *s, int64_t now_ms)
     uint32_t id;
     bool flag_sent;
     while (port_session_refused(&s->port, &id, &flag_sent)) {
-        if (!flag_sent && !send_flag(s, now_ms, PAYLOAD_FLAG_CONNECT_TO_PORT_ERROR))
+        if (!flag_sent && !send_flag(s, PAYLOAD_FLAG_CONNECT_TO_PORT_ERROR))
             return;
         port_session_refused_flag_sent(&s->port);
         if (!send_fin(s, now_ms, id))
@@ -559,7 +554,7 @@ static bool send_control(struct session *s, int64_t now_ms, uint16_t stream, str
 {
     *stuck = false;
     if (port_session_wants_flag(&s->port, stream)) {
-        *stuck = !send_flag(s, now_ms, PAYLOAD_FLAG_CONNECT_TO_PORT_ERROR);
+        *stuck = !send_flag(s, PAYLOAD_FLAG_CONNECT_TO_PORT_ERROR);
         if (!*stuck)
             port_session_flag_sent(&s->port, stream);
         return !*stuck;
@@ -625,7 +620,7 @@ void session_send(struct session *s, int64_t now_ms, const struct session_gather
             smux_write_header(data - header, SMUX_PSH, port_session_stream(&s->port, gather->stream)->id,
                               (uint16_t) len);
         /* Less than asked for can't be: gather has asked for room, and nothing was sent since. */
-        if (data_channel_send(&s->channel, now_ms, gather->class, data - header, header + len) < header + len)
+        if (!data_channel_send(&s->channel, now_ms, gather->class, data - header, header + len))
             session_end(s, now_ms, true,
                         STR_LITERAL("internal error: the data channel took less than it had room for"));
         s->last_data_ms = now_ms;
@@ -659,4 +654,9 @@ void session_dial_failed(struct session *s, int64_t now_ms, uint16_t stream, con
 {
     port_session_failed(&s->port, stream);
     ends_with_target(s, now_ms, why);
+}
+
+void session_release(struct session *s)
+{
+    data_channel_release(&s->channel);
 }

@@ -48,6 +48,7 @@ enum {
     SESSION_WITNESS_FIRST_MS = 1000, /* between two witnesses, doubling while none is acknowledged */
     SESSION_WITNESS_MAX_MS = 60 * 1000,
     SESSION_TEXT_SIZE = 512,
+    SESSION_BLOCKS_MAX = OUTBOX_MESSAGES + INBOX_MESSAGES,
     SESSION_MEMORY_SIZE = DATA_CHANNEL_MEMORY_SIZE + PORT_SESSION_MEMORY_SIZE
 };
 
@@ -158,6 +159,7 @@ void session_target_ended(struct session *session, int64_t now_ms, uint16_t stre
 void session_target_broke(struct session *session, int64_t now_ms, uint16_t stream, const char *why);
 void session_dial_failed(struct session *session, int64_t now_ms, uint16_t stream, const char *why);
 
+void session_release(struct session *session); /* gives the pool its blocks back */
 bool session_is_over(const struct session *session);
 bool session_wants_connection(const struct session *session);
 

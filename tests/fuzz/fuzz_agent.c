@@ -4,6 +4,7 @@
  * Nothing runs for ever, nothing is asked for a connection that is not there, what goes out is well-formed,
  * and in the end the session ends.
  */
+#include "lib/fresh_pool.h"
 #include "tunnel/agent.h"
 
 #include <stdlib.h>
@@ -16,11 +17,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { EVENTS_MAX = 20000 };
 
-enum connection { CONNECTION_NONE, CONNECTION_DIALLING, CONNECTION_OPEN };
+enum wire { CONNECTION_NONE, CONNECTION_DIALLING, CONNECTION_OPEN };
 
 static struct session session;
 static struct document document;
-static enum connection connections[PORT_STREAMS_MAX];
+static enum wire connections[PORT_STREAMS_MAX];
 static struct websocket_decoder ear;
 static uint8_t ear_memory[16384];
 static int64_t now_ms;
@@ -274,7 +275,7 @@ static void operate(struct reader *r)
         break;
     case 9:
     case 10:
-        if (data_channel_state(&session.channel) != DATA_CHANNEL_DOWN)
+        if (data_channel_state(&session.channel) != CONNECTION_DOWN)
             transmit(operation % 16 == 9);
         break;
     case 11:
@@ -308,7 +309,7 @@ static void run_out(void)
         check(deadline_ms != INT64_MAX);
         now_ms = deadline_ms > now_ms ? deadline_ms : now_ms + 1;
         session_tick(&session, now_ms);
-        if (data_channel_state(&session.channel) != DATA_CHANNEL_DOWN)
+        if (data_channel_state(&session.channel) != CONNECTION_DOWN)
             transmit(false);
         pull();
     }
@@ -317,20 +318,16 @@ static void run_out(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void *memory;
     struct reader r = reader_of(data, size < 1024 ? size : 1024);
     uint8_t kind = reader_u8(&r);
     struct session_config config = {.document = &document,
-                                    .channel = {.peer_ignores_old = true,
+                                    .channel = {.peer_ignores_duplicates = true,
                                                 .messages_per_second = kind & 2 ? 100 : 0,
                                                 .burst_messages = 20,
                                                 .ping_interval_ms = 54000}};
-    if (memory == NULL)
-        memory = mmap(NULL, SESSION_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    check(memory != MAP_FAILED);
-    madvise(memory, SESSION_MEMORY_SIZE, MADV_DONTNEED); /* zeroes again, without touching 16 MiB */
     memset(connections, 0, sizeof connections);
-    config.memory = memory;
+    config.memory = fresh_memory(0, SESSION_MEMORY_SIZE);
+    config.channel.user = fresh_pool(0, FRESH_POOL_BLOCKS);
     document.kind = kind & 1 ? DOCUMENT_STREAM : DOCUMENT_LOCAL_FORWARDING;
     str_copy(STR_LITERAL("{}"), document.properties, sizeof document.properties);
     str_copy(STR_LITERAL("s-1"), document.session_id, sizeof document.session_id);

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/sha256.h"
+#include "lib/fresh_pool.h"
 #include "sim/lib/aws_client.h"
 #include "sim/lib/channel_end.h"
 #include "sim/lib/traffic.h"
@@ -48,25 +49,12 @@ struct world {
     uint64_t steps;
 };
 
-static void *memories[GATEWAY_SIDES];
-
-static void *fresh_memory(int side)
-{
-    if (memories[side] == NULL)
-        memories[side] =
-            mmap(NULL, DATA_CHANNEL_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    else
-        madvise(memories[side], DATA_CHANNEL_MEMORY_SIZE, MADV_DONTNEED);
-    assert_true(memories[side] != MAP_FAILED);
-    return memories[side];
-}
-
 static void set_up(struct world *w, const struct scenario *s, uint64_t seed)
 {
     struct dice dice = {seed};
     struct data_channel_config config = {
         .role = DATA_CHANNEL_AGENT,
-        .peer_ignores_old = s->aws,
+        .peer_ignores_duplicates = s->aws,
         .messages_per_second = s->rate,
         .burst_messages = s->burst,
         .ping_interval_ms = 54000,
@@ -76,10 +64,12 @@ static void set_up(struct world *w, const struct scenario *s, uint64_t seed)
     for (int i = 0; i < GATEWAY_SIDES; i++)
         totals[i] = s->max_bytes[i] == 0 ? 0 : dice_between(&dice, 0, s->max_bytes[i]);
     gateway_init(&w->gateway, &s->faults, dice_next(&dice));
-    channel_end_init(&w->agent, GATEWAY_AGENT, &config, fresh_memory(GATEWAY_AGENT), dice_next(&dice));
+    channel_end_init(&w->agent, GATEWAY_AGENT, &config, fresh_memory(GATEWAY_AGENT, DATA_CHANNEL_MEMORY_SIZE),
+                     dice_next(&dice));
     config.role = DATA_CHANNEL_CLIENT;
-    config.peer_ignores_old = false;
-    channel_end_init(&w->client, GATEWAY_CLIENT, &config, fresh_memory(GATEWAY_CLIENT), dice_next(&dice));
+    config.peer_ignores_duplicates = false;
+    channel_end_init(&w->client, GATEWAY_CLIENT, &config,
+                     fresh_memory(GATEWAY_CLIENT, DATA_CHANNEL_MEMORY_SIZE), dice_next(&dice));
     w->agent.away_ms = w->client.away_ms = s->faults.away_ms;
     w->agent.send_seed = w->client.receive_seed = seed;
     w->client.send_seed = w->agent.receive_seed = seed + 1;
@@ -307,7 +297,7 @@ static void interactive_beside_bulk(void **state)
             next_ms = asked_ms = w.now_ms + 2; /* the client's own time */
         }
         if (waits_for == 0 && w.now_ms >= next_ms &&
-            data_channel_send(&w.agent.channel, w.now_ms, PACER_INTERACTIVE, &byte, 1) == 1)
+            data_channel_send(&w.agent.channel, w.now_ms, PACER_INTERACTIVE, &byte, 1))
             waits_for = ++w.agent.sent;
         step(&w, &s);
         assert_null(w.agent.fault);

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "base/sha256.h"
+#include "lib/fresh_pool.h"
 #include "sim/lib/tunnel_client.h"
 #include "sim/lib/tunnel_host.h"
 
@@ -63,17 +64,6 @@ struct world {
 };
 
 static struct world world;
-static void *memories[2];
-
-static void *fresh_memory(int which, size_t size)
-{
-    if (memories[which] == NULL)
-        memories[which] = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    else
-        madvise(memories[which], size, MADV_DONTNEED);
-    assert_true(memories[which] != MAP_FAILED);
-    return memories[which];
-}
 
 /* ---- a run ---- */
 

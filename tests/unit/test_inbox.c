@@ -3,29 +3,34 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include <cmocka.h>
 
 #include "channel/inbox.h"
+#include "lib/fresh_pool.h"
 
 static struct inbox inbox;
-static void *memory;
+static struct pool_user *user;
 
 static int fresh(void **state)
 {
     (void) state;
-    if (memory == NULL)
-        memory = mmap(NULL, INBOX_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    else
-        madvise(memory, INBOX_MEMORY_SIZE, MADV_DONTNEED);
-    inbox_init(&inbox, memory);
-    return memory == MAP_FAILED;
+    user = fresh_pool(0, FRESH_POOL_BLOCKS);
+    inbox_init(&inbox, fresh_memory(0, INBOX_MEMORY_SIZE), user);
+    return 0;
 }
 
-static enum inbox_verdict take(int64_t sequence, const char *payload)
+/* As a data channel does before the place of the payloads changes. */
+static enum inbox_result take_and_settle(int64_t sequence, uint32_t type, const void *payload, size_t len)
 {
-    return inbox_take(&inbox, sequence, (uint32_t) sequence + 1, payload, strlen(payload));
+    enum inbox_result result = inbox_take(&inbox, sequence, type, payload, len);
+    inbox_settle(&inbox);
+    return result;
+}
+
+static enum inbox_result take(int64_t sequence, const char *payload)
+{
+    return take_and_settle(sequence, (uint32_t) sequence + 1, payload, strlen(payload));
 }
 
 static void assert_front(const char *payload, size_t message_left)
@@ -53,12 +58,12 @@ static void puts_in_order_each_once(void **state)
     assert_int_equal(take(2, "c"), INBOX_NEW);
     assert_int_equal(take(1, "b"), INBOX_NEW);
     assert_empty();
-    assert_int_equal(take(2, "other"), INBOX_DOUBLE);
+    assert_int_equal(take(2, "other"), INBOX_DUPLICATE);
     assert_int_equal(take(0, "a"), INBOX_NEW);
-    assert_int_equal(take(0, "other"), INBOX_DOUBLE);
+    assert_int_equal(take(0, "other"), INBOX_DUPLICATE);
     assert_front("a", 1);
     inbox_consume(&inbox, 1);
-    assert_int_equal(take(0, "other"), INBOX_DOUBLE);
+    assert_int_equal(take(0, "other"), INBOX_DUPLICATE);
     assert_front("b", 1);
     inbox_consume(&inbox, 1);
     assert_front("c", 1);
@@ -88,14 +93,14 @@ static void consumes_in_parts_and_keeps_the_type(void **state)
 
 static void a_long_payload_comes_in_pieces(void **state)
 {
-    static char payload[2 * INBOX_SLOT_SIZE + 11];
+    static char payload[2 * INBOX_BLOCK_PAYLOAD + 11];
     const uint8_t *data;
     uint32_t type;
     size_t len, left, at = 0;
     (void) state;
     for (size_t i = 0; i < sizeof payload; i++)
         payload[i] = (char) (i % 251);
-    assert_int_equal(inbox_take(&inbox, 0, 5, payload, sizeof payload), INBOX_NEW);
+    assert_int_equal(take_and_settle(0, 5, payload, sizeof payload), INBOX_NEW);
     while (inbox_front(&inbox, &type, &data, &len, &left)) {
         assert_int_equal(left, sizeof payload - at);
         assert_int_equal(type, 5);
@@ -105,7 +110,7 @@ static void a_long_payload_comes_in_pieces(void **state)
     }
     assert_int_equal(at, sizeof payload);
     assert_int_equal(inbox.used, 0);
-    assert_int_equal(inbox_take(&inbox, 1, 5, payload, INBOX_PAYLOAD_MAX + 1), INBOX_REFUSED);
+    assert_int_equal(take_and_settle(1, 5, payload, INBOX_PAYLOAD_MAX + 1), INBOX_REFUSED);
 }
 
 /* Early messages never take the room that the expected one needs. */
@@ -159,9 +164,87 @@ static void knows_how_many_the_peer_still_holds(void **state)
     assert_int_equal(inbox_missing(&inbox), INBOX_SPAN + 10 + 1 - 1 - 1);
 }
 
+static void a_payload_that_is_consumed_at_once_is_never_copied(void **state)
+{
+    char place[] = "in the decoder";
+    const uint8_t *data;
+    uint32_t type;
+    size_t len, left;
+    (void) state;
+    assert_int_equal(inbox_take(&inbox, 0, 1, place, 14), INBOX_NEW);
+    assert_true(inbox_front(&inbox, &type, &data, &len, &left));
+    assert_ptr_equal(data, place);
+    inbox_consume(&inbox, 3);
+    assert_front("the decoder", 11);
+    inbox_settle(&inbox);
+    memset(place, 0, sizeof place);
+    assert_front("the decoder", 11); /* what was left of it */
+    inbox_consume(&inbox, 11);
+    assert_int_equal(user->used, 0);
+}
+
+static void more_payloads_than_may_lie_elsewhere_are_copied(void **state)
+{
+    static char places[2 * INBOX_LENT_MAX][4];
+    (void) state;
+    for (int i = 0; i < 2 * INBOX_LENT_MAX; i++) {
+        places[i][0] = (char) ('0' + i % 10);
+        assert_int_equal(inbox_take(&inbox, i, 1, places[i], 1), INBOX_NEW);
+    }
+    inbox_settle(&inbox);
+    for (int i = 0; i < 2 * INBOX_LENT_MAX; i++) {
+        assert_front(places[i], 1);
+        inbox_consume(&inbox, 1);
+    }
+}
+
+static void a_slot_that_was_lent_and_used_again_is_copied_once(void **state)
+{
+    char first[] = "first", second[] = "second";
+    (void) state;
+    inbox_take(&inbox, 0, 1, first, 5);
+    inbox_consume(&inbox, 5);
+    inbox_take(&inbox, 1, 1, second, 6); /* in the same slot */
+    inbox_settle(&inbox);
+    memset(second, 0, sizeof second);
+    assert_front("second", 6);
+}
+
+/* Others have used up the pool: what is expected still finds room, what is early does not. */
+static void the_expected_message_has_room_in_a_full_pool(void **state)
+{
+    (void) state;
+    user = fresh_pool(0, POOL_USER_RESERVE + POOL_USER_CRITICAL);
+    inbox_init(&inbox, fresh_memory(0, INBOX_MEMORY_SIZE), user);
+    int64_t sequence = 1;
+    while (take(sequence, "early") == INBOX_NEW)
+        sequence++;
+    assert_int_equal(sequence, 1 + POOL_USER_RESERVE);
+    assert_int_equal(take(0, "expected"), INBOX_NEW);
+    assert_front("expected", 8);
+}
+
+static void release_gives_every_block_back(void **state)
+{
+    static char payload[3 * INBOX_BLOCK_PAYLOAD];
+    (void) state;
+    take(0, "a");
+    take(5, "f");
+    take_and_settle(1, 1, payload, sizeof payload);
+    assert_int_equal(user->used, 5);
+    inbox_release(&inbox);
+    assert_int_equal(user->used, 0);
+    assert_int_equal(inbox.used, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_payload_that_is_consumed_at_once_is_never_copied, fresh),
+        cmocka_unit_test_setup(more_payloads_than_may_lie_elsewhere_are_copied, fresh),
+        cmocka_unit_test_setup(a_slot_that_was_lent_and_used_again_is_copied_once, fresh),
+        cmocka_unit_test_setup(the_expected_message_has_room_in_a_full_pool, fresh),
+        cmocka_unit_test_setup(release_gives_every_block_back, fresh),
         cmocka_unit_test_setup(puts_in_order_each_once, fresh),
         cmocka_unit_test_setup(consumes_in_parts_and_keeps_the_type, fresh),
         cmocka_unit_test_setup(a_long_payload_comes_in_pieces, fresh),

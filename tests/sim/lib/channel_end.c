@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/fresh_pool.h"
 #include "sim/lib/traffic.h"
 
 void channel_end_init(struct channel_end *e, int side, const struct data_channel_config *config, void *memory,
@@ -13,6 +14,7 @@ void channel_end_init(struct channel_end *e, int side, const struct data_channel
     e->side = side;
     e->dice.state = seed;
     e->memory = own.memory = memory;
+    own.user = fresh_pool(side, FRESH_POOL_BLOCKS);
     for (size_t i = 0; i < sizeof own.seed; i++)
         own.seed[i] = (uint8_t) dice_next(&e->dice);
     data_channel_init(&e->channel, &own, 0);
@@ -65,7 +67,7 @@ static void say(struct channel_end *e, enum agent_message_type type, int64_t now
 static void receive(struct channel_end *e, struct gateway *g, int64_t now_ms)
 {
     struct gateway_message *m;
-    if (e->pauses && e->channel.state == DATA_CHANNEL_UP && dice_hits(&e->dice, 20))
+    if (e->pauses && data_channel_state(&e->channel) == CONNECTION_UP && dice_hits(&e->dice, 20))
         say(e, dice_hits(&e->dice, 5000) ? AGENT_MESSAGE_PAUSE_PUBLICATION : AGENT_MESSAGE_START_PUBLICATION,
             now_ms);
     while (data_channel_wants_input(&e->channel) && (m = gateway_take(g, e->side, now_ms)) != NULL) {
@@ -113,7 +115,7 @@ static void write_stream(struct channel_end *e, int64_t now_ms)
         if (e->small_pieces)
             n = dice_between(&e->dice, 1, (uint32_t) n);
         traffic_fill(e->send_seed, e->sent, bytes, n);
-        if (data_channel_send(&e->channel, now_ms, PACER_BULK, bytes, n) != n)
+        if (!data_channel_send(&e->channel, now_ms, PACER_BULK, bytes, n))
             e->fault = "send took less than the room it had announced";
         e->sent += n;
     }
@@ -187,7 +189,8 @@ static void end_connection(struct channel_end *e, int how, int64_t now_ms)
 
 void channel_end_step(struct channel_end *e, struct gateway *g, int64_t now_ms)
 {
-    if (e->channel.state == DATA_CHANNEL_DOWN && !e->channel.lost_waits && now_ms >= e->reconnect_ms)
+    if (data_channel_state(&e->channel) == CONNECTION_DOWN && !e->channel.event_waits &&
+        now_ms >= e->reconnect_ms)
         connect(e, g, now_ms);
     receive(e, g, now_ms);
     read_stream(e, now_ms);
@@ -211,7 +214,7 @@ void channel_end_step(struct channel_end *e, struct gateway *g, int64_t now_ms)
 int64_t channel_end_due_ms(struct channel_end *e, const struct gateway *g, int64_t now_ms)
 {
     int64_t due_ms = data_channel_deadline(&e->channel, now_ms);
-    if (e->channel.state == DATA_CHANNEL_DOWN)
+    if (data_channel_state(&e->channel) == CONNECTION_DOWN)
         return e->reconnect_ms;
     if (data_channel_wants_input(&e->channel) && gateway_due_ms(g, e->side) < due_ms)
         due_ms = gateway_due_ms(g, e->side);

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/fresh_pool.h"
+
 #include "base/bytes.h"
 #include "base/json.h"
 
@@ -261,8 +263,7 @@ static void own_say(struct tunnel_client *c, int64_t now_ms)
             return;
         if (type == PAYLOAD_OUTPUT)
             data_channel_send(&c->channel, now_ms, PACER_BULK, payload, n);
-        else if (data_channel_send_message(&c->channel, now_ms, (enum payload_type) type, payload, n, NULL) <
-                 0)
+        else if (data_channel_send_message(&c->channel, (enum payload_type) type, payload, n, NULL) < 0)
             c->fault = "no room for a message of the client's";
     }
 }
@@ -271,7 +272,7 @@ static void own_step(struct tunnel_client *c, struct gateway *g, int64_t now_ms)
 {
     bool moved = true;
     data_channel_tick(&c->channel, now_ms);
-    if (data_channel_state(&c->channel) == DATA_CHANNEL_DOWN && now_ms >= c->reconnect_ms) {
+    if (data_channel_state(&c->channel) == CONNECTION_DOWN && now_ms >= c->reconnect_ms) {
         data_channel_connect(&c->channel, now_ms, str_from("{\"TokenValue\":\"client\"}"), NULL);
         wire_end_connected(&c->wire, g, now_ms);
     }
@@ -311,6 +312,7 @@ void tunnel_client_init(struct tunnel_client *c, const struct tunnel_client_opti
                                          .burst_messages = options->burst,
                                          .ping_interval_ms = 300000,
                                          .unix_offset_ms = 1700000000000,
+                                         .user = fresh_pool(1, FRESH_POOL_BLOCKS),
                                          .memory = memory};
     memset(c, 0, sizeof *c);
     c->options = *options;
@@ -379,7 +381,7 @@ int64_t tunnel_client_due_ms(struct tunnel_client *c, const struct gateway *g, i
             due_ms = earlier(due_ms, send_ms);
         return earlier(due_ms, c->aws.unacknowledged != NULL ? c->aws.next_resend_ms : INT64_MAX);
     }
-    if (data_channel_state(&c->channel) == DATA_CHANNEL_DOWN)
+    if (data_channel_state(&c->channel) == CONNECTION_DOWN)
         return c->reconnect_ms;
     int64_t due_ms =
         earlier(data_channel_deadline(&c->channel, now_ms), wire_end_due_ms(&c->wire, g, now_ms));

@@ -2,15 +2,18 @@
 
 #include <string.h>
 
+#include "lib/fresh_pool.h"
+
 void tunnel_host_init(struct tunnel_host *h, const struct tunnel_host_options *options, struct play *plays,
                       size_t play_count, void *memory, uint64_t seed)
 {
     struct session_config config = {.document = &h->document,
-                                    .channel = {.peer_ignores_old = true,
+                                    .channel = {.peer_ignores_duplicates = true,
                                                 .messages_per_second = options->rate,
                                                 .burst_messages = options->burst,
                                                 .ping_interval_ms = 54000,
-                                                .unix_offset_ms = 1700000000000},
+                                                .unix_offset_ms = 1700000000000,
+                                                .user = fresh_pool(0, FRESH_POOL_BLOCKS)},
                                     .memory = memory};
     memset(h, 0, sizeof *h);
     h->dice.state = seed;
@@ -226,7 +229,7 @@ static void gather_targets(struct tunnel_host *h, int64_t now_ms)
 
 static void service_speaks(struct tunnel_host *h, int64_t now_ms)
 {
-    if (data_channel_state(&h->session.channel) != DATA_CHANNEL_UP)
+    if (data_channel_state(&h->session.channel) != CONNECTION_UP)
         return;
     if (h->pauses && now_ms >= h->speak_ms) {
         h->paused = !h->paused;
@@ -274,7 +277,7 @@ void tunnel_host_step(struct tunnel_host *h, struct gateway *g, int64_t now_ms)
                 step_target(h, i, now_ms);
         moved = wire_end_receive(&h->wire, g, now_ms);
         moved |= take_events(h, now_ms);
-        if (data_channel_state(&h->session.channel) != DATA_CHANNEL_DOWN) {
+        if (data_channel_state(&h->session.channel) != CONNECTION_DOWN) {
             gather_targets(h, now_ms);
             moved |= wire_end_transmit(&h->wire, g, now_ms);
         }
@@ -295,7 +298,7 @@ int64_t tunnel_host_due_ms(struct tunnel_host *h, const struct gateway *g, int64
         due_ms = h->probe_ms;
     if (session_wants_connection(&h->session))
         wire_ms = h->reconnect_ms;
-    else if (data_channel_state(&h->session.channel) != DATA_CHANNEL_DOWN)
+    else if (data_channel_state(&h->session.channel) != CONNECTION_DOWN)
         wire_ms = wire_end_due_ms(&h->wire, g, now_ms);
     if (h->pauses && h->speak_ms < wire_ms)
         wire_ms = h->speak_ms;
