@@ -63,8 +63,8 @@ static void finish_soon(struct aws_call *call, enum api_class class)
     loop_timer_set(call->client->network->loop, &call->soon, loop_now_ms(call->client->network->loop));
 }
 
-/* Changes what the answer asks to be changed, and sends again; false when it asks for nothing, or did before.
- * */
+/* Changes what the answer asks to be changed, and sends again; false when it asks for nothing, or did
+ * before. */
 static bool send_changed(struct aws_call *call, enum api_class class, const struct api_failure *failure)
 {
     struct credentials_source *credentials = &call->client->credentials;

@@ -233,8 +233,8 @@ static void carry_out(struct keeper *k, const struct terminator_action *action)
     doers[action->kind](k, action);
 }
 
-/* For a relay that was told to close admission by a shutdown since cancelled, or one that was started anew.
- * */
+/* For a relay that was told to close admission by a shutdown since cancelled, or one that was started
+ * anew. */
 static void open_admission(struct keeper *k)
 {
     struct ipc_order order = {.kind = IPC_OPEN_ADMISSION};

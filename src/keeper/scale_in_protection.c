@@ -114,8 +114,8 @@ void scale_in_protection_want(struct scale_in_protection *protection, bool wante
     if (!protection->works || protection->wanted == wanted)
         return;
     protection->wanted = wanted;
-    /* Calls under way and back-offs come to their end first; due_expired and answered see to `wanted` then.
-     * */
+    /* Calls under way and back-offs come to their end first; due_expired and answered see to `wanted`
+     * then. */
     if (!protection->worker.active && !is_settled(protection) && protection->retry.failures == 0)
         ask(protection);
 }

@@ -504,8 +504,8 @@ static void attempt_found_update(struct terminator *t)
     }
 }
 
-/* The service's other tasks may end too, each about to take one from the same count: not all in one moment.
- * */
+/* The service's other tasks may end too, each about to take one from the same count: not all in one
+ * moment. */
 static void attempt_is_crowded(struct terminator *t)
 {
     if (t->step != TERMINATOR_STEP_SCALE_IN) {
