@@ -39,8 +39,8 @@ enum {
     CREDENTIALS_SECRET_SIZE = 129,         /* 40 today */
     CREDENTIALS_TOKEN_SIZE = 8193,         /* STS: "typically less than 4096 bytes, but that can vary" */
     CREDENTIALS_AUTHORIZATION_SIZE = 4097, /* EKS sends a service account's JWT, about 1 KiB */
-    CREDENTIALS_FILE_SIZE = 257,
-    CREDENTIALS_DOCUMENT_MAX = 16384 /* the four fields, escaped, and room */
+    CREDENTIALS_FILE_SIZE = 257,           /* the path of a token file: EKS's has 76 characters */
+    CREDENTIALS_DOCUMENT_MAX = 16384       /* the four fields, escaped, and room */
 };
 
 struct credentials {

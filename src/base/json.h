@@ -27,7 +27,10 @@
 #include "base/error.h"
 #include "base/str.h"
 
-enum { JSON_ABSENT = -1, JSON_DEPTH_MAX = 32 };
+enum {
+    JSON_ABSENT = -1,
+    JSON_DEPTH_MAX = 32 /* bounds jsmn's work: at each closing bracket it climbs from the last token */
+};
 
 enum json_type { JSON_NONE, JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PRNG_SEED_SIZE = 32 };
+enum { PRNG_SEED_SIZE = 32 /* as much as SHA-256 puts out: 256 bits to guess */ };
 
 struct prng {
     uint8_t seeded_counter[PRNG_SEED_SIZE + 8]; /* the seed, then the number of the next block */

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SHA256_SIZE = 32 };
+enum { SHA256_SIZE = 32 /* FIPS 180-4 */ };
 
 /*
  * Chooses the implementation; call it once, before any thread or engine starts. Until then the portable one

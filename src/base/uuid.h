@@ -8,7 +8,10 @@
 
 #include "base/str.h"
 
-enum { UUID_SIZE = 16, UUID_TEXT_SIZE = 37 /* 36 and the terminator */ };
+enum {
+    UUID_SIZE = 16,     /* RFC 9562 */
+    UUID_TEXT_SIZE = 37 /* 36 and the terminator */
+};
 
 void uuid_v4(uint8_t uuid[UUID_SIZE], const uint8_t random[UUID_SIZE]);    /* sets version and variant bits */
 void uuid_format(const uint8_t uuid[UUID_SIZE], char out[UUID_TEXT_SIZE]); /* dashed, lower case */

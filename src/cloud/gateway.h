@@ -35,7 +35,7 @@
 #include "wire/websocket.h"
 
 enum {
-    GATEWAY_TOKEN_MS = 15 * 1000,
+    GATEWAY_TOKEN_MS = 15 * 1000, /* credentials, name, connection, TLS and answer of one API call */
     GATEWAY_OPEN_MS = 30 * 1000,  /* all steps of the websocket together */
     GATEWAY_HEAD_SIZE = 4 * 1024, /* the service's answer to the upgrade has under 1 KiB */
     GATEWAY_BODY_SIZE = 2 * 1024  /* of a refusal, for its reason */

@@ -29,7 +29,11 @@
 enum log_level { LOG_DEBUG = -4, LOG_INFO = 0, LOG_WARN = 4, LOG_ERROR = 8 };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
-enum { LOG_LINE_MAX = 4096 /* PIPE_BUF on Linux */, LOG_VALUE_MAX = 1024, LOG_ATTRIBUTES_MAX = 24 };
+enum {
+    LOG_LINE_MAX = 4096,    /* PIPE_BUF on Linux */
+    LOG_VALUE_MAX = 1024,   /* a quarter of a line: one long value leaves room for the others */
+    LOG_ATTRIBUTES_MAX = 24 /* the longest line has 13 */
+};
 
 /* What a value is; the first character of its attribute's key. */
 enum log_type {

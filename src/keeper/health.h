@@ -38,8 +38,8 @@
 enum {
     HEALTH_SILENCE_MS =
         2500, /* two reports of the relay missed (IPC_STATUS_MS), and half a second of a slow machine */
-    HEALTH_ANSWERS_MAX = 4,
-    HEALTH_REST_MS = 50,
+    HEALTH_ANSWERS_MAX = 4,   /* at once: anybody in the container may ask, as fast as they like, ... */
+    HEALTH_REST_MS = 50,      /* ... and then the keeper does not listen for so long */
     HEALTH_TIMEOUT_MS = 3000, /* of the health check's command; ECS's default is 5 s */
     HEALTH_LINE_SIZE = 4096   /* holds every answer: 255 bytes of trouble, each escaped in six, twice over */
 };

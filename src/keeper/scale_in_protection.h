@@ -27,7 +27,7 @@
 
 enum {
     SCALE_IN_PROTECTION_LIFE_MS = 60 * 60 * 1000, /* as the worker asks for it; refreshed every 30 minutes */
-    SCALE_IN_PROTECTION_CALL_MS = 10 * 1000
+    SCALE_IN_PROTECTION_CALL_MS = 10 * 1000       /* the endpoint is on the same host, and asks ECS */
 };
 
 enum scale_in_protection_state {

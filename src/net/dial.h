@@ -22,7 +22,7 @@
 #include "host/descriptors.h"
 #include "net/network.h"
 
-enum { DIAL_NEXT_ADDRESS_MS = 250 };
+enum { DIAL_NEXT_ADDRESS_MS = 250 /* RFC 8305, section 5, "Connection Attempt Delay" */ };
 
 struct dial_request {
     const char *host; /* a name or an address without brackets; copied */

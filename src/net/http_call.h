@@ -23,7 +23,7 @@
 
 enum {
     HTTP_CALL_BODY_MAX = 1024 * 1024, /* the most `body_max` may say */
-    HTTP_CALL_REQUEST_MAX = 64 * 1024
+    HTTP_CALL_REQUEST_MAX = 64 * 1024 /* twice the largest request to AWS (API_HTTP_REQUEST_SIZE) */
 };
 
 struct http_call_request {

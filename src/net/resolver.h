@@ -46,6 +46,7 @@ enum {
     RESOLVER_TOLD_A_TURN = 32,
     /* Read of /etc/resolv.conf and /etc/hosts each; whole lines, the rest is not looked at. */
     RESOLVER_FILE_MAX = 1024 * 1024,
+    /* Both files are read anew so often at most: a burst of names reads them once, a change counts at once. */
     RESOLVER_FILE_AGE_MS = 1000
 };
 

@@ -35,10 +35,10 @@
 #include "base/uuid.h"
 
 enum {
-    AGENT_MESSAGE_HEADER_SIZE = 120, /* what agent_message_write_header writes */
-    AGENT_MESSAGE_HEADER_LENGTH = 116,
+    AGENT_MESSAGE_HEADER_SIZE = 120,        /* what agent_message_write_header writes */
+    AGENT_MESSAGE_HEADER_LENGTH = 116,      /* what the header says of itself: without the payload's length */
     AGENT_MESSAGE_HEADER_LENGTH_MAX = 1024, /* a longer header than ours is skipped over, up to this */
-    AGENT_MESSAGE_TYPE_SIZE = 32,
+    AGENT_MESSAGE_TYPE_SIZE = 32,           /* by the format, filled up with blanks */
     AGENT_MESSAGE_STREAM_PAYLOAD_MAX = 1024, /* what one stream message carries by convention */
     AGENT_MESSAGE_SYN = 1,
     AGENT_MESSAGE_FIN = 2
@@ -122,7 +122,7 @@ struct acknowledge {
     int64_t sequence;
 };
 
-enum { ACKNOWLEDGE_PAYLOAD_MAX = 224 }; /* the longest that acknowledge_write makes is 198 */
+enum { ACKNOWLEDGE_PAYLOAD_MAX = 224 /* the longest that acknowledge_write makes is 198 */ };
 
 int acknowledge_parse(struct acknowledge *ack, struct str payload, struct error *err);
 void acknowledge_write(struct writer *out, const struct acknowledge *ack);

@@ -35,7 +35,7 @@
 enum {
     /* RFC 1035, 2.3.4: 255 bytes in a message, which are 253 characters as text. */
     DNS_NAME_SIZE = 254, /* with the terminator */
-    DNS_LABEL_MAX = 63,
+    DNS_LABEL_MAX = 63,  /* the same section */
     /* Header, the longest name, type and class, OPT. */
     DNS_QUERY_MAX = 12 + 255 + 4 + 11,
     /* What we say an answer over UDP may have: the size that passes without fragments (DNS Flag Day 2020). */

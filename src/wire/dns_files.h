@@ -23,7 +23,7 @@
 #include "base/str.h"
 
 enum {
-    DNS_SERVERS_MAX = 3,
+    DNS_SERVERS_MAX = 3, /* as the C libraries (resolv.conf(5), MAXNS) */
     /* Six domains of forty characters; what does not fit as a whole word is left out. */
     DNS_SEARCH_SIZE = 256
 };

@@ -40,10 +40,10 @@
 #define IPC_WORKER_NAME      "fumidai-aws"
 
 enum {
-    IPC_STATUS_MS = 1000,
-    IPC_SILENCE_MS = 4000, /* a relay stopped at any moment is noticed within 5 s: this and one poll */
-    IPC_RESEND_MS = 20,    /* an answer that found the socket full is sent again so often */
-    IPC_TEXT_SIZE = 256,
+    IPC_STATUS_MS = 1000,     /* the keeper checks as often (ECS_TST_METRICS_CHECK_INTERVAL) */
+    IPC_SILENCE_MS = 4000,    /* a relay stopped at any moment is noticed within 5 s: this and one poll */
+    IPC_RESEND_MS = 20,       /* an answer that found the socket full is sent again so often */
+    IPC_TEXT_SIZE = 256,      /* one sentence: a reason for users, or what the control channel waits for */
     IPC_SESSION_ID_SIZE = 97, /* SSM: SessionId has up to 96 characters */
     IPC_OPEN_SESSIONS_MAX =
         10000 /* FUMIDAI_MAX_SESSIONS (1,000) and 512 connections of fixed relays, and room */

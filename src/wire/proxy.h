@@ -19,7 +19,11 @@
 #include "base/error.h"
 #include "base/str.h"
 
-enum { PROXY_HOST_SIZE = 254, PROXY_AUTHORIZATION_SIZE = 512, PROXY_EXCEPTIONS_SIZE = 2048 };
+enum {
+    PROXY_HOST_SIZE = 254,          /* the longest name DNS can hold, and the terminator */
+    PROXY_AUTHORIZATION_SIZE = 512, /* "Basic " and 370 bytes of user name and password in base64 */
+    PROXY_EXCEPTIONS_SIZE = 2048    /* NO_PROXY: a hundred names; a longer one is refused, not cut */
+};
 
 struct proxy {
     char host[PROXY_HOST_SIZE]; /* empty: no proxy */

@@ -21,7 +21,7 @@
 #include "base/error.h"
 
 enum {
-    SMUX_HEADER_SIZE = 8,
+    SMUX_HEADER_SIZE = 8,              /* version, command, length, stream */
     SMUX_DATA_MAX = 65535,             /* by the format */
     SMUX_DATA_CONVENTIONAL_MAX = 32768 /* what AWS's programs send; we keep to it */
 };

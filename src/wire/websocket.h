@@ -29,12 +29,12 @@
 #include "base/str.h"
 
 enum {
-    WEBSOCKET_KEY_RANDOM_SIZE = 16,
-    WEBSOCKET_KEY_SIZE = 25,    /* 24 characters and the terminator */
-    WEBSOCKET_ACCEPT_SIZE = 29, /* 28 and the terminator */
-    WEBSOCKET_HEADROOM = 14,    /* the longest header: 2, length 8, mask 4 */
-    WEBSOCKET_MASK_SIZE = 4,
-    WEBSOCKET_CONTROL_MAX = 125,
+    WEBSOCKET_KEY_RANDOM_SIZE = 16, /* RFC 6455, 4.1 */
+    WEBSOCKET_KEY_SIZE = 25,        /* 24 characters and the terminator */
+    WEBSOCKET_ACCEPT_SIZE = 29,     /* 28 and the terminator */
+    WEBSOCKET_HEADROOM = 14,        /* the longest header: 2, length 8, mask 4 */
+    WEBSOCKET_MASK_SIZE = 4,        /* RFC 6455, 5.3 */
+    WEBSOCKET_CONTROL_MAX = 125,    /* RFC 6455, 5.5 */
     /* A decoder's buffer holds a message, its last frame's header, and a control
      * frame between its fragments. */
     WEBSOCKET_DECODER_OVERHEAD = WEBSOCKET_HEADROOM + WEBSOCKET_CONTROL_MAX
