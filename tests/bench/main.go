@@ -20,17 +20,34 @@ import (
 var product, symbols string
 
 type bench struct {
-	seconds  time.Duration // of the long download
-	idleTime time.Duration
-	repeats  int
+	seconds     time.Duration // of the long download
+	idleTime    time.Duration
+	quarterTime time.Duration // of 32 sessions at full rate
+	repeats     int
 
 	table    strings.Builder
 	notes    strings.Builder
 	profiles strings.Builder
 	missed   int
+	compared *comparison // two programs in turns; nil: one, against the goals
 }
 
-func (b *bench) row(what, goal, measured, aws string, holds bool) {
+// figure is a number behind a row, for comparisons: of several in one row each has a name.
+type figure struct {
+	name  string
+	value float64
+	more  bool // is better
+}
+
+func less(value float64) figure   { return figure{"", value, false} }
+func more(value float64) figure   { return figure{"", value, true} }
+func inMS(d time.Duration) figure { return less(float64(d) / 1e6) }
+
+func (b *bench) row(what, goal, measured, aws string, holds bool, figures ...figure) {
+	if b.compared != nil {
+		b.compared.take(what, measured, figures)
+		return
+	}
 	mark := map[bool]string{true: "yes", false: "**no**"}[holds]
 	if goal == "" {
 		mark = ""
@@ -43,6 +60,9 @@ func (b *bench) row(what, goal, measured, aws string, holds bool) {
 }
 
 func (b *bench) note(format string, args ...any) {
+	if b.compared != nil {
+		return
+	}
 	text := fmt.Sprintf(format, args...)
 	fmt.Fprintln(os.Stderr, "  ", text)
 	b.notes.WriteString("- " + text + "\n")
@@ -72,12 +92,15 @@ func run() error {
 	flag.DurationVar(&b.seconds, "seconds", time.Minute, "`how long` the download under the limit is")
 	flag.DurationVar(&b.idleTime, "idle", 20*time.Second, "`how long` idle CPU is watched")
 	flag.IntVar(&b.repeats, "repeats", 5, "`how often` transfers are repeated")
+	flag.DurationVar(&b.quarterTime, "quarter", 20*time.Second, "`how long` 32 sessions share a quarter of a core")
+	against := flag.String("against", "", "another `program`: both are measured in turns, and what is printed are ratios")
+	rounds := flag.Int("rounds", 3, "`how often` each is measured in turns")
 	flag.Parse()
 	wanted, err := regexp.Compile("^(?:" + *only + ")$")
 	if err != nil {
 		return err
 	}
-	for _, path := range []*string{&product, &symbols} {
+	for _, path := range []*string{&product, &symbols, against} {
 		if *path != "" {
 			if *path, err = filepath.Abs(*path); err != nil {
 				return err
@@ -85,18 +108,16 @@ func run() error {
 		}
 	}
 	ctx := context.Background()
-	for _, m := range []struct {
-		name string
-		f    func(context.Context) error
-	}{
-		{"idle-watching", b.idleWatching}, {"idle-relay", b.idleRelay}, {"memory", b.memoryOfSession},
-		{"start-up", b.startUp}, {"first-byte", b.firstByte}, {"round-trip", b.roundTrip}, {"plugin-round-trip", b.pluginRoundTrip},
-		{"limited", b.limited},
-		{"plugin", b.unlimitedPlugin}, {"unlimited", b.unlimited}, {"profile", b.profile},
-	} {
-		if !wanted.MatchString(m.name) {
-			continue
+	var chosen []measurement
+	for _, m := range b.measurements() {
+		if wanted.MatchString(m.name) && (*against == "" || m.name != "profile") {
+			chosen = append(chosen, m)
 		}
+	}
+	if *against != "" {
+		return b.compare(ctx, chosen, *against, *rounds, *results)
+	}
+	for _, m := range chosen {
 		if err := m.f(ctx); err != nil {
 			b.row(m.name, "", "failed: "+err.Error(), "", false)
 		}
@@ -108,6 +129,21 @@ func run() error {
 	}
 	fmt.Fprintf(os.Stderr, "%d goals missed\n", b.missed)
 	return nil
+}
+
+type measurement struct {
+	name string
+	f    func(context.Context) error
+}
+
+func (b *bench) measurements() []measurement {
+	return []measurement{
+		{"idle-watching", b.idleWatching}, {"idle-relay", b.idleRelay}, {"memory", b.memoryOfSession},
+		{"start-up", b.startUp}, {"first-byte", b.firstByte}, {"first-byte-plugin", b.firstByteOfPlugin},
+		{"round-trip", b.roundTrip}, {"plugin-round-trip", b.pluginRoundTrip}, {"limited", b.limited},
+		{"quarter", b.quarter}, {"streams", b.manyStreams},
+		{"plugin", b.unlimitedPlugin}, {"unlimited", b.unlimited}, {"profile", b.profile},
+	}
 }
 
 // markdown is the whole report.

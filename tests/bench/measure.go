@@ -58,6 +58,12 @@ func median(v []float64) float64 {
 	return s[len(s)/2]
 }
 
+func p50p99(t times) []figure {
+	p50, p99 := inMS(t.median()), inMS(t.quantile(.99))
+	p50.name, p99.name = "p50", "p99"
+	return []figure{p50, p99}
+}
+
 // roundTrips sends one byte and waits for one, n times.
 func roundTrips(c io.ReadWriter, n int, between time.Duration) (times, error) {
 	var one [1]byte
@@ -95,9 +101,9 @@ func (b *bench) idle(ctx context.Context, relay, what string, goal int64) error 
 		return err
 	}
 	b.row(what+": memory (PSS of all processes)", fmt.Sprintf("≤ %.1f MiB", float64(goal)/(1<<20)), fmt.Sprintf("%.2f MiB", float64(memory)/(1<<20)),
-		"38.9 MB", memory <= goal)
+		"38.9 MB", memory <= goal, less(float64(memory)/(1<<20)))
 	limit := .1
-	b.row(fmt.Sprintf("%s: CPU over %v", what, b.idleTime), fmt.Sprintf("≤ %.1f%% of a core", limit), fmt.Sprintf("%.3f%%", share), "", share <= limit)
+	b.row(fmt.Sprintf("%s: CPU over %v", what, b.idleTime), fmt.Sprintf("≤ %.1f%% of a core", limit), fmt.Sprintf("%.3f%%", share), "", share <= limit, less(share))
 	return nil
 }
 
@@ -146,7 +152,7 @@ func (b *bench) memoryOfSession(ctx context.Context) error {
 		return err
 	}
 	each := float64(after-before) / sessions / 1024
-	b.row("memory of a session with 10 quiet streams (mean of 4)", "≤ 256 KiB", fmt.Sprintf("%.0f KiB", each), "about 20 MB", each <= 256)
+	b.row("memory of a session with 10 quiet streams (mean of 4)", "≤ 256 KiB", fmt.Sprintf("%.0f KiB", each), "about 20 MB", each <= 256, less(each))
 	return nil
 }
 
@@ -169,7 +175,7 @@ func (b *bench) startUp(ctx context.Context) error {
 		ns, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 		took = append(took, connected.Sub(time.Unix(0, ns)))
 	}
-	b.row("execution to open control channel, median of 10", "< 100 ms", ms(took.median()), "1,062 ms", took.median() < 100*time.Millisecond)
+	b.row("execution to open control channel, median of 10", "< 100 ms", ms(took.median()), "1,062 ms", took.median() < 100*time.Millisecond, inMS(took.median()))
 	return nil
 }
 
@@ -202,7 +208,7 @@ func (b *bench) firstByte(ctx context.Context) error {
 		n.close()
 	}
 	b.row("StartSession to the target's first byte, own client, its time included, median of 21", "< 20 ms", ms(took.median()), "438 ms",
-		took.median() < 20*time.Millisecond)
+		took.median() < 20*time.Millisecond, inMS(took.median()))
 	return nil
 }
 
@@ -260,11 +266,12 @@ func (b *bench) roundTrip(ctx context.Context) error {
 	share := func(q float64) time.Duration {
 		return all[0].quantile(q) - all[1].quantile(q) - all[2].quantile(q)
 	}
-	b.row("one byte and back, own client: p50 / p99", "", ms(all[0].median())+" / "+ms(all[0].quantile(.99)), "1.8 ms", true)
-	b.row("the relay's share of it: p50", "< 0.1 ms", ms(share(.5)), "", share(.5) < 100*time.Microsecond)
-	b.row("the relay's share of it: p99", "< 0.3 ms", ms(share(.99)), "", share(.99) < 300*time.Microsecond)
-	b.note("Without the relay, with a mirror in its place: %s / %s; to the target directly: %s / %s. Processor time of the relay for one byte and back: %s. The share is the difference of these, at the same quantile.",
-		ms(all[1].median()), ms(all[1].quantile(.99)), ms(all[2].median()), ms(all[2].quantile(.99)), ms(cpu/(turns*each*11/10)))
+	b.row("one byte and back, own client: p50 / p99", "", ms(all[0].median())+" / "+ms(all[0].quantile(.99)), "1.8 ms", true, p50p99(all[0])...)
+	b.row("the relay's share of it: p50", "< 0.1 ms", ms(share(.5)), "", share(.5) < 100*time.Microsecond, inMS(share(.5)))
+	b.row("the relay's share of it: p99", "< 0.3 ms", ms(share(.99)), "", share(.99) < 300*time.Microsecond, inMS(share(.99)))
+	b.row("processor time of the relay for one byte and back", "", ms(cpu/(turns*each*11/10)), "", true, inMS(cpu/(turns*each*11/10)))
+	b.note("Without the relay, with a mirror in its place: %s / %s; to the target directly: %s / %s. The share is the difference of these, at the same quantile.",
+		ms(all[1].median()), ms(all[1].quantile(.99)), ms(all[2].median()), ms(all[2].quantile(.99)))
 	return nil
 }
 
@@ -302,8 +309,8 @@ func (b *bench) pluginRoundTrip(ctx context.Context) error {
 		trips = append(trips, more...)
 		_ = c.Close()
 	}
-	b.row("plugin: connect, one byte and back, median of 30", "", ms(connects.median()), "3.5 ms", true)
-	b.row("plugin: one byte and back: p50 / p99", "", ms(trips.median())+" / "+ms(trips.quantile(.99)), "1.8 ms", true)
+	b.row("plugin: connect, one byte and back, median of 30", "", ms(connects.median()), "3.5 ms", true, inMS(connects.median()))
+	b.row("plugin: one byte and back: p50 / p99", "", ms(trips.median())+" / "+ms(trips.quantile(.99)), "1.8 ms", true, p50p99(trips)...)
 	return nil
 }
 
@@ -356,13 +363,13 @@ func (b *bench) limitedDownload(ctx context.Context, s *site) error {
 	share := 100 * float64(bytes) / (took.Seconds() * pace * 1024)
 	st := n.Stats()
 	b.row(fmt.Sprintf("with the limit, plugin: download for %v, of what %d messages a second allow", b.seconds, pace), "≥ 97%", fmt.Sprintf("%.1f%%", share),
-		"", share >= 97)
+		"", share >= 97, more(share))
 	sent := float64(st.Agent.StreamData - first.StreamData)
 	b.note("%.1f messages a second, %.1f bytes of payload in each; %d sent again.", sent/took.Seconds(), float64(st.Agent.PayloadBytes-first.PayloadBytes)/sent,
 		st.Agent.Resent-first.Resent)
 	b.row("times it was cut off; most messages in any 2 s", "0; ≤ 2,000", fmt.Sprintf("%d; %d", st.Agent.CutOffs, st.Agent.MostInWindow), "",
 		st.Agent.CutOffs == 0 && st.Agent.MostInWindow <= 2000)
-	b.row("CPU at the service's full rate", "≤ 25% of a core", fmt.Sprintf("%.2f%%", cpu), "33%", cpu <= 25)
+	b.row("CPU at the service's full rate", "≤ 25% of a core", fmt.Sprintf("%.2f%%", cpu), "33%", cpu <= 25, less(cpu))
 	return nil
 }
 
@@ -406,7 +413,7 @@ func (b *bench) limitedAnswer(ctx context.Context, s *site) error {
 		took = append(took, time.Since(began))
 	}
 	b.row("with the limit, plugin: 512 KB on a quiet session after the first byte, median of 7 (worst)", "< 100 ms",
-		fmt.Sprintf("%s (%s)", ms(took.median()), ms(took.quantile(1))), "740 ms at its speed", took.median() < 100*time.Millisecond)
+		fmt.Sprintf("%s (%s)", ms(took.median()), ms(took.quantile(1))), "740 ms at its speed", took.median() < 100*time.Millisecond, inMS(took.median()))
 	return nil
 }
 
@@ -451,7 +458,7 @@ func (b *bench) limitedRoundTrip(ctx context.Context, s *site) error {
 		return err
 	}
 	b.row("with the limit, plugin: one byte and back beside a download: p50 / p99", "p99 ≤ 25 ms", ms(t.median())+" / "+ms(t.quantile(.99)), "",
-		t.quantile(.99) <= 25*time.Millisecond)
+		t.quantile(.99) <= 25*time.Millisecond, p50p99(t)...)
 	return nil
 }
 
@@ -519,8 +526,8 @@ func (b *bench) unlimitedPlugin(ctx context.Context) error {
 		rate, cpu = append(rate, v.megabytes), append(cpu, v.cpu)
 	}
 	times := median(rate) / awsSpeed
-	b.row(fmt.Sprintf("without it, plugin: download, median of %d", b.repeats), "≥ 20 × AWS's agent", fmt.Sprintf("%.1f MB/s, %.0f ×", median(rate), times), "0.69 MB/s", times >= 20)
-	b.row("CPU of that", "≤ 10 s/GB", fmt.Sprintf("%.2f s/GB", median(cpu)), "298 s/GB", median(cpu) <= 10)
+	b.row(fmt.Sprintf("without it, plugin: download, median of %d", b.repeats), "≥ 20 × AWS's agent", fmt.Sprintf("%.1f MB/s, %.0f ×", median(rate), times), "0.69 MB/s", times >= 20, more(median(rate)))
+	b.row("CPU of that, with the plugin", "≤ 10 s/GB", fmt.Sprintf("%.2f s/GB", median(cpu)), "298 s/GB", median(cpu) <= 10, less(median(cpu)))
 	return nil
 }
 
@@ -542,9 +549,9 @@ func (b *bench) unlimited(ctx context.Context) error {
 		undo()
 		core := 1000 / median(cpu)
 		b.row(fmt.Sprintf("without it, own client: %s, the relay on one core that others use too, median of %d", way(up), b.repeats), "≥ 100 MB/s",
-			fmt.Sprintf("%.0f MB/s", median(rate)), "0.69 MB/s", median(rate) >= 100)
-		b.row("what a core of the relay's own would carry (1 / CPU)", "≥ 100 MB/s", fmt.Sprintf("%.0f MB/s", core), "3.4 MB/s", core >= 100)
-		b.row("CPU of that", "≤ 10 s/GB", fmt.Sprintf("%.2f s/GB", median(cpu)), "298 s/GB", median(cpu) <= 10)
+			fmt.Sprintf("%.0f MB/s", median(rate)), "0.69 MB/s", median(rate) >= 100, more(median(rate)))
+		b.row("what a core of the relay's own would carry (1 / CPU), "+way(up), "≥ 100 MB/s", fmt.Sprintf("%.0f MB/s", core), "3.4 MB/s", core >= 100, more(core))
+		b.row("CPU of that, "+way(up), "≤ 10 s/GB", fmt.Sprintf("%.2f s/GB", median(cpu)), "298 s/GB", median(cpu) <= 10, less(median(cpu)))
 	}
 	return nil
 }

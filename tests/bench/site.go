@@ -34,6 +34,7 @@ type site struct {
 	target  string // the task's, at the gateway
 	api     *client.API
 	started string // a file that holds when the program was executed
+	host    string // of servers in the VPC
 
 	connected chan time.Time // when its control channel opened
 	undo      []func()
@@ -44,6 +45,7 @@ type options struct {
 	binary     string            // other than the product: the one with symbols
 	namespaces bool              // as on Fargate, with a /proc of its own; needs root
 	limited    bool              // the service's rate limit is on, and the relay keeps to it
+	limits     bool              // the task has no more processor and memory than Fargate's smallest; needs namespaces
 	env        map[string]string // added to the task's
 }
 
@@ -75,7 +77,7 @@ func newSite(ctx context.Context, o options) (s *site, err error) {
 	if err != nil {
 		return nil, err
 	}
-	eo := emulator.Options{Namespaces: o.namespaces && os.Getuid() == 0, Image: func(string) (fargate.Image, error) {
+	eo := emulator.Options{Namespaces: o.namespaces && os.Getuid() == 0, Limits: o.limits, Image: func(string) (fargate.Image, error) {
 		return fargate.Image{Files: map[string]string{"/fumidai": program}, Entrypoint: []string{"/fumidai"}}, nil
 	}}
 	if s.Emulator, err = emulator.Start(eo); err != nil {
@@ -165,9 +167,20 @@ func (s *site) noteConnection(ctx context.Context) {
 	s.connected <- time.Now()
 }
 
-// serve runs a server for the task to reach, and returns its port.
+// serve runs a server for the task to reach, and returns its port. In namespaces its host is s.host.
 func (s *site) serve(handle func(net.Conn)) (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listen, host := net.Listen, "127.0.0.1"
+	if s.VPC != nil {
+		if s.host == "" {
+			address, err := s.VPC.Host()
+			if err != nil {
+				return "", err
+			}
+			s.host = address.String()
+		}
+		listen, host = s.VPC.Listen, s.host
+	}
+	l, err := listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", err
 	}
@@ -190,7 +203,11 @@ func (s *site) serve(handle func(net.Conn)) (string, error) {
 
 // session opens a session to a port and returns how to make connections through it.
 func (s *site) session(ctx context.Context, port string, plugin bool) (*session, error) {
-	o, err := s.api.Start(ctx, s.target, "AWS-StartPortForwardingSession", map[string][]string{"portNumber": {port}})
+	document, parameters := "AWS-StartPortForwardingSession", map[string][]string{"portNumber": {port}}
+	if s.host != "" {
+		document, parameters["host"] = document+"ToRemoteHost", []string{s.host}
+	}
+	o, err := s.api.Start(ctx, s.target, document, parameters)
 	if err != nil {
 		return nil, err
 	}
@@ -213,6 +230,11 @@ func (s *site) session(ctx context.Context, port string, plugin bool) (*session,
 	n.close = func() { _ = c.Terminate(); time.Sleep(50 * time.Millisecond); c.Close() }
 	s.later(c.Close)
 	return n, nil
+}
+
+// group is the task's control group.
+func (s *site) group() *fargate.Group {
+	return s.task.Container(0).(interface{ Group() *fargate.Group }).Group()
 }
 
 type session struct {
