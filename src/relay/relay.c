@@ -484,7 +484,7 @@ static void check(struct relay *r, const struct ipc_order *order)
 {
     bool in_use = is_busy(r) && !order->forced;
     r->door_closed = !in_use;
-    fixed_forwards_close_door(&r->fixed, r->door_closed);
+    fixed_forwards_admit(&r->fixed, !r->door_closed);
     if (r->door_closed && !order->forced)
         r->undecided = true;
     else
@@ -496,7 +496,7 @@ static void open_door(struct relay *r, const struct ipc_order *order)
 {
     (void) order;
     r->door_closed = false;
-    fixed_forwards_close_door(&r->fixed, false);
+    fixed_forwards_admit(&r->fixed, true);
     let_go(r);
     wake_control(r);
 }
@@ -508,8 +508,8 @@ static void end_sessions(struct relay *r, const struct ipc_order *order)
     writer_format(&text, "the task ends: %s", order->text);
     r->door_closed = true;
     r->end_ticket = order->ticket;
-    fixed_forwards_close_door(&r->fixed, true);
-    fixed_forwards_end(&r->fixed);
+    fixed_forwards_admit(&r->fixed, false);
+    fixed_forwards_shut_down(&r->fixed);
     for (uint32_t i = 0; i < r->session_count; i++)
         relay_session_end(r->sessions[i], true, writer_view(&text));
     let_go(r);
@@ -526,7 +526,7 @@ static void drain(struct relay *r, const struct ipc_order *order)
 {
     (void) order;
     r->door_closed = true;
-    fixed_forwards_close_door(&r->fixed, true);
+    fixed_forwards_admit(&r->fixed, false);
     let_go(r);
     wake_control(r);
     log_event(LOG_INFO, "no new sessions: the task is being stopped", LOG_I64("sessions", open_sessions(r)));
