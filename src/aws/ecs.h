@@ -9,8 +9,8 @@
  *   about an hour. A task that stopped recently answers 200.
  * - UpdateService to 0, ServiceNotActiveException: the service is being deleted or was; it starts no tasks.
  * - UpdateService to 0, ServiceNotFoundException, only if the name came from AWS (name_is_certain): the
- * service is gone. If a person configured the name, a service that does not exist is a mistake and the real
- * one would start the next task: ERROR_NOT_FOUND. A desired count that is 0 already answers 200.
+ *   service is gone. If a person configured the name, a service that does not exist is a mistake and the real
+ *   one would start the next task: ERROR_NOT_FOUND. A desired count that is 0 already answers 200.
  */
 #ifndef FUMIDAI_AWS_ECS_H
 #define FUMIDAI_AWS_ECS_H

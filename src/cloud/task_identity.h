@@ -2,7 +2,7 @@
  * task_identity: finds out which task this is, from the two documents of its metadata endpoint.
  *
  *     container document ─► task document ─► region ─► learned
- *            └──────────────────┴── failure ─► back-off ─► again, for ever
+ *            └────────────────────────┴── failure ─► back-off ─► again, for ever
  *
  * The metadata endpoint may come up after the container, so nothing here gives up. Outside ECS (no
  * ECS_CONTAINER_METADATA_URI_V4) there is nothing to find out, and `learned` is never called.

@@ -3,7 +3,7 @@
  * which nobody is served.
  *
  *     0                        FOR_STREAMS                 FOR_SESSIONS              FOR_CHANNELS: the limit
- *     ├─────────────────────────────┼────────────────────────────┼───────────────────────────────┤
+ *     |─────────────────────────────|────────────────────────────|───────────────────────────────|
  *       streams, fixed forwards,      and also data channels       and also the control channel,
  *       what lingers of them                                       credentials, metadata, names
  *

@@ -16,8 +16,9 @@
  *     (unknown) ───────────────────────────────────────────────► OPEN
  *         │ line that was there before we started                  │ closing line
  *         ▼                                                        │ process gone
- *     INHERITED ── process seen, new line, no other source ───► OPEN│ process never seen, grace over
- *         │ closing line, no process                               ▼
+ *     INHERITED ── process seen, new line, no other source ───► OPEN
+ *         │ closing line, no process                               │ process never seen, grace over
+ *         │                                                        ▼
  *         └──────────► FORGOTTEN                                 CLOSED
  *
  *   - INHERITED sessions are not counted until something shows that they are alive: a log may be left over

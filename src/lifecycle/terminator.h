@@ -8,11 +8,11 @@
  *        │ initial wait over        in use         │ idle timeout over
  *        ▼                                         ▼
  *      ┌──────────────────────────────── shutdown ───────────────────────────────┐
- *      │ CHECKING ── unused ──► ACTING ── last step done ──► LEAVING ──► GONE     │
- *      │  ▲ │ in use: back,      │ ▲ └ done: next step          ▲                │
- *      │  │ └ admission opens    │ └────────────┐                │                │
- *      │  │                      ▼ failed       │ admission      │                │
- *      │  └─ admission open ── PAUSING ─────────┘ closed    SIGTERM, any state    │
+ *      │ CHECKING ── unused ──► ACTING ── last step done ──► LEAVING ──► GONE    │
+ *      │  ▲ │ in use: back,      │ ▲ └─ done: next step         ▲                │
+ *      │  │ └─ admission opens   │ └────────────┐               │                │
+ *      │  │                      ▼ failed       │ admission     │                │
+ *      │  └─ admission open ── PAUSING ─────────┘ closed    SIGTERM, any state   │
  *      └─────────────────────────────────────────────────────────────────────────┘
  *
  * When the shutdown begins

@@ -2,23 +2,32 @@
  * dial_policy: which addresses the relay may connect to. Plain functions, no lifecycle.
  *
  * The check is made on the resolved address, at the dial, for every dial: a name may point elsewhere a second
- * later, so an earlier verdict says nothing. Two layers:
+ * later, so an earlier check proves nothing. There are two layers.
  *
- * 1. Never, whatever the settings say. These are the addresses through which a person who may only forward a
- * port would get what the task may do, or that are no target at all: unspecified and "this network"
- * 0.0.0.0/8, ::/128                      (Linux connects 0.0.0.0 to loopback) link-local 169.254.0.0/16,
- * fe80::/10              (metadata 169.254.169.254 and 169.254.170.2, credentials 169.254.170.2 and .23, DNS,
- * NTP) AWS's services on IPv6           fd00:ec2::/32                          (metadata ::254, credentials
- * ::23, DNS ::253, NTP ::123) multicast, broadcast, reserved   224.0.0.0/3, ff00::/8 the subnet's reserved
- * addresses  the first four and the last of each IPv4 block in `subnets` (AWS "Subnet CIDR blocks": network,
- * router, DNS, future use, broadcast) An IPv4 address inside IPv6 (::ffff:0:0/96, ::/96, 64:ff9b::/96 NAT64,
- * 2002::/16 6to4) is judged as that IPv4 address.
+ * 1. Never allowed, whatever the settings say: addresses through which a person who may only forward a port
+ *    would get the task's own permissions, or that are not a target at all.
  *
- * 2. FUMIDAI_ALLOW narrows what is left: empty means everything; otherwise one rule must match. A rule is
- *      PATTERN[:PORTS]   PATTERN a host name as the session asked for it, `*` standing for any run of
- * characters, or an address or CIDR block the resolved address must lie in (IPv6 in brackets when ports
- * follow) PORTS one port or a range a-b; all ports when omitted separated by commas or blanks:
- * "*.cluster.internal:5432-5439, 10.0.0.0/16:5439, [fd12::/16]:443".
+ *        0.0.0.0/8, ::                unspecified, "this network": Linux connects 0.0.0.0 to loopback
+ *        169.254.0.0/16, fe80::/10    link-local: task metadata and credentials (169.254.170.2, .23),
+ *                                     instance metadata (169.254.169.254), DNS, NTP
+ *        fd00:ec2::/32                the same services on IPv6: ::254, ::23, ::253, ::123
+ *        224.0.0.0/4, ff00::/8        multicast
+ *        240.0.0.0/4                  reserved, broadcast
+ *        fec0::/10                    site-local, withdrawn by RFC 3879
+ *        the subnet's own             the first four addresses of each block in `subnets`, and the last of an
+ *                                     IPv4 block (AWS, "Subnet CIDR blocks": network, router, DNS, future
+ *                                     use, broadcast)
+ *
+ *    An IPv4 address inside IPv6 counts as that IPv4 address: ::ffff:0:0/96, ::/96, 64:ff9b::/96 (NAT64),
+ *    2002::/16 (6to4).
+ *
+ * 2. FUMIDAI_ALLOW narrows what is left. Empty, it allows everything; otherwise one rule must match. Rules are
+ *    separated by commas or blanks: "*.cluster.internal:5432-5439, 10.0.0.0/16:5439, [fd12::/16]:443".
+ *
+ *        PATTERN[:PORTS]
+ *        PATTERN   a host name as the session asked for it, `*` standing for any run of characters; or an
+ *                  address or CIDR block that holds the resolved address (IPv6 in brackets when ports follow)
+ *        PORTS     a port, or a range a-b; all ports when omitted
  */
 #ifndef FUMIDAI_TUNNEL_DIAL_POLICY_H
 #define FUMIDAI_TUNNEL_DIAL_POLICY_H

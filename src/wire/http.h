@@ -20,12 +20,12 @@
  * Ask again until HTTP_EVENT_NONE, with no bytes too: an answer's end may need none. Pieces of the body fall
  * as the input falls; everything else is the same however the bytes were cut.
  *
- *     status line ─► header lines ─┬─ 1xx but 101 ──► status line            (15.2; at most HTTP_INTERIM_MAX)
- *                                  ├─ HEAD, 204, 304, 101, CONNECT 2xx ──────────────────► END   (6.3, 1-2)
- *                                  ├─ Transfer-Encoding: chunked ► chunks ► trailers ────► END   (6.3,
- * 4; 7.1) ├─ Content-Length ► that many bytes ──────────────────► END   (6.3, 6) └─ neither ► bytes until
- * http_response_close ─────────► END   (6.3, 8) any state ── what is not allowed ──► failed, for good: every
- * later call gives the code again
+ *     status line ─► header lines ─┬─ 1xx but 101 ──► status line      (15.2; at most HTTP_INTERIM_MAX)
+ *                                  ├─ HEAD, 204, 304, 101, CONNECT 2xx ────────────► END   (6.3, 1-2)
+ *                                  ├─ Transfer-Encoding: chunked ─► chunks, trailers ─► END   (6.3, 4; 7.1)
+ *                                  ├─ Content-Length ─► that many bytes ───────────► END   (6.3, 6)
+ *                                  └─ neither ─► bytes until http_response_close ──► END   (6.3, 8)
+ *     any state ── what is not allowed ──► failed, for good: every later call gives the code again
  *
  * After 101 and after a 2xx to CONNECT the connection has left HTTP: the bytes behind END are the next
  * protocol's (websocket, TLS).
