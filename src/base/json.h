@@ -77,7 +77,7 @@ bool json_string_equal(const struct json *doc, int value, const char *terminated
 bool json_i64(const struct json *doc, int value, int64_t *number); /* integers only, also in quotes */
 bool json_bool(const struct json *doc, int value, bool *flag);
 /* A time as AWS's JSON services write it: seconds since 1970, with a fraction and perhaps an exponent
- * (1700550000.123, 1.7E9). False beyond the year 9999 and for what is no number. */
+ * (1700550000.123, 1.7E9). False beyond the year 9999 and for what is not a number. */
 bool json_epoch_ms(const struct json *doc, int value, int64_t *unix_ms);
 
 /* Writing: commas and colons are put where they belong. A document deeper than JSON_DEPTH_MAX fails the

@@ -47,7 +47,7 @@ static void note_command(struct proc_scan *scan, int pid, struct str command_lin
     struct str others;
     str_cut(rest, '\0', &session_id, &others);
     if (session_id.len == 0)
-        return; /* exec has not happened yet, or it is no worker of a session */
+        return; /* exec has not happened yet, or it is not the worker of a session */
     struct proc_worker *worker = &scan->workers[scan->worker_count];
     if (scan->worker_count == PROC_WORKERS_MAX ||
         !str_copy(session_id, worker->session_id, sizeof worker->session_id)) {

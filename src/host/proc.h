@@ -4,7 +4,7 @@
  * The agent starts one process per session, `…/ssm-session-worker <session id>`. On Fargate it runs inside
  * the container it was asked for, so its processes are visible when we share the PID namespace with it (we
  * are PID 1 of that container, or pidMode is task). When we do not, a scan finds nothing and the log is the
- * only witness: that a worker is absent proves something only after one has been seen.
+ * only source: that a worker is absent proves something only after one has been seen.
  *
  * A process that has died but was not reaped has an empty command line and counts as gone.
  */

@@ -28,7 +28,7 @@ static bool is_absence(int reason)
     return reason == ENOENT || reason == ENOTDIR;
 }
 
-/* Says each reason once; absence is no trouble. */
+/* Says each reason once; a file that is absent is not an error. */
 static enum tail_event have_trouble(struct tail *tail, const char *what, int reason)
 {
     if (is_absence(reason) || reason == tail->trouble) {

@@ -5,7 +5,7 @@
  *                                       │   ▲                 end: TAIL_RESTART, on with the new one ──┐
  *                                       └───┴── the file shrank: TAIL_RESTART, from its beginning ─────┘
  *
- * Absence is no error, however long it lasts. A renamed file is read to its end before its successor is
+ * A file may be absent for as long as it likes: that is not an error. A renamed file is read to its end before its successor is
  * opened, and stays open while there is no successor. Bytes are handed over as they are; lines are somebody
  * else's business, but TAIL_RESTART says that whatever partial line was collected will not be completed. Two
  * rotations between two polls lose the file in the middle, and a file cut and refilled beyond the old

@@ -18,7 +18,7 @@
  * are by the service's own clock. What comes between our check and our UpdateService is overwritten: ECS has
  * no conditional update.
  *
- * A role without ecs:DescribeServices (the image that this one replaces needed none) is no obstacle: the
+ * A role without ecs:DescribeServices (the image that this one replaces needed none) is not an obstacle: the
  * count is then set to 0 as that image did.
  */
 #ifndef FUMIDAI_KEEPER_ECS_SHUTDOWN_H

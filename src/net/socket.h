@@ -22,7 +22,7 @@ struct socket_name socket_name_of(struct ip address, uint16_t port);
 
 /* Opens a socket, non-blocking and close-on-exec, and begins to connect it. `type` is SOCK_STREAM or
  * SOCK_DGRAM. The descriptor, or a negated errno; EMFILE when there is none left for `use`. A connect that is
- * under way is no failure. */
+ * under way is not a failure. */
 int socket_connect(int type, struct ip address, uint16_t port, enum descriptors_use use);
 
 #endif

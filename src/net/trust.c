@@ -188,7 +188,7 @@ static void append_der(void *context, const void *data, size_t len)
 static void begin_object(struct bundle *bundle)
 {
     const char *name = br_pem_decoder_name(&bundle->pem);
-    /* BearSSL gives the name in upper case. Keys and the like are passed over. */
+    /* BearSSL gives the name in upper case. Keys and other blocks are skipped. */
     bundle->is_certificate = strcmp(name, "CERTIFICATE") == 0 || strcmp(name, "X509 CERTIFICATE") == 0;
     bundle->der_len = 0;
     bundle->overflowed = false;

@@ -212,22 +212,22 @@ static int refuse(struct error *err, const char *why)
 int dial_policy_check(const struct dial_policy *policy, struct str host, struct ip address, uint16_t port,
                       struct error *err)
 {
-    struct ip judged = unwrap_v4(address);
+    struct ip effective = unwrap_v4(address);
     if (port == 0)
         return refuse(err, "port 0 is not a port");
     for (size_t i = 0; i < sizeof forbidden_blocks / sizeof forbidden_blocks[0]; i++)
-        if (in_block(forbidden_blocks[i].block, judged))
+        if (in_block(forbidden_blocks[i].block, effective))
             return refuse(err, forbidden_blocks[i].why);
     for (size_t i = 0; i < policy->subnet_count; i++) {
         struct ip_block subnet = policy->subnets[i];
-        if (ip_block_among_first(subnet, judged, SUBNET_FIRST_RESERVED) ||
-            (subnet.base.version == IP_V4 && ip_block_is_last(subnet, judged)))
+        if (ip_block_among_first(subnet, effective, SUBNET_FIRST_RESERVED) ||
+            (subnet.base.version == IP_V4 && ip_block_is_last(subnet, effective)))
             return refuse(err, "it is one of the addresses AWS reserves in this task's subnet");
     }
     if (policy->rule_count == 0)
         return 0;
     for (size_t i = 0; i < policy->rule_count; i++)
-        if (rule_matches(&policy->rules[i], host, judged, port))
+        if (rule_matches(&policy->rules[i], host, effective, port))
             return 0;
     return refuse(err, "no rule of FUMIDAI_ALLOW matches this host, address and port");
 }

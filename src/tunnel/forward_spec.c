@@ -43,7 +43,7 @@ static int parse_entry(struct str text, struct forward_spec *entry, struct error
     if (!str_cut(text, '=', &listener, &target))
         return error_set(err, ERROR_INVALID, "\"%.*s\": want [ADDRESS:]PORT=HOST:PORT", STR_ARG(text));
     if (!parse_listener(listener, entry))
-        return error_set(err, ERROR_INVALID, "\"%.*s\": \"%.*s\" is no port (1-65535) or ADDRESS:PORT",
+        return error_set(err, ERROR_INVALID, "\"%.*s\": \"%.*s\" is not a port (1-65535) or ADDRESS:PORT",
                          STR_ARG(text), STR_ARG(listener));
     if (!split_host_port(target, &host, &port) || !str_parse_port(port, &entry->host_port))
         return error_set(err, ERROR_INVALID, "\"%.*s\": \"%.*s\" is not HOST:PORT", STR_ARG(text),

@@ -104,7 +104,7 @@ const char *agent_message_type_name(enum agent_message_type type);
 /*
  * ERROR_INVALID: shorter than a header, a HeaderLength outside 116…AGENT_MESSAGE_HEADER_LENGTH_MAX or beyond
  * the frame, an empty type; for stream data also a PayloadLength or digest that does not match, or a negative
- * sequence number. An unknown type is no error.
+ * sequence number. An unknown type is not an error.
  */
 int agent_message_parse(struct agent_message *message, const void *frame, size_t len, struct error *err);
 

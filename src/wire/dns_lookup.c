@@ -71,7 +71,7 @@ static bool is_asked_as_it_is(struct str name, uint32_t ndots)
     return dots >= ndots || str_ends_with(name, ".");
 }
 
-/* Puts the next form into `asked`; false when there is none left. Forms that are no names are left out. */
+/* Puts the next form into `asked`; false when there is none left. Forms that are not names are left out. */
 static bool next_form(struct dns_lookup *lookup)
 {
     struct str name = str_from(lookup->name);

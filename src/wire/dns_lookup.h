@@ -55,7 +55,7 @@ enum {
 
 enum dns_outcome {
     DNS_SILENT,       /* no server answered in time */
-    DNS_FAILED,       /* a server answered with a code that is no answer, or with nonsense */
+    DNS_FAILED,       /* a server answered with a code that is not an answer, or with nonsense */
     DNS_UNREACHABLE,  /* a server can't be asked: no route, nothing listens there, no descriptors */
     DNS_NO_NAME,      /* the name does not exist */
     DNS_NO_ADDRESSES, /* it exists, and has none */

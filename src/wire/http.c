@@ -42,7 +42,7 @@ struct http_request http_request_begin(struct writer *out, const char *method, s
     struct http_request request = {.out = out, .problem = ERROR_INIT};
     struct str name = str_from(method);
     if (!is_token(name)) {
-        error_set(&request.problem, ERROR_INVALID, "HTTP request: the method is no token");
+        error_set(&request.problem, ERROR_INVALID, "HTTP request: the method is not a token");
     } else if (!is_request_target(target)) {
         error_set(&request.problem, ERROR_INVALID,
                   "HTTP request: the path is empty or holds a byte that may not stand in one");
@@ -62,7 +62,7 @@ void http_request_header(struct http_request *request, const char *name, struct 
     if (request->problem.code != ERROR_NONE)
         return;
     if (!is_token(str_from(name))) {
-        error_set(&request->problem, ERROR_INVALID, "HTTP request: a header's name is no token");
+        error_set(&request->problem, ERROR_INVALID, "HTTP request: a header's name is not a token");
         return;
     }
     if (!is_field_value(value)) {
@@ -177,7 +177,7 @@ static int take_status_line(struct http_response *r, struct str line, struct err
                  status >= 100 && status <= 599 && (line.len == REASON || line.ptr[REASON] == ' ') &&
                  is_field_value(line);
     if (!valid) {
-        return error_set(err, ERROR_INVALID, "HTTP answer: \"%.*s\" is no status line of HTTP/1",
+        return error_set(err, ERROR_INVALID, "HTTP answer: \"%.*s\" is not a status line of HTTP/1",
                          STR_ARG(str_slice(line, 0, 64)));
     }
     r->minor_version = (unsigned) (line.ptr[MINOR] - '0');
@@ -197,7 +197,7 @@ static int take_content_length(struct http_response *r, struct str value, struct
         uint64_t length;
         more = str_cut(rest, ',', &item, &rest);
         if (!str_parse_u64(str_trim(item), &length)) {
-            return error_set(err, ERROR_INVALID, "HTTP answer: Content-Length \"%.*s\" is no number",
+            return error_set(err, ERROR_INVALID, "HTTP answer: Content-Length \"%.*s\" is not a number",
                              STR_ARG(str_slice(value, 0, 64)));
         }
         if (r->has_length && r->left != length)
@@ -238,7 +238,7 @@ static int take_header_line(struct http_response *r, struct str line, struct err
     if (line.ptr[0] == ' ' || line.ptr[0] == '\t')
         return error_set(err, ERROR_INVALID, "HTTP answer: a header is folded over two lines");
     if (!str_cut(line, ':', &name, &value) || !is_token(name)) {
-        return error_set(err, ERROR_INVALID, "HTTP answer: \"%.*s\" is no header",
+        return error_set(err, ERROR_INVALID, "HTTP answer: \"%.*s\" is not a header",
                          STR_ARG(str_slice(line, 0, 64)));
     }
     if (!is_field_value(value)) {
@@ -307,7 +307,7 @@ static int finish_head(struct http_response *r, struct http_event *event, struct
     return result;
 }
 
-/* Moves bytes into the head up to a line's end; then the line is judged. */
+/* Moves bytes into the head up to a line's end; then the line is checked. */
 static int take_head_bytes(struct http_response *r, struct input *in, struct http_event *event,
                            struct error *err)
 {
@@ -378,7 +378,7 @@ static int take_size_byte(struct http_response *r, char c, struct error *err)
     else if (r->has_digits && (c == ' ' || c == '\t'))
         r->state = STATE_CHUNK_BLANK;
     else
-        return error_set(err, ERROR_INVALID, "HTTP answer: a chunk's size is no hexadecimal number");
+        return error_set(err, ERROR_INVALID, "HTTP answer: a chunk's size is not a hexadecimal number");
     return 0;
 }
 
@@ -536,7 +536,7 @@ bool http_response_next_header(const struct http_response *r, size_t *position, 
 {
     struct str rest = str_slice((struct str){r->head, r->head_len}, *position, r->head_len);
     size_t end;
-    /* Only lines that were judged stand before line_start; the last of them is the empty one. */
+    /* Only lines that were checked stand before line_start; the last of them is the empty one. */
     if (*position >= r->line_start || !str_find(rest, "\r\n", &end) || end == 0)
         return false;
     (void) str_cut(str_slice(rest, 0, end), ':', name, value);

@@ -32,7 +32,7 @@
  *
  * Refused, although RFC 9112 would let some of it pass: lines not ended by CR LF (2.2), folded headers (5.2),
  * blanks before a header's colon (5.1), control characters in values, both Transfer-Encoding and
- * Content-Length (6.3, 3), Content-Lengths that differ or are no numbers (6.3, 5), Transfer-Encoding in
+ * Content-Length (6.3, 3), Content-Lengths that differ or are not numbers (6.3, 5), Transfer-Encoding in
  * HTTP/1.0 (6.1), any coding but one "chunked" (ERROR_UNSUPPORTED). Chunk extensions and trailers are dropped
  * (7.1.1, 7.1.2).
  *
@@ -72,7 +72,7 @@ struct http_request {
  * 9.3.6) "host:port", which is Host too. */
 struct http_request http_request_begin(struct writer *out, const char *method, struct str target,
                                        struct str host);
-/* ERROR_INVALID (given by http_request_end) when the name is no token or the value holds a control character
+/* ERROR_INVALID (given by http_request_end) when the name is not a token or the value holds a control character
  * other than a tab: CR, LF or NUL in a value would be a header, or a request, of somebody else's making. The
  * error names the header and never quotes the value. */
 void http_request_header(struct http_request *request, const char *name, struct str value);

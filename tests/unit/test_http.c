@@ -58,9 +58,9 @@ static const struct {
 #define TARGET STR_LITERAL("/")
 #define HOST   STR_LITERAL("h")
 #define VALUE  STR_LITERAL("v")
-    {"", TARGET, HOST, "x", VALUE, "HTTP request: the method is no token"},
-    {"GET /", TARGET, HOST, "x", VALUE, "HTTP request: the method is no token"},
-    {"GET\r\n", TARGET, HOST, "x", VALUE, "HTTP request: the method is no token"},
+    {"", TARGET, HOST, "x", VALUE, "HTTP request: the method is not a token"},
+    {"GET /", TARGET, HOST, "x", VALUE, "HTTP request: the method is not a token"},
+    {"GET\r\n", TARGET, HOST, "x", VALUE, "HTTP request: the method is not a token"},
 #define BAD_PATH "HTTP request: the path is empty or holds a byte that may not stand in one"
     {"GET", STR_LITERAL(""), HOST, "x", VALUE, BAD_PATH},
     {"GET", STR_LITERAL("/ x"), HOST, "x", VALUE, BAD_PATH},
@@ -74,10 +74,10 @@ static const struct {
     {"GET", TARGET, HOST, "x-y", STR_LITERAL("secret\nZ"), BAD_VALUE("x-y")},
     {"GET", TARGET, HOST, "x-y", STR_LITERAL("secret\0"), BAD_VALUE("x-y")},
     {"GET", TARGET, HOST, "x-y", STR_LITERAL("\x7F"), BAD_VALUE("x-y")},
-    {"GET", TARGET, HOST, "", VALUE, "HTTP request: a header's name is no token"},
-    {"GET", TARGET, HOST, "x y", VALUE, "HTTP request: a header's name is no token"},
-    {"GET", TARGET, HOST, "x:", VALUE, "HTTP request: a header's name is no token"},
-    {"GET", TARGET, HOST, "x\r\ny", VALUE, "HTTP request: a header's name is no token"},
+    {"GET", TARGET, HOST, "", VALUE, "HTTP request: a header's name is not a token"},
+    {"GET", TARGET, HOST, "x y", VALUE, "HTTP request: a header's name is not a token"},
+    {"GET", TARGET, HOST, "x:", VALUE, "HTTP request: a header's name is not a token"},
+    {"GET", TARGET, HOST, "x\r\ny", VALUE, "HTTP request: a header's name is not a token"},
 };
 
 static void refuses_injection(void **state)
@@ -263,7 +263,7 @@ static const struct answer answers[] = {
     {"HTTP/1.0 204 x\r\n\r\n", HTTP_ORDINARY, 204, "", "", false},
     {"HTTP/1.0 204 x\r\nConnection: Keep-Alive\r\n\r\n", HTTP_ORDINARY, 204, "", "", true},
 /* no status line */
-#define NO_STATUS(quoted) "HTTP answer: \"" quoted "\" is no status line of HTTP/1"
+#define NO_STATUS(quoted) "HTTP answer: \"" quoted "\" is not a status line of HTTP/1"
     {"\r\n", HTTP_ORDINARY, ERROR_INVALID, NO_STATUS(""), NULL, false},
     {"SSH-2.0-OpenSSH_9.2\r\n", HTTP_ORDINARY, ERROR_INVALID, NO_STATUS("SSH-2.0-OpenSSH_9.2"), NULL, false},
     {"HTTP/2 200 OK\r\n", HTTP_ORDINARY, ERROR_INVALID, NO_STATUS("HTTP/2 200 OK"), NULL, false},
@@ -286,13 +286,13 @@ static const struct answer answers[] = {
      "HTTP answer: a header is folded over two lines", NULL, false},
     {"HTTP/1.1 200 OK\r\n\tfolded\r\n", HTTP_ORDINARY, ERROR_INVALID,
      "HTTP answer: a header is folded over two lines", NULL, false},
-    {"HTTP/1.1 200 OK\r\nA : b\r\n", HTTP_ORDINARY, ERROR_INVALID, "HTTP answer: \"A : b\" is no header",
+    {"HTTP/1.1 200 OK\r\nA : b\r\n", HTTP_ORDINARY, ERROR_INVALID, "HTTP answer: \"A : b\" is not a header",
      NULL, false},
-    {"HTTP/1.1 200 OK\r\n: b\r\n", HTTP_ORDINARY, ERROR_INVALID, "HTTP answer: \": b\" is no header", NULL,
+    {"HTTP/1.1 200 OK\r\n: b\r\n", HTTP_ORDINARY, ERROR_INVALID, "HTTP answer: \": b\" is not a header", NULL,
      false},
-    {"HTTP/1.1 200 OK\r\nA\r\n", HTTP_ORDINARY, ERROR_INVALID, "HTTP answer: \"A\" is no header", NULL,
+    {"HTTP/1.1 200 OK\r\nA\r\n", HTTP_ORDINARY, ERROR_INVALID, "HTTP answer: \"A\" is not a header", NULL,
      false},
-    {"HTTP/1.1 200 OK\r\nA(: b\r\n", HTTP_ORDINARY, ERROR_INVALID, "HTTP answer: \"A(: b\" is no header",
+    {"HTTP/1.1 200 OK\r\nA(: b\r\n", HTTP_ORDINARY, ERROR_INVALID, "HTTP answer: \"A(: b\" is not a header",
      NULL, false},
     {"HTTP/1.1 200 OK\r\nA: b\result\r\n", HTTP_ORDINARY, ERROR_INVALID,
      "HTTP answer: the value of A holds a control character", NULL, false},
@@ -304,15 +304,15 @@ static const struct answer answers[] = {
     {"HTTP/1.1 200 OK\r\nContent-Length: 2,3\r\n", HTTP_ORDINARY, ERROR_INVALID,
      "HTTP answer: two Content-Lengths that differ", NULL, false},
     {"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n", HTTP_ORDINARY, ERROR_INVALID,
-     "HTTP answer: Content-Length \"-1\" is no number", NULL, false},
+     "HTTP answer: Content-Length \"-1\" is not a number", NULL, false},
     {"HTTP/1.1 200 OK\r\nContent-Length:\r\n", HTTP_ORDINARY, ERROR_INVALID,
-     "HTTP answer: Content-Length \"\" is no number", NULL, false},
+     "HTTP answer: Content-Length \"\" is not a number", NULL, false},
     {"HTTP/1.1 200 OK\r\nContent-Length: 2,\r\n", HTTP_ORDINARY, ERROR_INVALID,
-     "HTTP answer: Content-Length \"2,\" is no number", NULL, false},
+     "HTTP answer: Content-Length \"2,\" is not a number", NULL, false},
     {"HTTP/1.1 200 OK\r\nContent-Length: 0x5\r\n", HTTP_ORDINARY, ERROR_INVALID,
-     "HTTP answer: Content-Length \"0x5\" is no number", NULL, false},
+     "HTTP answer: Content-Length \"0x5\" is not a number", NULL, false},
     {"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n", HTTP_ORDINARY, ERROR_INVALID,
-     "HTTP answer: Content-Length \"18446744073709551616\" is no number", NULL, false},
+     "HTTP answer: Content-Length \"18446744073709551616\" is not a number", NULL, false},
     {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", HTTP_ORDINARY,
      ERROR_INVALID, "HTTP answer: Transfer-Encoding together with Content-Length", NULL, false},
     {"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", HTTP_ORDINARY, ERROR_INVALID,
@@ -329,7 +329,7 @@ static const struct answer answers[] = {
      "HTTP answer: the body is larger than 4096 bytes", NULL, false},
 /* chunks */
 #define CHUNKED  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-#define NO_SIZE  "HTTP answer: a chunk's size is no hexadecimal number"
+#define NO_SIZE  "HTTP answer: a chunk's size is not a hexadecimal number"
 #define NO_CHUNK "HTTP answer: a chunk does not begin or end as it should"
     {CHUNKED "\r\n", HTTP_ORDINARY, ERROR_INVALID, NO_SIZE, NULL, false},
     {CHUNKED "g\r\n", HTTP_ORDINARY, ERROR_INVALID, NO_SIZE, NULL, false},
