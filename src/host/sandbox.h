@@ -6,8 +6,8 @@
  *   - privileges for ever: no_new_privs, all capabilities dropped, not dumpable (no ptrace, no core);
  *   - system calls: a seccomp filter that lets through what an event loop of sockets needs. Everything else
  *     is refused with EPERM, among it: starting programs and threads, tracing, mounting, loading code,
- *     changing identity, opening files for writing, opening ports, signals to other processes (also by
- *     fcntl F_SETOWN), and every socket but TCP and UDP over IP. Reading files stays possible: the resolver reads
+ *     changing identity, opening files for writing, opening ports, signals to other processes (also by fcntl
+ *     F_SETOWN), and every socket but TCP and UDP over IP. Reading files stays possible: the resolver reads
  *     /etc/hosts and /etc/resolv.conf again when they may have changed.
  *
  * It also raises the limit of open descriptors to the hard limit, which could not be done later.

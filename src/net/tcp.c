@@ -7,15 +7,27 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 20, KEEPALIVE_PROBES = 3 };
+#include "base/num.h"
+#include "host/clock.h"
 
-static void close_descriptor(struct tcp *tcp)
+enum { CHECKS_A_SILENCE = 8 };
+
+/* The descriptor, which nothing here watches any more; -1 when there is none. */
+static int take_descriptor(struct tcp *tcp)
 {
     int fd = tcp->watch.fd;
     if (fd >= 0) {
+        loop_timer_remove(tcp->loop, &tcp->silence);
         loop_watch_remove(tcp->loop, &tcp->watch);
-        close(fd);
     }
+    return fd;
+}
+
+static void close_descriptor(struct tcp *tcp)
+{
+    int fd = take_descriptor(tcp);
+    if (fd >= 0)
+        close(fd);
 }
 
 static void fail(struct tcp *tcp, int reason)
@@ -65,14 +77,57 @@ static void set_options(int fd)
 {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, TCP_KEEPALIVE_IDLE_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, TCP_KEEPALIVE_INTERVAL_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, TCP_KEEPALIVE_PROBES);
+    set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, TCP_UNSENT_MAX);
 }
+
+/* --- a peer that has vanished --------------------------------------------------------------------------- */
+
+static struct tcp_info info_of(const struct tcp *tcp)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    (void) getsockopt(tcp->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len); /* failed or old: nothing */
+    return info;
+}
+
+static void send_reset_on_close(struct tcp *tcp)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    (void) setsockopt(tcp->watch.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+static void watch_for_silence(struct tcp *tcp)
+{
+    if (tcp->silence.due_ms == CLOCK_NEVER)
+        loop_timer_set(tcp->loop, &tcp->silence,
+                       num_add_ms(loop_now_ms(tcp->loop), tcp->silence_ms / CHECKS_A_SILENCE));
+}
+
+static void check_silence(struct loop_timer *timer)
+{
+    struct tcp *tcp = LOOP_OWNER(timer, struct tcp, silence);
+    struct tcp_info info = info_of(tcp);
+    bool is_delivering = info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0;
+    bool is_repeating = info.tcpi_retransmits >= TCP_SILENT_TRIES || info.tcpi_probes >= TCP_SILENT_TRIES;
+    if (is_repeating && info.tcpi_last_ack_recv >= tcp->silence_ms) {
+        send_reset_on_close(tcp); /* or the kernel would go on repeating what it still has */
+        fail(tcp, ETIMEDOUT);
+        tcp->changed(tcp);
+    } else if (is_delivering) {
+        watch_for_silence(tcp);
+    }
+}
+
+/* --- opening -------------------------------------------------------------------------------------------- */
 
 int tcp_adopt(struct tcp *tcp, struct loop *loop, int fd, void (*changed)(struct tcp *tcp), struct error *err)
 {
-    *tcp = (struct tcp){.loop = loop, .changed = changed, .watch = LOOP_WATCH_INIT};
+    *tcp = (struct tcp){
+        .loop = loop, .changed = changed, .watch = LOOP_WATCH_INIT, .silence_ms = TCP_SILENCE_MS};
+    loop_timer_init(&tcp->silence, check_silence);
     set_options(fd);
     int result = loop_watch_add(loop, &tcp->watch, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, ready, err);
     if (result != 0) {
@@ -113,10 +168,24 @@ int tcp_dial(struct tcp *tcp, struct network *network, const struct dial_request
     return result;
 }
 
-size_t tcp_read(struct tcp *tcp, void *out, size_t capacity)
+/* --- reading and writing -------------------------------------------------------------------------------- */
+
+/* The pieces that one call takes, and how much they are. */
+static struct msghdr message_of(const struct iovec *pieces, size_t count, size_t *len)
 {
+    uint16_t taken = (uint16_t) num_min_size(count, TCP_PIECES_MAX); /* an int to musl, a size_t to glibc */
+    *len = 0;
+    for (size_t i = 0; i < taken; i++)
+        *len += pieces[i].iov_len;
+    return (struct msghdr){.msg_iov = (struct iovec *) pieces, .msg_iovlen = taken};
+}
+
+size_t tcp_read_vector(struct tcp *tcp, const struct iovec *pieces, size_t count)
+{
+    size_t capacity;
+    struct msghdr message = message_of(pieces, count, &capacity);
     while (tcp->readable && capacity > 0) {
-        ssize_t got = recv(tcp->watch.fd, out, capacity, 0);
+        ssize_t got = recvmsg(tcp->watch.fd, &message, 0);
         if (got > 0) {
             /* A short read has emptied the socket. After a hang-up the end is still to be read, and no
              * further event will say so. */
@@ -136,27 +205,44 @@ size_t tcp_read(struct tcp *tcp, void *out, size_t capacity)
     return 0;
 }
 
-size_t tcp_write(struct tcp *tcp, const void *data, size_t len)
+size_t tcp_read(struct tcp *tcp, void *out, size_t capacity)
 {
+    return tcp_read_vector(tcp, &(struct iovec){out, capacity}, 1);
+}
+
+/* The peer takes nothing more, but what it said before may still be unread: often the reason. */
+static void writing_broke(struct tcp *tcp, int reason)
+{
+    tcp->failure = reason;
+    tcp->write_ended = true;
+    tcp->readable = !tcp->read_ended;
+    tcp->hung_up = true;
+    end_if_both_ended(tcp);
+}
+
+size_t tcp_write_vector(struct tcp *tcp, const struct iovec *pieces, size_t count)
+{
+    size_t len;
+    struct msghdr message = message_of(pieces, count, &len);
     while (tcp->writable && len > 0) {
-        ssize_t written = send(tcp->watch.fd, data, len, MSG_NOSIGNAL);
+        ssize_t written = sendmsg(tcp->watch.fd, &message, MSG_NOSIGNAL);
         if (written >= 0) {
             tcp->writable = (size_t) written == len;
+            watch_for_silence(tcp);
             return (size_t) written;
         }
         if (errno == EINTR)
             continue;
         tcp->writable = false;
-        if (errno != EAGAIN) {
-            /* The peer takes nothing more, but what it said before may still be unread: often the reason. */
-            tcp->failure = errno;
-            tcp->write_ended = true;
-            tcp->readable = !tcp->read_ended;
-            tcp->hung_up = true;
-            end_if_both_ended(tcp);
-        }
+        if (errno != EAGAIN)
+            writing_broke(tcp, errno);
     }
     return 0;
+}
+
+size_t tcp_write(struct tcp *tcp, const void *data, size_t len)
+{
+    return tcp_write_vector(tcp, &(struct iovec){(void *) data, len}, 1);
 }
 
 void tcp_end_write(struct tcp *tcp)
@@ -165,15 +251,14 @@ void tcp_end_write(struct tcp *tcp)
         shutdown(tcp->watch.fd, SHUT_WR);
         tcp->write_ended = true;
         tcp->writable = false;
+        watch_for_silence(tcp);
         end_if_both_ended(tcp);
     }
 }
 
 bool tcp_is_delivering(const struct tcp *tcp, uint64_t *acknowledged)
 {
-    struct tcp_info info = {0};
-    socklen_t len = sizeof info;
-    (void) getsockopt(tcp->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len); /* failed or old: nothing */
+    struct tcp_info info = info_of(tcp);
     *acknowledged = info.tcpi_bytes_acked;
     return info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0;
 }
@@ -185,7 +270,9 @@ int tcp_error(const struct tcp *tcp, struct error *err)
         return 0;
     if (tcp->failure == 0)
         return dial_take(tcp->dial, &peer, err);
-    return error_set(err, ERROR_UNAVAILABLE, "%s", strerror(tcp->failure));
+    const char *reason = tcp->failure == ETIMEDOUT ? "the peer's host has not answered for two minutes"
+                                                   : strerror(tcp->failure);
+    return error_set(err, ERROR_UNAVAILABLE, "%s", reason);
 }
 
 void tcp_close(struct tcp *tcp)
@@ -199,18 +286,14 @@ void tcp_close(struct tcp *tcp)
 
 int tcp_detach(struct tcp *tcp)
 {
-    int fd = tcp->watch.fd;
-    if (fd >= 0)
-        loop_watch_remove(tcp->loop, &tcp->watch);
+    int fd = tcp->state != TCP_STATE_NONE ? take_descriptor(tcp) : -1;
     tcp_close(tcp);
     return fd;
 }
 
 void tcp_reset(struct tcp *tcp)
 {
-    if (tcp->state == TCP_STATE_OPEN || tcp->state == TCP_STATE_ENDED) {
-        struct linger now = {.l_onoff = 1, .l_linger = 0};
-        (void) setsockopt(tcp->watch.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-    }
+    if (tcp->state == TCP_STATE_OPEN || tcp->state == TCP_STATE_ENDED)
+        send_reset_on_close(tcp);
     tcp_close(tcp);
 }
