@@ -246,6 +246,56 @@ size_t log_render(char out[LOG_LINE_MAX], const struct log_settings *settings, i
     return w.len;
 }
 
+/* --- limits --------------------------------------------------------------------------------------------- */
+
+enum { LINE_COST_MS = 1000 / LOG_LINES_PER_SECOND };
+
+/* The message's limit; a new one takes a place in which nothing is left to know. */
+static struct log_limit *limit_of(struct log_limiter *limiter, const char *message, int64_t now_ms)
+{
+    struct log_limit *place = NULL;
+    for (size_t i = 0; i < LOG_LIMITS; i++) {
+        struct log_limit *limit = &limiter->limits[i];
+        if (limit->message == message)
+            return limit;
+        if (limit->omitted == 0 && limit->full_at_ms <= now_ms)
+            place = limit;
+    }
+    if (place != NULL)
+        *place = (struct log_limit){.message = message};
+    return place;
+}
+
+bool log_limiter_admits(struct log_limiter *limiter, int level, const char *message, int64_t now_ms)
+{
+    struct log_limit *limit = limit_of(limiter, message, now_ms);
+    if (limit == NULL)
+        return true;
+    if (limit->full_at_ms < now_ms)
+        limit->full_at_ms = now_ms;
+    if (limit->full_at_ms - now_ms <= (LOG_BURST - 1) * LINE_COST_MS) {
+        limit->full_at_ms += LINE_COST_MS;
+        return true;
+    }
+    if (limit->omitted++ == 0)
+        limit->omitted_since_ms = now_ms;
+    limit->level = level;
+    return false;
+}
+
+bool log_limiter_report(struct log_limiter *limiter, int64_t now_ms, struct log_limit *report)
+{
+    for (size_t i = 0; i < LOG_LIMITS; i++) {
+        struct log_limit *limit = &limiter->limits[i];
+        if (limit->omitted == 0 || now_ms - limit->omitted_since_ms < LOG_OMITTED_REPORT_MS)
+            continue;
+        *report = *limit;
+        limit->omitted = 0;
+        return true;
+    }
+    return false;
+}
+
 /* --- writing -------------------------------------------------------------------------------------------- */
 
 /* The one log of the process. */
@@ -254,6 +304,7 @@ static struct {
     int fd; /* -1: nowhere */
     enum { WRITE_NONBLOCKING, WRITE_AS_SOCKET, WRITE_AFTER_POLL } way;
     uint64_t dropped;
+    struct log_limiter limiter;
 } the_log = {.fd = -1};
 
 /* The first free descriptors are what libraries and children take for stdin, stdout, stderr. */
@@ -337,10 +388,8 @@ static bool report_dropped(char line[LOG_LINE_MAX], int64_t unix_ms)
     return true;
 }
 
-void log_write(int level, const char *message, const struct log_attribute *attributes, size_t count)
+static void write_event(int level, const char *message, const struct log_attribute *attributes, size_t count)
 {
-    if (!log_enabled(level))
-        return;
     char line[LOG_LINE_MAX];
     int64_t unix_ms = clock_unix_ms();
     if (the_log.dropped > 0 && !report_dropped(line, unix_ms)) {
@@ -350,4 +399,29 @@ void log_write(int level, const char *message, const struct log_attribute *attri
     size_t len = log_render(line, &the_log.settings, unix_ms, level, message, attributes, count);
     if (!write_line(line, len))
         the_log.dropped++;
+}
+
+void log_report_omitted(void)
+{
+    struct log_limit limit;
+    while (log_limiter_report(&the_log.limiter, clock_monotonic_ms(), &limit))
+        log_event(limit.level, "lines with one message came too fast and were left out", LOG_ALWAYS,
+                  LOG_TEXT("message", limit.message), LOG_I64("lines", limit.omitted));
+}
+
+static bool is_always(const struct log_attribute *attributes, size_t count)
+{
+    return count > 0 && attributes[0].key == NULL && attributes[0].number == 1;
+}
+
+void log_write(int level, const char *message, const struct log_attribute *attributes, size_t count)
+{
+    if (!log_enabled(level))
+        return;
+    if (!is_always(attributes, count)) {
+        if (!log_limiter_admits(&the_log.limiter, level, message, clock_monotonic_ms()))
+            return;
+        log_report_omitted();
+    }
+    write_event(level, message, attributes, count);
 }

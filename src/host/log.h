@@ -13,6 +13,11 @@
  *
  * Whoever reads our stderr must not be able to stop us: writes never block. What could not be written is
  * counted and reported with the next line that can. Never log a secret, a payload, or a whole request.
+ *
+ * Nor may a peer fill the log: of lines with one message LOG_BURST go out at once and LOG_LINES_PER_SECOND
+ * from then on. Those left out are counted, and the count is logged once a second: with any later line, or by
+ * log_report_omitted. Lines that seldom come are never left out, whatever others do. A line that must not be
+ * missing begins its attributes with LOG_ALWAYS: who used a session, and how much went through it.
  */
 #ifndef FUMIDAI_HOST_LOG_H
 #define FUMIDAI_HOST_LOG_H
@@ -30,9 +35,15 @@ enum log_level { LOG_DEBUG = -4, LOG_INFO = 0, LOG_WARN = 4, LOG_ERROR = 8 };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 enum {
-    LOG_LINE_MAX = 4096,    /* PIPE_BUF on Linux */
-    LOG_VALUE_MAX = 1024,   /* a quarter of a line: one long value leaves room for the others */
-    LOG_ATTRIBUTES_MAX = 24 /* the longest line has 13 */
+    LOG_LINE_MAX = 4096,     /* PIPE_BUF on Linux */
+    LOG_VALUE_MAX = 1024,    /* a quarter of a line: one long value leaves room for the others */
+    LOG_ATTRIBUTES_MAX = 24, /* the longest line has 13 */
+    LOG_BURST = 500,         /* half of a full session's streams that are closed at once; 160 KB */
+    /* A busy pool of connections stays below; a flood makes 16 KB a second, which a log service can be paid
+     * for. */
+    LOG_LINES_PER_SECOND = 50,
+    LOG_OMITTED_REPORT_MS = 1000, /* each message's count, at most so often */
+    LOG_LIMITS = 32               /* messages that come often at a time; further ones are not limited */
 };
 
 /* What a value is; the first character of its attribute's key. */
@@ -93,6 +104,10 @@ struct log_settings {
     {                                                                                                        \
         .key = "terror", .text = (err)->text                                                                 \
     }
+#define LOG_ALWAYS                                                                                           \
+    {                                                                                                        \
+        .key = NULL, .number = 1                                                                             \
+    }
 #define LOG_END                                                                                              \
     {                                                                                                        \
         .key = NULL                                                                                          \
@@ -104,6 +119,9 @@ void log_open(const struct log_settings *settings);
 bool log_enabled(int level);
 void log_write(int level, const char *message, const struct log_attribute *attributes, size_t count);
 
+/* Logs how many lines were left out, when that is due: for a time when no other line comes. */
+void log_report_omitted(void);
+
 #define log_event(level, message, ...)                                                                       \
     log_write((level), (message), (const struct log_attribute[]){__VA_ARGS__},                               \
               sizeof((const struct log_attribute[]){__VA_ARGS__}) / sizeof(struct log_attribute))
@@ -112,5 +130,21 @@ void log_write(int level, const char *message, const struct log_attribute *attri
 size_t log_render(char out[LOG_LINE_MAX], const struct log_settings *settings, int64_t unix_ms, int level,
                   const char *message, const struct log_attribute *attributes, size_t count);
 void writer_log_level(struct writer *w, int level); /* "INFO", "INFO+1", "DEBUG-2" */
+
+/* The other pure part: what may go out. Messages are told apart by their address. */
+struct log_limit {
+    const char *message;
+    int level;
+    int64_t full_at_ms; /* when LOG_BURST lines may go out again */
+    uint64_t omitted;   /* not reported yet */
+    int64_t omitted_since_ms;
+};
+struct log_limiter {
+    struct log_limit limits[LOG_LIMITS];
+};
+
+bool log_limiter_admits(struct log_limiter *limiter, int level, const char *message, int64_t now_ms);
+/* A count that is due, for a report; it is 0 from then on. */
+bool log_limiter_report(struct log_limiter *limiter, int64_t now_ms, struct log_limit *report);
 
 #endif

@@ -151,6 +151,7 @@ static void send_status(struct relay *r, uint32_t answers, bool in_use)
 
 static void status_expired(struct loop_timer *timer)
 {
+    log_report_omitted();
     send_status(LOOP_OWNER(timer, struct relay, status_timer), 0, false);
 }
 

@@ -344,7 +344,7 @@ static void finish(struct relay_session *s)
         linger_take(s->relay->linger, &s->targets[i].tcp, s->number);
     }
     s->relay->last_session_ms = now_of(s);
-    log_event(LOG_INFO, "session ended", LOG_TEXT("session", s->document.session_id),
+    log_event(LOG_INFO, "session ended", LOG_ALWAYS, LOG_TEXT("session", s->document.session_id),
               LOG_TEXT("owner", s->document.owner), LOG_BOOL("failed", s->session.failed),
               LOG_TEXT("reason", s->session.reason), LOG_I64("streams", s->streams),
               LOG_I64("bytes_to_target", s->bytes_to_target), LOG_I64("bytes_to_client", s->bytes_to_client),
@@ -525,7 +525,7 @@ static void start(struct relay_session *s)
     s->link.down = link_down;
     loop_timer_init(&s->timer, timer_expired);
     loop_hook_init(&s->hook, LOOP_GATHER, turn);
-    log_event(LOG_INFO, "session started", LOG_TEXT("session", s->document.session_id),
+    log_event(LOG_INFO, "session started", LOG_ALWAYS, LOG_TEXT("session", s->document.session_id),
               LOG_TEXT("owner", s->document.owner), LOG_TEXT("document", s->document.document_name),
               LOG_TEXT("host", s->document.host), LOG_I64("port", s->document.port));
     gateway_open(&s->link);

@@ -159,6 +159,55 @@ static void a_line_that_is_too_long_stays_well_formed(void **state)
     }
 }
 
+/* --- limits --------------------------------------------------------------------------------------------- */
+
+static size_t admitted(struct log_limiter *limiter, const char *message, size_t lines, int64_t now_ms)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < lines; i++)
+        count += log_limiter_admits(limiter, LOG_INFO, message, now_ms);
+    return count;
+}
+
+static void a_flood_is_limited_and_counted(void **state)
+{
+    static const char flood[] = "stream closed", other[] = "control channel is down";
+    struct log_limiter limiter = {0};
+    struct log_limit report;
+    int64_t now_ms = 1000;
+    (void) state;
+    assert_int_equal(admitted(&limiter, flood, 3000, now_ms), LOG_BURST);
+    assert_int_equal(admitted(&limiter, other, 1, now_ms), 1);
+    assert_false(log_limiter_report(&limiter, now_ms + LOG_OMITTED_REPORT_MS - 1, &report));
+    for (int second = 1; second <= 10; second++) {
+        now_ms += 1000;
+        assert_true(log_limiter_report(&limiter, now_ms, &report));
+        assert_ptr_equal(report.message, flood);
+        assert_int_equal(report.level, LOG_INFO);
+        assert_int_equal(report.omitted, second == 1 ? 3000 - LOG_BURST : 3000 - LOG_LINES_PER_SECOND);
+        assert_false(log_limiter_report(&limiter, now_ms, &report));
+        assert_int_equal(admitted(&limiter, flood, 3000, now_ms), LOG_LINES_PER_SECOND);
+        assert_int_equal(admitted(&limiter, other, 1, now_ms), 1);
+    }
+    now_ms += LOG_BURST * 1000 / LOG_LINES_PER_SECOND;
+    assert_int_equal(admitted(&limiter, flood, 3000, now_ms), LOG_BURST);
+}
+
+static void what_comes_seldom_is_never_left_out(void **state)
+{
+    static const char messages[2 * LOG_LIMITS][2];
+    struct log_limiter limiter = {0};
+    struct log_limit report;
+    (void) state;
+    for (int64_t now_ms = 0; now_ms < 1000000; now_ms += 100)
+        for (size_t i = 0; i < 2; i++)
+            assert_true(log_limiter_admits(&limiter, LOG_WARN, messages[i], now_ms));
+    /* More messages at once than there are places: none is lost for want of one. */
+    for (size_t i = 0; i < 2 * LOG_LIMITS; i++)
+        assert_int_equal(admitted(&limiter, messages[i], 10, 1000000), 10);
+    assert_false(log_limiter_report(&limiter, 2000000, &report));
+}
+
 /* --- writing: each in a process of its own, because the log belongs to the process ---------------------- */
 
 static int in_child(int stderr_fd, int (*body)(void))
@@ -181,7 +230,7 @@ static int in_child(int stderr_fd, int (*body)(void))
 static int log_until_full(void)
 {
     for (int i = 0; i < 10000; i++)
-        log_event(LOG_INFO, "a line that nobody reads", LOG_I64("n", i));
+        log_event(LOG_INFO, "a line that nobody reads", LOG_ALWAYS, LOG_I64("n", i));
     return fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK; /* the shared open file is left as it was */
 }
 
@@ -253,6 +302,40 @@ static int log_some_levels(void)
     return log_enabled(LOG_DEBUG) || !log_enabled(LOG_INFO);
 }
 
+static int log_a_flood(void)
+{
+    for (int i = 0; i < 3000; i++)
+        log_event(LOG_INFO, "stream closed", LOG_I64("stream", i));
+    log_event(LOG_INFO, "session ended", LOG_ALWAYS, LOG_I64("streams", 3000));
+    usleep(1100 * 1000);
+    log_event(LOG_INFO, "afterwards", LOG_END);
+    return 0;
+}
+
+static void a_flood_leaves_its_number(void **state)
+{
+    static char got[1 << 20];
+    FILE *file = tmpfile();
+    (void) state;
+    assert_non_null(file);
+    assert_int_equal(in_child(dup(fileno(file)), log_a_flood), 0);
+    rewind(file);
+    size_t len = fread(got, 1, sizeof got - 1, file);
+    fclose(file);
+    got[len] = '\0';
+    size_t closed = 0;
+    for (const char *at = got; (at = strstr(at, "msg=\"stream closed\"")) != NULL; at++)
+        closed++;
+    assert_in_range(closed, LOG_BURST, LOG_BURST + 10);
+    assert_non_null(strstr(got, "msg=\"session ended\" app=fumidai version=1.2.3 streams=3000\n"));
+    char expected[128];
+    snprintf(expected, sizeof expected,
+             "left out\" app=fumidai version=1.2.3 message=\"stream closed\" lines=%zu\n", 3000 - closed);
+    const char *report = strstr(got, expected);
+    assert_non_null(report);
+    assert_non_null(strstr(report, "msg=afterwards"));
+}
+
 static void levels_below_the_minimum_are_not_written(void **state)
 {
     (void) state;
@@ -304,6 +387,9 @@ int main(void)
         cmocka_unit_test(a_socket_that_nobody_reads_does_not_block),
         cmocka_unit_test(a_reader_that_went_away_does_not_kill),
         cmocka_unit_test(dropped_lines_are_counted_and_reported),
+        cmocka_unit_test(a_flood_is_limited_and_counted),
+        cmocka_unit_test(what_comes_seldom_is_never_left_out),
+        cmocka_unit_test(a_flood_leaves_its_number),
         cmocka_unit_test(levels_below_the_minimum_are_not_written),
         cmocka_unit_test(closed_standard_descriptors_are_occupied),
     };
