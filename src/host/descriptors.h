@@ -21,7 +21,7 @@
 
 enum {
     /* Kept back for the channels: of the control channel 8 addresses tried at once, 8 more for its token, or
-     * for credentials; resolver threads need 8. */
+     * for credentials; name servers are asked over 2 to 8. */
     DESCRIPTORS_CHANNELS_RESERVE = 24,
     /* And for sessions, a quarter of the rest: 8 for each of 64 data channels that reconnect at once. */
     DESCRIPTORS_SESSIONS_RESERVE_MAX = 512

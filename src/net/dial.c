@@ -227,8 +227,8 @@ int dial_start(struct dial **dial, struct network *network, const struct dial_re
         made->attempts[i] = (struct attempt){.watch = LOOP_WATCH_INIT, .dial = made};
     loop_timer_init(&made->deadline, deadline_passed);
     loop_timer_init(&made->next_address, next_address_is_due);
-    made->resolving.use = request->use;
-    int result = resolver_start(&network->resolver, &made->resolving, request->host, resolved, err);
+    int result =
+        resolver_start(&network->resolver, &made->resolving, request->host, request->use, resolved, err);
     if (result != 0) {
         name_target(request->host, request->port, err);
         free(made);

@@ -299,11 +299,12 @@ static struct resolver_lookup *lookup_of(struct resolver *resolver, const char *
     return NULL;
 }
 
+/* Null when none is free. */
 static struct resolver_lookup *start_lookup(struct resolver *resolver, const char *name,
                                             enum descriptors_use use)
 {
     struct dns_config config;
-    unsigned index = 0;
+    unsigned index = use == DESCRIPTORS_FOR_STREAMS ? RESOLVER_LOOKUPS_RESERVE : 0;
     while (index < RESOLVER_LOOKUPS_MAX && is_busy(resolver, index))
         index++;
     if (index == RESOLVER_LOOKUPS_MAX)
@@ -424,10 +425,12 @@ static bool answer_at_once(struct resolver *resolver, struct str name, struct dn
 }
 
 int resolver_start(struct resolver *resolver, struct resolver_request *request, const char *name,
-                   void (*done)(struct resolver_request *request), struct error *err)
+                   enum descriptors_use use, void (*done)(struct resolver_request *request),
+                   struct error *err)
 {
     memset(request, 0, sizeof *request);
     request->done = done;
+    request->use = use;
     struct ip literal;
     int result = ip_parse(str_from(name), &literal) ? 0 : dns_check_name(str_from(name), err);
     if (result == 0 && !str_copy(str_from(name), request->name, sizeof request->name))
@@ -439,11 +442,12 @@ int resolver_start(struct resolver *resolver, struct resolver_request *request, 
         tell_later(resolver, request);
         return 0;
     }
-    if (resolver->waiting_count >= RESOLVER_WAITING_MAX && lookup_of(resolver, name) == NULL)
-        return error_set(err, ERROR_TOO_LARGE, "%d names are waiting for a name server already",
-                         RESOLVER_WAITING_MAX);
     look_up(resolver, request);
-    return 0;
+    if (resolver->waiting_count <= RESOLVER_WAITING_MAX)
+        return 0;
+    resolver_cancel(resolver, request);
+    return error_set(err, ERROR_TOO_LARGE, "%d names are waiting for a name server already",
+                     RESOLVER_WAITING_MAX);
 }
 
 void resolver_cancel(struct resolver *resolver, struct resolver_request *request)

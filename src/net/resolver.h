@@ -40,13 +40,16 @@
 enum {
     /* Names at once. Silent name servers hold two to six descriptors for each, and other names wait. */
     RESOLVER_LOOKUPS_MAX = 16,
+    /* Of these, kept back for what is not a stream: names that users choose, and whose servers are silent,
+     * must not keep the control channel from its own. */
+    RESOLVER_LOOKUPS_RESERVE = 4,
     /* Requests that wait: more than all streams of a full session that dial at once. */
     RESOLVER_WAITING_MAX = 1024,
     /* Answers that are told in a turn of the loop; each begins a dial. */
     RESOLVER_TOLD_A_TURN = 32,
     /* Read of /etc/resolv.conf and /etc/hosts each; whole lines, the rest is not looked at. */
     RESOLVER_FILE_MAX = 1024 * 1024,
-    /* Both files are read anew so often at most: a burst of names reads them once, a change counts at once. */
+    /* Both files are read again after so long: a burst of names reads them once, a change counts soon. */
     RESOLVER_FILE_AGE_MS = 1000
 };
 
@@ -56,10 +59,10 @@ struct resolver_request {
     char name[DNS_NAME_SIZE];
     void (*done)(struct resolver_request *request); /* may start, cancel and release anything */
     struct dns_result result;                       /* valid in done */
-    enum descriptors_use use;                       /* set before; of the name server's sockets */
     struct list node;
     struct resolver_lookup *lookup; /* while it is being looked up */
     bool is_waiting;
+    enum descriptors_use use;
 };
 
 struct resolver_socket {
@@ -105,7 +108,8 @@ void resolver_use_files(struct resolver *resolver, const char *resolv_conf, cons
 
 /* ERROR_INVALID (not a host name: see dns_check_name), ERROR_TOO_LARGE (too many wait). */
 int resolver_start(struct resolver *resolver, struct resolver_request *request, const char *name,
-                   void (*done)(struct resolver_request *request), struct error *err);
+                   enum descriptors_use use, void (*done)(struct resolver_request *request),
+                   struct error *err);
 void resolver_cancel(struct resolver *resolver, struct resolver_request *request); /* twice does no harm */
 
 #endif

@@ -36,7 +36,7 @@
 
 enum {
     STREAM_STEP_MS = 10 * 1000,      /* dialling, CONNECT, and handshake each */
-    STREAM_HOST_SIZE = 254,          /* as RESOLVER_NAME_SIZE */
+    STREAM_HOST_SIZE = 254,          /* as DNS_NAME_SIZE */
     STREAM_CONNECT_ANSWER_MAX = 4096 /* a proxy's response head */
 };
 

@@ -187,7 +187,8 @@ static int64_t resolve(const char *name)
     told = 0;
     loop_turn(&loop, 0, NULL);
     int64_t start_ms = clock_monotonic_ms();
-    assert_int_equal(resolver_start(&resolver, &request, name, count_answer, NULL), 0);
+    assert_int_equal(resolver_start(&resolver, &request, name, DESCRIPTORS_FOR_STREAMS, count_answer, NULL),
+                     0);
     assert_int_equal(told, 0);
     wait_until_told(1);
     return clock_monotonic_ms() - start_ms;
@@ -376,8 +377,10 @@ static int start_slow(struct resolver_request *one, size_t number, struct error 
 {
     char name[16];
     snprintf(name, sizeof name, "slow%zu.test", number);
-    return resolver_start(&resolver, one, name, count_answer, err);
+    return resolver_start(&resolver, one, name, DESCRIPTORS_FOR_STREAMS, count_answer, err);
 }
+
+enum { FOR_STREAMS = RESOLVER_LOOKUPS_MAX - RESOLVER_LOOKUPS_RESERVE };
 
 static int lookups(void)
 {
@@ -387,19 +390,24 @@ static int lookups(void)
 static void names_beyond_the_lookups_wait_their_turn(void **state)
 {
     (void) state;
-    enum { NAMES = RESOLVER_LOOKUPS_MAX + 5 };
+    enum { NAMES = FOR_STREAMS + 5 };
     struct resolver_request requests[NAMES];
     told = 0;
     for (size_t i = 0; i < NAMES; i++)
         assert_int_equal(start_slow(&requests[i], i, NULL), 0);
-    assert_int_equal(lookups(), RESOLVER_LOOKUPS_MAX);
+    assert_int_equal(lookups(), FOR_STREAMS);
     assert_int_equal(resolver.waiting_count, 5);
     /* Literals are not held up by silent name servers. */
-    resolver_start(&resolver, &request, "10.0.0.1", count_answer, NULL);
+    resolver_start(&resolver, &request, "10.0.0.1", DESCRIPTORS_FOR_STREAMS, count_answer, NULL);
     wait_until_told(1);
     assert_int_equal(resolver.waiting_count, 5);
+    /* Nor is the control channel. */
+    struct resolver_request channel;
+    assert_int_equal(
+        resolver_start(&resolver, &channel, "db.test", DESCRIPTORS_FOR_CHANNELS, count_answer, NULL), 0);
+    wait_until_told(2);
     atomic_store(&speaks, 1);
-    wait_until_told(NAMES + 1);
+    wait_until_told(NAMES + 2);
     assert_int_equal(resolver.waiting_count, 0);
     assert_int_equal(lookups(), 0);
 }
@@ -411,9 +419,12 @@ static void a_name_is_looked_up_once_for_all_who_ask(void **state)
     struct resolver_request requests[ASKING];
     told = 0;
     for (int i = 0; i < ASKING; i++)
-        assert_int_equal(resolver_start(&resolver, &requests[i], "slow.internal", count_answer, NULL), 0);
+        assert_int_equal(resolver_start(&resolver, &requests[i], "slow.internal", DESCRIPTORS_FOR_STREAMS,
+                                        count_answer, NULL),
+                         0);
     assert_int_equal(lookups(), 1);
-    assert_int_equal(resolver_start(&resolver, &request, "db.test", count_answer, NULL), 0);
+    assert_int_equal(
+        resolver_start(&resolver, &request, "db.test", DESCRIPTORS_FOR_STREAMS, count_answer, NULL), 0);
     wait_until_told(1);
     resolver_cancel(&resolver, &requests[1]);
     atomic_store(&speaks, 1);
@@ -428,34 +439,35 @@ static void a_name_is_looked_up_once_for_all_who_ask(void **state)
 static void waiting_names_are_looked_up_once_too(void **state)
 {
     (void) state;
-    struct resolver_request requests[RESOLVER_LOOKUPS_MAX];
+    struct resolver_request requests[FOR_STREAMS];
     struct resolver_request same[3];
     told = 0;
-    for (size_t i = 0; i < RESOLVER_LOOKUPS_MAX; i++)
+    for (size_t i = 0; i < FOR_STREAMS; i++)
         start_slow(&requests[i], i, NULL);
     for (size_t i = 0; i < 3; i++)
-        assert_int_equal(resolver_start(&resolver, &same[i], "late.test", count_answer, NULL), 0);
+        assert_int_equal(
+            resolver_start(&resolver, &same[i], "late.test", DESCRIPTORS_FOR_STREAMS, count_answer, NULL), 0);
     assert_int_equal(resolver.waiting_count, 3);
     resolver_cancel(&resolver, &requests[5]);
     wait_until_told(3);
-    assert_int_equal(lookups(), RESOLVER_LOOKUPS_MAX - 1);
-    assert_int_equal(atomic_load(&server.udp_count), 2 * RESOLVER_LOOKUPS_MAX + 2);
+    assert_int_equal(lookups(), FOR_STREAMS - 1);
+    assert_int_equal(atomic_load(&server.udp_count), 2 * FOR_STREAMS + 2);
 }
 
 static void a_cancelled_request_is_not_told(void **state)
 {
     (void) state;
-    enum { NAMES = RESOLVER_LOOKUPS_MAX + 2 };
+    enum { NAMES = FOR_STREAMS + 2 };
     struct resolver_request requests[NAMES];
     told = 0;
     for (size_t i = 0; i < NAMES; i++)
         start_slow(&requests[i], i, NULL);
-    resolver_start(&resolver, &request, "10.0.0.1", count_answer, NULL);
+    resolver_start(&resolver, &request, "10.0.0.1", DESCRIPTORS_FOR_STREAMS, count_answer, NULL);
     resolver_cancel(&resolver, &request);
     resolver_cancel(&resolver, &requests[0]);         /* being looked up */
     resolver_cancel(&resolver, &requests[NAMES - 1]); /* waiting */
     resolver_cancel(&resolver, &requests[0]);
-    assert_int_equal(lookups(), RESOLVER_LOOKUPS_MAX - 1); /* nobody waits for that one any more */
+    assert_int_equal(lookups(), FOR_STREAMS - 1); /* nobody waits for that one any more */
     assert_int_equal(resolver.waiting_count, 1);
     memset(&requests[0], 0xee, sizeof requests[0]); /* the memory may go at once */
     memset(&requests[NAMES - 1], 0xee, sizeof requests[0]);
@@ -478,8 +490,8 @@ static void an_answer_may_cancel_another_that_has_come(void **state)
 {
     (void) state;
     told = 0;
-    resolver_start(&resolver, &others[0], "10.0.0.1", cancel_the_other, NULL);
-    resolver_start(&resolver, &others[1], "10.0.0.2", cancel_the_other, NULL);
+    resolver_start(&resolver, &others[0], "10.0.0.1", DESCRIPTORS_FOR_STREAMS, cancel_the_other, NULL);
+    resolver_start(&resolver, &others[1], "10.0.0.2", DESCRIPTORS_FOR_STREAMS, cancel_the_other, NULL);
     loop_turn(&loop, 0, NULL);
     loop_turn(&loop, 0, NULL);
     assert_int_equal(told, 1);
@@ -488,34 +500,38 @@ static void an_answer_may_cancel_another_that_has_come(void **state)
 static void ask_again(struct resolver_request *one)
 {
     if (++told < 3)
-        resolver_start(&resolver, one, "db.test", ask_again, NULL);
+        resolver_start(&resolver, one, "db.test", DESCRIPTORS_FOR_STREAMS, ask_again, NULL);
 }
 
 static void an_answer_may_ask_for_another(void **state)
 {
     (void) state;
     told = 0;
-    resolver_start(&resolver, &request, "db.test", ask_again, NULL);
+    resolver_start(&resolver, &request, "db.test", DESCRIPTORS_FOR_STREAMS, ask_again, NULL);
     wait_until_told(3);
 }
 
 static void bad_names_and_a_full_queue_are_refused(void **state)
 {
     (void) state;
-    static struct resolver_request requests[RESOLVER_LOOKUPS_MAX + RESOLVER_WAITING_MAX + 1];
+    static struct resolver_request requests[FOR_STREAMS + RESOLVER_WAITING_MAX + 1];
     struct error err = ERROR_INIT;
     char name[DNS_NAME_SIZE + 2];
     memset(name, 'a', sizeof name);
     name[DNS_NAME_SIZE] = '\0';
-    assert_int_equal(resolver_start(&resolver, &request, "", count_answer, &err), ERROR_INVALID);
+    assert_int_equal(resolver_start(&resolver, &request, "", DESCRIPTORS_FOR_STREAMS, count_answer, &err),
+                     ERROR_INVALID);
     assert_string_equal(err.text, "a host name has 1 to 253 characters");
-    assert_int_equal(resolver_start(&resolver, &request, name, count_answer, &err), ERROR_INVALID);
+    assert_int_equal(resolver_start(&resolver, &request, name, DESCRIPTORS_FOR_STREAMS, count_answer, &err),
+                     ERROR_INVALID);
     for (size_t i = 50; i < DNS_NAME_SIZE; i += 50)
         name[i] = '.';
     name[DNS_NAME_SIZE - 1] = '.'; /* 253 and the dot, which we have no room for */
-    assert_int_equal(resolver_start(&resolver, &request, name, count_answer, &err), ERROR_INVALID);
-    assert_int_equal(resolver_start(&resolver, &request, "a b", count_answer, &err), ERROR_INVALID);
-    size_t last = RESOLVER_LOOKUPS_MAX + RESOLVER_WAITING_MAX;
+    assert_int_equal(resolver_start(&resolver, &request, name, DESCRIPTORS_FOR_STREAMS, count_answer, &err),
+                     ERROR_INVALID);
+    assert_int_equal(resolver_start(&resolver, &request, "a b", DESCRIPTORS_FOR_STREAMS, count_answer, &err),
+                     ERROR_INVALID);
+    size_t last = FOR_STREAMS + RESOLVER_WAITING_MAX;
     for (size_t i = 0; i < last; i++)
         assert_int_equal(start_slow(&requests[i], i, &err), 0);
     assert_int_equal(start_slow(&requests[last], last, &err), ERROR_TOO_LARGE);
