@@ -404,9 +404,10 @@ static void write_event(int level, const char *message, const struct log_attribu
 void log_report_omitted(void)
 {
     struct log_limit limit;
-    while (log_limiter_report(&the_log.limiter, clock_monotonic_ms(), &limit))
-        log_event(limit.level, "lines with one message came too fast and were left out", LOG_ALWAYS,
-                  LOG_TEXT("message", limit.message), LOG_I64("lines", limit.omitted));
+    while (log_limiter_report(&the_log.limiter, clock_monotonic_ms(), &limit)) {
+        struct log_attribute what[] = {LOG_TEXT("message", limit.message), LOG_I64("lines", limit.omitted)};
+        write_event(limit.level, "lines with one message came too fast and were left out", what, 2);
+    }
 }
 
 static bool is_always(const struct log_attribute *attributes, size_t count)
