@@ -74,6 +74,8 @@ def readable(name, value):
         if value % 60000 == 0 and value >= 120000:
             return f"{value // 60000} min"
         return f"{value // 1000} s" if value % 1000 == 0 and value > 0 else f"{value:,} ms"
+    if name.endswith("_S"):
+        return f"{value} s"
     if name.endswith("_PERCENT"):
         return f"{value} %"
     if re.search(r"_SIZE$|_BYTES$|_MAX$|_HEADROOM$|_OVERHEAD$", name) and value >= 4096 and value % 1024 == 0:

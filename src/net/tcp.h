@@ -49,8 +49,8 @@
 enum {
     /* Quiet for a minute, then three probes: two minutes. NAT gateways forget a quiet flow after 350 s. */
     TCP_KEEPALIVE_IDLE_S = 60,
-    TCP_KEEPALIVE_INTERVAL_S = 20,
-    TCP_KEEPALIVE_PROBES = 3,
+    TCP_KEEPALIVE_INTERVAL_S = 20, /* between these probes */
+    TCP_KEEPALIVE_PROBES = 3,      /* without an answer, and the connection is lost */
     /* Two minutes as well; the kernel's probes are at most so far apart (TCP_RTO_MAX). */
     TCP_SILENCE_MS = 120 * 1000,
     /* The kernel says that there is room when half of it is sent; the rest lasts until more is written. */

@@ -111,6 +111,12 @@ static void write_table_row(struct writer *out, const struct settings_row *row)
         writer_text(out, "`. ");
     }
     write_cell(out, row->help);
+    if (row->kind == SETTINGS_NUMBER ||
+        (row->kind == SETTINGS_DURATION && row->maximum != SETTINGS_FOREVER_MS)) {
+        writer_text(out, " Accepted: ");
+        settings_write_range(out, row);
+        writer_char(out, '.');
+    }
     writer_text(out, " |\n");
 }
 

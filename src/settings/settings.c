@@ -52,20 +52,32 @@ static int assign_switch(const struct given *g, struct error *err)
                      VALUE_ARG(g));
 }
 
-static int refuse_duration(const struct given *g, struct error *err)
+void settings_write_range(struct writer *out, const struct settings_row *row)
+{
+    if (row->kind == SETTINGS_NUMBER) {
+        writer_format(out, "from %lld to %lld", (long long) row->minimum, (long long) row->maximum);
+    } else if (row->maximum == SETTINGS_FOREVER_MS) {
+        writer_text(out, "not negative");
+    } else {
+        writer_text(out, "from ");
+        writer_duration_ms(out, row->minimum);
+        writer_text(out, " to ");
+        writer_duration_ms(out, row->maximum);
+    }
+}
+
+static int refuse_range(const struct given *g, const char *what, struct error *err)
 {
     char text[96];
-    struct writer allowed = writer_of(text, sizeof text);
-    if (g->row->maximum == SETTINGS_FOREVER_MS) {
-        writer_text(&allowed, "not negative");
-    } else {
-        writer_text(&allowed, "from ");
-        writer_duration_ms(&allowed, g->row->minimum);
-        writer_text(&allowed, " to ");
-        writer_duration_ms(&allowed, g->row->maximum);
-    }
-    return error_set(err, ERROR_INVALID, VALUE_FORMAT "is not a duration like 30m, 1h30m, 1.5h or 300ms, %s",
-                     VALUE_ARG(g), writer_terminate(&allowed));
+    struct writer range = writer_of(text, sizeof text);
+    settings_write_range(&range, g->row);
+    return error_set(err, ERROR_INVALID, VALUE_FORMAT "is not %s%s", VALUE_ARG(g), what,
+                     writer_terminate(&range));
+}
+
+static int refuse_duration(const struct given *g, struct error *err)
+{
+    return refuse_range(g, "a duration like 30m, 1h30m, 1.5h or 300ms, ", err);
 }
 
 static int assign_duration(const struct given *g, struct error *err)
@@ -85,8 +97,7 @@ static int assign_number(const struct given *g, struct error *err)
 {
     uint32_t number = 0;
     if (!str_parse_u32(g->value, &number) || number < g->row->minimum || number > g->row->maximum)
-        return error_set(err, ERROR_INVALID, VALUE_FORMAT "is not a number from %lld to %lld", VALUE_ARG(g),
-                         (long long) g->row->minimum, (long long) g->row->maximum);
+        return refuse_range(g, "a number ", err);
     *(uint32_t *) g->member = number;
     return 0;
 }

@@ -135,6 +135,8 @@ const struct settings_row *settings_row_at(const struct settings_command *comman
                                            const struct settings_part **part);
 /* A row's value as it would be given ("30m0s"); empty for an empty text. */
 void settings_write_value(struct writer *out, const struct settings *settings, size_t index);
+/* What numbers and durations lie between: "from 1 to 1000", "not negative". */
+void settings_write_range(struct writer *out, const struct settings_row *row);
 /* The choices of a row. */
 void settings_write_choices(struct writer *out, const struct settings_row *row, const char *separator,
                             const char *last_separator);

@@ -95,6 +95,8 @@ static void the_reference_is_tables(void **state)
     expect("| `--log-format` | `ECS_TST_LOG_FORMAT` | `text` | `text` or `json`. Format of");
     expect("| `--relay` | `FUMIDAI_RELAY` | `auto` | `auto`, `on` or `off`. Serve");
     expect("| `--max-life-time` | `ECS_TST_MAX_LIFE_TIME` |  | End the task");
+    expect("refused with a reason. Accepted: from 1 to 1000. |\n");
+    expect("for all its addresses together. Accepted: from 1ms to 10m0s. |\n");
     expect("| `-h`, `--help` |  | `false` | Print");
     size_t cells = 0, lines = 0;
     for (const char *c = page; *c != '\0'; c++) {
