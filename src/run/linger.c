@@ -68,6 +68,7 @@ static void read_once(struct linger_connection *c)
     static uint8_t dropped[LINGER_READ_SIZE];
     size_t n = tcp_read(&c->tcp, dropped, sizeof dropped);
     c->dropped += n;
+    c->linger->bytes_left -= n < c->linger->bytes_left ? n : c->linger->bytes_left;
     if (c->tcp.state != TCP_STATE_OPEN || c->tcp.read_ended || sends_too_much(c))
         end(c);
     else if (n > 0)
@@ -77,13 +78,24 @@ static void read_once(struct linger_connection *c)
 static void read_some(struct loop_hook *hook)
 {
     struct linger_set *linger = LOOP_OWNER(hook, struct linger_set, hook);
-    for (int reads = 0; reads < LINGER_READS_PER_TURN; reads++) {
+    for (int reads = 0; reads < LINGER_READS_PER_TURN && linger->bytes_left > 0; reads++) {
         struct list *node = list_take(&linger->readable);
         if (node == NULL)
             return;
         read_once(LIST_OWNER(node, struct linger_connection, in_readable));
     }
-    loop_hook_defer(linger->loop, hook);
+    if (linger->bytes_left > 0)
+        loop_hook_defer(linger->loop, hook);
+    else if (linger->pause.due_ms == CLOCK_NEVER)
+        loop_timer_set(linger->loop, &linger->pause,
+                       clock_after_ms(loop_now_ms(linger->loop), LINGER_PAUSE_MS));
+}
+
+static void pause_is_over(struct loop_timer *timer)
+{
+    struct linger_set *linger = LOOP_OWNER(timer, struct linger_set, pause);
+    linger->bytes_left = LINGER_BYTES;
+    loop_hook_queue(linger->loop, &linger->hook);
 }
 
 static void changed(struct tcp *tcp)
@@ -142,10 +154,12 @@ void linger_take(struct linger_set *linger, struct tcp *tcp, uint64_t owner)
 
 void linger_open(struct linger_set *linger, struct loop *loop, unsigned max)
 {
-    *linger = (struct linger_set){.loop = loop, .max = max < LINGER_MAX ? max : LINGER_MAX};
+    *linger = (struct linger_set){
+        .loop = loop, .max = max < LINGER_MAX ? max : LINGER_MAX, .bytes_left = LINGER_BYTES};
     list_init(&linger->all);
     list_init(&linger->readable);
     loop_hook_init(&linger->hook, LOOP_GATHER, read_some);
+    loop_timer_init(&linger->pause, pause_is_over);
 }
 
 void linger_close(struct linger_set *linger)
@@ -154,4 +168,5 @@ void linger_close(struct linger_set *linger)
     while ((node = list_take(&linger->all)) != NULL)
         reset(LIST_OWNER(node, struct linger_connection, in_all));
     loop_hook_remove(linger->loop, &linger->hook);
+    loop_timer_remove(linger->loop, &linger->pause);
 }

@@ -10,8 +10,10 @@
  *
  * A target that takes a byte now and then may linger for ever, so their number is bounded: LINGER_MAX, or
  * what descriptors allow. When that is reached, the oldest of the owner that has the most is reset: closing
- * many streams costs nobody else's last bytes. Reading is bounded, too: LINGER_READS_PER_TURN reads in a
- * turn, one connection after the other.
+ * many streams costs nobody else's last bytes.
+ *
+ * Reading is bounded, too, one connection after the other: LINGER_READS_PER_TURN in a turn, and 25 MB/s in
+ * all. What is dropped is not worth a processor, and a target must only not be stuck in a write.
  */
 #ifndef FUMIDAI_RUN_LINGER_H
 #define FUMIDAI_RUN_LINGER_H
@@ -27,7 +29,9 @@ enum {
     LINGER_STEP_MS = 2000,        /* a target has to take some of what it was sent each so often */
     LINGER_DROP_MAX = 256 * 1024, /* the rest of an answer that nobody wants any more */
     LINGER_READ_SIZE = 16 * 1024, /* bytes at once */
-    LINGER_READS_PER_TURN = 32,   /* 512 KiB: well below a millisecond */
+    LINGER_READS_PER_TURN = 64,   /* below a millisecond, even when each is the end of a connection */
+    LINGER_BYTES = 512 * 1024,    /* dropped; then nothing is read for LINGER_PAUSE_MS */
+    LINGER_PAUSE_MS = 20,         /* as long as a turn may be: a target does not notice */
     LINGER_OWNERS = 64            /* owners told apart; more share their places */
 };
 
@@ -39,6 +43,8 @@ struct linger_set {
     struct list all;      /* the oldest first */
     struct list readable; /* those that have yet to be read, in turn */
     struct loop_hook hook;
+    struct loop_timer pause;
+    size_t bytes_left; /* until the pause */
 };
 
 /* At most `max`, and never more than LINGER_MAX. */

@@ -172,9 +172,13 @@ func (s *site) wantOneRelay() {
 
 // Streams that are closed while their targets send as fast as they can, and read nothing.
 func TestEdgeClosedStreamsOfTargetsThatGoOn(t *testing.T) {
-	s := isolated(t, nil)
+	s := isolated(t, map[string]string{"FUMIDAI_MAX_MESSAGES_PER_SECOND": "900"})
 	hose := s.serve(func(c net.Conn) {
-		_, _ = io.Copy(c, noise(1))
+		for chunk := make([]byte, 64<<10); ; {
+			if _, err := c.Write(chunk); err != nil {
+				return
+			}
+		}
 	})
 	honest := s.open(way{where: "remote"})
 	o, err := s.api.Start(s.Context(), s.target, toRemoteHost, remoteHost(hose.host, hose.port))
@@ -245,6 +249,9 @@ func TestEdgeClosedStreamsAreBounded(t *testing.T) {
 			if e["message"] == "stream closed" {
 				lines += int(e["lines"].(float64))
 			}
+		}
+		for _, e := range s.events("log lines were dropped: nobody read stderr") { // on a busy machine
+			lines += int(e["lines"].(float64))
 		}
 		return lines >= 3000
 	})
