@@ -1,14 +1,15 @@
 /*
- * retry: when to try again. Capped exponential back-off with full jitter: the n-th pause is random between 0
- * and min(cap, first * 2^n), which spreads callers best and still starts quickly. After a throttling answer
- * the pause is random between half the window and the window, and the window at least `throttled_ms`: whoever
- * is asked to slow down must not happen to draw a zero.
+ * backoff: when to try again. Capped exponential back-off with full jitter: the n-th pause is random between
+ * 0 and min(cap, first * 2^n), which spreads callers best and still starts quickly. After a throttling answer
+ * the pause is random between half the window and the window, and the window is at least `throttled_ms`: a
+ * caller that was asked to slow down must not draw a zero.
  *
- * No clock and no randomness of its own: the time is monotonic milliseconds, the random number the caller's.
+ * It has no clock and no randomness: the time is monotonic milliseconds, the random number is the caller's.
+ * Above the pure floors host/retry.h supplies both and sets the timer.
  *
- *     struct backoff r; backoff_start(&r, &BACKOFF_CALLS, now + 60000);
- *     for (;;) { ask; if it succeeded: break;
- *                if (!backoff_next(&r, code, now, random, &at)) give up; wait until at; }
+ *     struct backoff b; backoff_start(&b, &BACKOFF_CALLS, now + 60000);
+ *     for (;;) { try; if it succeeded: break;
+ *                if (!backoff_next(&b, code, now, random, &at)) give up; wait until at; }
  */
 #ifndef FUMIDAI_BASE_BACKOFF_H
 #define FUMIDAI_BASE_BACKOFF_H
@@ -34,13 +35,13 @@ struct backoff {
     uint32_t failures;   /* since backoff_start or backoff_succeed */
 };
 
-void backoff_start(struct backoff *retry, const struct backoff_policy *policy, int64_t deadline_ms);
+void backoff_start(struct backoff *backoff, const struct backoff_policy *policy, int64_t deadline_ms);
 /* Back to the first window, for connections that live for a while and then break. */
-void backoff_succeed(struct backoff *retry);
+void backoff_succeed(struct backoff *backoff);
 /* Counts a failure and gives the time of the next try. No pause takes more than half of the time that is left
  * until the deadline, so that the last tries are not lost to a long one; false when less than first_ms is
  * left. */
-bool backoff_next(struct backoff *retry, enum error_code reason, int64_t now_ms, uint32_t random,
+bool backoff_next(struct backoff *backoff, enum error_code reason, int64_t now_ms, uint32_t random,
                   int64_t *at_ms);
 
 #endif

@@ -6,7 +6,7 @@
  * ("CreateControlChannel: "). A message says what was tried, on what, what came back, and what to do. It is
  * one line: control characters become '?'.
  *
- * Every function takes a null pointer for "nobody wants the words" and still returns the code.
+ * Every function takes a null pointer when the reason is not needed, and still returns the code.
  */
 #ifndef FUMIDAI_BASE_ERROR_H
 #define FUMIDAI_BASE_ERROR_H

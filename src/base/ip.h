@@ -1,5 +1,5 @@
 /*
- * ip: internet addresses and blocks of them as values. An IPv4 address that arrives in IPv6 clothes
+ * ip: internet addresses and blocks of them as values. An IPv4 address that is written as IPv6
  * (::ffff:0:0/96) is the IPv4 address: a rule about 169.254.0.0/16 must hold however the address was written.
  */
 #ifndef FUMIDAI_BASE_IP_H

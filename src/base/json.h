@@ -1,7 +1,7 @@
 /*
- * json: jsmn's tokens with bounds and Go's habits. AWS's programs are written in Go and match keys without
- * regard to case, so member look-up does too (an exact match wins over a folded one, the first over later
- * ones).
+ * json: reads JSON by jsmn's tokens, with bounds, and writes it. AWS's programs are written in Go and match
+ * keys without regard to case, so member look-up does too (an exact match wins over a folded one, the first
+ * over later ones).
  *
  * The document's text and tokens are the caller's and must outlive it. jsmn is lenient; json_parse also
  * refuses what it lets pass: trailing bytes, unquoted strings, missing colons and commas, control characters

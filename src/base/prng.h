@@ -1,7 +1,7 @@
 /*
- * generator: random bytes for message ids and masks, stretched from one seed, because pure code can't ask the
- * kernel and a system call a message would cost more than the message. Block n is SHA-256(seed, n): nobody
- * who sees the output can tell the rest. Not for keys.
+ * prng: random bytes for message ids and masks, stretched from one seed, because pure code can't ask the
+ * kernel, and a system call for each message would cost more than the message. Block n is SHA-256(seed, n):
+ * the rest of the output does not follow from what was seen of it. Not for keys.
  */
 #ifndef FUMIDAI_BASE_PRNG_H
 #define FUMIDAI_BASE_PRNG_H
