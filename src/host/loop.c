@@ -101,8 +101,8 @@ void loop_timer_set(struct loop *loop, struct loop_timer *timer, int64_t due_ms)
     loop->timers = heap_meld(loop->timers, timer);
 }
 
-/* Whether a stage that began at `began_ms` has used up its time. The clock costs some 30 ns: no system call.
- * */
+/* Whether a stage that began at `began_ms` has used up its time. The clock costs some 30 ns: no system
+ * call. */
 static bool time_is_up(int64_t began_ms)
 {
     return clock_monotonic_ms() - began_ms >= LOOP_STAGE_MS;
@@ -216,8 +216,8 @@ void loop_watch_set(struct loop *loop, struct loop_watch *watch, uint32_t events
         return;
     struct epoll_event event = {.events = events, .data.ptr = watch};
     watch->events = events;
-    /* Fails only for a descriptor that was closed behind our back; there is nothing to be told about it then.
-     * */
+    /* Fails only for a descriptor that was closed behind our back; there is nothing to be told about it
+     * then. */
     (void) epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event);
 }
 

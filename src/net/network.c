@@ -3,13 +3,6 @@
 #include "base/env.h"
 #include "host/log.h"
 
-/* In either spelling; the lower one wins, as with curl and Go. */
-static struct str either(char *const *env, const char *lower, const char *upper)
-{
-    struct str value = env_get(env, lower);
-    return value.len > 0 ? value : env_get(env, upper);
-}
-
 static void add_ca_certificates(struct network *network, char *const *env, const char *variable)
 {
     struct str path = env_get(env, variable);
@@ -22,8 +15,12 @@ static void add_ca_certificates(struct network *network, char *const *env, const
 
 int network_find_proxy(struct proxy *proxy, char *const *env, struct error *err)
 {
-    return proxy_parse(proxy, either(env, "https_proxy", "HTTPS_PROXY"), either(env, "no_proxy", "NO_PROXY"),
-                       err);
+    /* The lower one wins, as with curl and Go. */
+    static const char *const proxies[] = {"https_proxy", "HTTPS_PROXY", NULL};
+    static const char *const exceptions[] = {"no_proxy", "NO_PROXY", NULL};
+    const char *found;
+    struct str https_proxy = env_get_first(env, proxies, &found);
+    return proxy_parse(proxy, https_proxy, env_get_first(env, exceptions, &found), err);
 }
 
 int network_open(struct network *network, struct loop *loop, char *const *env, struct error *err)

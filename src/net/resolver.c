@@ -191,8 +191,8 @@ static void udp_ready(struct resolver_lookup *lookup, unsigned exchange)
         dns_lookup_broke(&lookup->engine, exchange, errno, now_ms);
 }
 
-/* The answer is looked at in the kernel's buffer until it is complete, or long enough: none is needed here.
- * */
+/* The answer is looked at in the kernel's buffer until it is complete, or long enough: none is needed
+ * here. */
 static void tcp_ready(struct resolver_lookup *lookup, unsigned exchange, uint32_t events)
 {
     struct resolver_socket *s = &lookup->sockets[exchange];
@@ -343,8 +343,8 @@ static struct resolver_request *request_of(struct list *node)
     return LIST_OWNER(node, struct resolver_request, node);
 }
 
-/* Tells some of the answers that were there when it began, `done` may ask for more; then looks up who waits.
- * */
+/* Tells some of the answers that were there when it began, `done` may ask for more; then looks up who
+ * waits. */
 static void turn_ends(struct loop_hook *hook)
 {
     struct resolver *resolver = LOOP_OWNER(hook, struct resolver, hook);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/num.h"
 #include "base/time.h"
 #include "host/loop.h"
 #include "net/tcp.h"
@@ -48,9 +49,6 @@ struct stream {
     bool wants_tls;
     bool uses_proxy;
     bool wants_room; /* the owner was refused room and is told when there is some */
-    bool finishing;  /* the owner will send nothing more */
-    bool end_sent;   /* FIN or close_notify is on its way to the kernel */
-    bool end_told;   /* the owner knows that all is sent */
     bool ended_cleanly;
     struct connect_talk *talk;
     struct tls *tls;
@@ -174,10 +172,6 @@ static void push_plain(struct stream *stream)
     size_t len = buffer_len(&stream->send);
     if (len > 0)
         buffer_take(&stream->send, tcp_write(&stream->tcp, stream->send.memory + stream->send.start, len));
-    if (stream->finishing && !stream->end_sent && buffer_len(&stream->send) == 0) {
-        tcp_end_write(&stream->tcp);
-        stream->end_sent = true;
-    }
 }
 
 static void pull_plain(struct stream *stream)
@@ -243,28 +237,17 @@ static void pump_tls(struct stream *stream)
     }
 }
 
-static void push_tls(struct stream *stream)
-{
-    br_ssl_engine_context *engine = tls_engine(stream->tls);
-    size_t len;
-    br_ssl_engine_flush(engine, 0);
-    pump_tls(stream);
-    if (stream->finishing && !stream->end_sent && is_alive(stream) &&
-        br_ssl_engine_sendrec_buf(engine, &len) == NULL) {
-        br_ssl_engine_close(engine);
-        stream->end_sent = true;
-        pump_tls(stream);
-    }
-}
-
 /* --- the open stream ------------------------------------------------------------------------------------ */
 
+/* Sends what the owner has given. */
 static void push(struct stream *stream)
 {
-    if (stream->tls != NULL)
-        push_tls(stream);
-    else
+    if (stream->tls == NULL) {
         push_plain(stream);
+        return;
+    }
+    br_ssl_engine_flush(tls_engine(stream->tls), 0);
+    pump_tls(stream);
 }
 
 static bool has_room(struct stream *stream)
@@ -281,28 +264,23 @@ static bool has_bytes(struct stream *stream)
                                : buffer_len(&stream->recv) > 0;
 }
 
-/* What sending has made possible and the owner waits for. */
-static void tell_about_sending(struct stream *stream)
+static void tell_about_room(struct stream *stream)
 {
     if (stream->wants_room && stream->state == STREAM_OPEN && has_room(stream)) {
         stream->wants_room = false;
-        tell_owner(stream);
-    }
-    if (stream_all_sent(stream) && !stream->end_told) {
-        stream->end_told = true;
         tell_owner(stream);
     }
 }
 
 static void run_open(struct stream *stream)
 {
-    if (stream->tls != NULL)
+    if (stream->tls != NULL) {
         pump_tls(stream); /* without a flush: what the owner has begun leaves at the end of the turn */
-    else
+    } else {
         pull_plain(stream);
-    if (stream->finishing || stream->tls == NULL)
-        push(stream);
-    tell_about_sending(stream);
+        push_plain(stream);
+    }
+    tell_about_room(stream);
     if (has_bytes(stream))
         tell_owner(stream);
 }
@@ -313,9 +291,9 @@ static void flush_at_end_of_turn(struct loop_hook *hook)
     if (stream->state != STREAM_OPEN)
         return;
     push(stream);
-    tell_about_sending(stream);
-    /* Sending reads, too: what it took in is to be told, and a connection that broke in it has no further
-     * event to say that its last bytes and its end are still unread. */
+    tell_about_room(stream);
+    /* Sending reads, too: the owner has to hear of what came in. And a connection that broke while sending
+     * has no further event to say that its last bytes and its end are still unread. */
     if (stream->state == STREAM_OPEN && (has_bytes(stream) || stream->tcp.hung_up))
         tell_owner(stream);
 }
@@ -618,10 +596,10 @@ static uint8_t *lend_room(struct stream *stream, size_t *len)
                                : buffer_room(&stream->send, len);
 }
 
-uint8_t *stream_send_buf(struct stream *stream, size_t *len)
+/* Room for bytes to the peer, after sending when there was none; null while there is still none. */
+static uint8_t *make_room(struct stream *stream, size_t *len)
 {
-    *len = 0;
-    if (stream->state != STREAM_OPEN || stream->finishing)
+    if (stream->state != STREAM_OPEN)
         return NULL;
     uint8_t *room = lend_room(stream, len);
     if (room == NULL) {
@@ -632,10 +610,8 @@ uint8_t *stream_send_buf(struct stream *stream, size_t *len)
     return room;
 }
 
-void stream_send_ack(struct stream *stream, size_t len)
+static void use_room(struct stream *stream, size_t len)
 {
-    if (len == 0)
-        return;
     if (stream->tls != NULL)
         br_ssl_engine_sendapp_ack(tls_engine(stream->tls), len);
     else
@@ -649,36 +625,13 @@ size_t stream_send(struct stream *stream, const void *data, size_t len)
     size_t sent = 0;
     while (sent < len) {
         size_t room;
-        uint8_t *at = stream_send_buf(stream, &room);
+        uint8_t *at = make_room(stream, &room);
         if (at == NULL)
             break;
-        size_t piece = room < len - sent ? room : len - sent;
+        size_t piece = num_min_size(room, len - sent);
         memcpy(at, from + sent, piece);
-        stream_send_ack(stream, piece);
+        use_room(stream, piece);
         sent += piece;
     }
     return sent;
-}
-
-void stream_finish(struct stream *stream)
-{
-    stream->finishing = true;
-    loop_hook_queue(stream->network->loop, &stream->flush);
-}
-
-bool stream_all_sent(const struct stream *stream)
-{
-    size_t len;
-    return stream->end_sent &&
-           (stream->tls == NULL || br_ssl_engine_sendrec_buf(tls_engine(stream->tls), &len) == NULL);
-}
-
-void stream_remind(struct stream *stream)
-{
-    tell_owner(stream);
-}
-
-struct ip stream_peer(const struct stream *stream)
-{
-    return stream->tcp.peer;
 }

@@ -1,26 +1,26 @@
 /*
  * stream: bytes to and from a named host, over TCP or TLS 1.2, directly or through an HTTP proxy.
  *
- *     dialling ─► (CONNECT) ─► (TLS handshake) ─► OPEN ─► ENDED: the peer is done; the rest can be pulled
+ *     dialling ─► (CONNECT) ─► (TLS handshake) ─► OPEN ─► ENDED: the peer sends no more; the rest can be read
  *         └───────────┴──────────────┴─────────────┴────► FAILED: stream_error says in which step and why
  *
- * All of the opening stands under one deadline and each step under STREAM_STEP_MS, so that the message can
- * say what was waited for. TLS is always end to end: the certificate must be for `host`, a proxy sees only
+ * The opening as a whole has a deadline, and each step of it STREAM_STEP_MS, so that the message can say what
+ * was waited for. TLS is always end to end: the certificate must be for `host`, a proxy sees only encrypted
  * bytes.
  *
- * The engines' contract, seen from the owner: `changed` says that something happened, the owner then pulls.
- * It is called from the loop only, never from inside one of the functions here, and is the last thing done
- * then: the owner may close the stream in it. It is called for: open, bytes received, room to send after
- * there was none, all sent after stream_finish, ended, failed. Who stops pulling before stream_recv_buf said
- * null comes back by itself, or asks for another call with stream_remind.
+ * `changed` tells the owner that something has happened, who then asks what: open, bytes received, room to
+ * send after there was none, ended, failed. It is called from the loop only, never from inside one of the
+ * functions here, and is the last thing done then: the owner may close the stream in it. An owner that stops
+ * reading before stream_recv_buf gave null is not told of those bytes again, and comes back when it wants
+ * them.
  *
- * What is put into the send buffer leaves at the end of the turn (the loop's flush stage), or when a TLS
- * record is full: many small messages of one turn become one record and one system call.
+ * What is sent leaves at the end of the turn (the loop's flush stage), or when a TLS record is full: many
+ * small messages of one turn become one record and one system call.
  *
- * Memory: a plain stream allocates the two buffers its owner names; a TLS one BearSSL's contexts, its two
- * record buffers, and one for records as they come (so that many small ones cost one system call): three
- * times 16 KiB and 8 more, of which only touched pages count. All of it once, at stream_open or when the
- * handshake starts, released by stream_close. Plaintext is wiped on release.
+ * Memory: a plain stream allocates two buffers of the sizes that its owner names; one with TLS BearSSL's
+ * contexts, its two record buffers, and one for records as they come (so that many small ones cost one system
+ * call): three times 16 KiB and 8 more, of which only touched pages count. All of it once, in stream_open or
+ * when the handshake starts, released by stream_close. Plaintext is wiped on release.
  */
 #ifndef FUMIDAI_NET_STREAM_H
 #define FUMIDAI_NET_STREAM_H
@@ -64,30 +64,16 @@ void stream_close(struct stream *stream); /* at any time; null does no harm; uns
 
 enum stream_state stream_state(const struct stream *stream);
 const struct error *stream_error(const struct stream *stream); /* empty unless STREAM_FAILED */
-/* The peer's end was orderly: FIN on TCP, close_notify on TLS. Otherwise the bytes may have been cut short. /
- * */
+/* The peer's end was orderly: FIN on TCP, close_notify on TLS. Otherwise the bytes may have been cut
+ * short. */
 bool stream_ended_cleanly(const struct stream *stream);
 
 /* Bytes from the peer, in place; null when there are none now. They stay until acknowledged. */
 const uint8_t *stream_recv_buf(struct stream *stream, size_t *len);
 void stream_recv_ack(struct stream *stream, size_t len);
 
-/* Room for bytes to the peer; null when there is none now, or the stream is not open or finished. A following
- * call may lend more. */
-uint8_t *stream_send_buf(struct stream *stream, size_t *len);
-void stream_send_ack(struct stream *stream, size_t len);
-/* Copies what fits; returns how much that was. */
+/* Copies what fits; returns how much that was. When it is less than `len`, `changed` comes once there is
+ * room. */
 size_t stream_send(struct stream *stream, const void *data, size_t len);
-
-/* Nothing more will be sent: after the last byte FIN (the peer may go on sending), or on TLS close_notify,
- * which ends both directions. */
-void stream_finish(struct stream *stream);
-bool stream_all_sent(const struct stream *stream); /* the kernel has everything, the end included */
-
-/* Calls `changed` once more at the end of this turn, for an owner that stopped pulling to let others have
- * theirs. */
-void stream_remind(struct stream *stream);
-
-struct ip stream_peer(const struct stream *stream);
 
 #endif

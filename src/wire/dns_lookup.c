@@ -45,8 +45,8 @@ static void ask(struct dns_lookup *lookup, size_t question, size_t server, int64
     q->silence_ms *= 2;
 }
 
-/* Asks the server whose turn it is; only one that was not asked yet, if so wanted. False when there is none.
- * */
+/* Asks the server whose turn it is; only one that was not asked yet, if so wanted. False when there is
+ * none. */
 static bool ask_next(struct dns_lookup *lookup, size_t question, bool only_new, int64_t now_ms)
 {
     size_t count = lookup->config.server_count;
