@@ -9,8 +9,6 @@
 
 #include "base/sha256.h"
 #include "base/utf8.h"
-#include "channel/control_channel.h"
-#include "cloud/gateway.h"
 #include "cloud/task_identity.h"
 #include "host/child.h"
 #include "host/clock.h"
@@ -18,26 +16,26 @@
 #include "host/log.h"
 #include "host/loop.h"
 #include "host/memory.h"
-#include "host/random.h"
 #include "host/sandbox.h"
 #include "net/network.h"
+#include "relay/control.h"
 #include "relay/fixed_forward.h"
 #include "relay/session.h"
 #include "wire/ipc.h"
 
 enum {
-    BYTES_QUIET_MS = 2000, /* FUMIDAI_IDLE_BY=bytes: somebody is there while bytes moved this recently */
-    /* A session that can't start is reported this long after it was asked for: the reason goes to whoever is
-     * connected, and a client needs a moment from StartSession's answer to its websocket. */
-    HEARD_MS = 1500,
-    /* What one turn takes from the control channel: starting a session costs some 0.3 ms. */
-    CONTROL_EVENTS_PER_TURN = 8,
-    CONTROL_BYTES_PER_TURN = 16 * 1024
+    BYTES_QUIET_MS = 2000, /* FUMIDAI_IDLE_BY=bytes: in use while bytes moved this recently */
+    /* A session that can't start is reported this long after it was asked for: the reason goes to a client
+     * that is connected, which it is a moment after StartSession answered. */
+    REPORT_DELAY_MS = 1500,
+    /* Starts that wait while it is checked whether the task is in use. A document has 2 KB, at most 64. */
+    DEFERRED_BYTES_MAX = 1024 * 1024,
+    STARTS_PER_TURN = 8 /* of those: each costs some 0.3 ms */
 };
 
-/* A session that was asked for while it is being decided whether the task ends. */
-struct held_start {
-    struct held_start *next;
+/* A session that was asked for while it is checked whether the task is in use. */
+struct deferred_start {
+    struct list node;
     size_t len;
     char payload[];
 };
@@ -50,24 +48,22 @@ struct relay {
     struct aws_client client;
     struct task_identity identity;
     struct relay_context context;
-    char target_id[METADATA_TARGET_SIZE];
 
     struct loop_watch keeper; /* owns the socket to the keeper */
     struct loop_timer status_timer;
     struct loop_hook status_hook;
-    bool door_closed;
-    uint32_t unsent_ticket; /* of an answer that found the socket full, 0: none */
-    bool unsent_in_use;     /* that answer */
-    bool undecided; /* the door was closed by a look, and may be opened again at once: who comes waits */
-    struct held_start *held, **held_end; /* in the order in which they came */
-    uint32_t held_count;                 /* counted in total_sessions, too */
-    uint32_t end_ticket;                 /* of IPC_END_SESSIONS, until all are gone */
+    bool admission_closed;
+    uint32_t unsent_ticket;   /* of an answer that found the socket full, 0: none */
+    bool unsent_in_use;       /* that answer */
+    bool starts_are_deferred; /* admission was closed by a check, and may be opened again at once */
+    struct list deferred;     /* starts, in the order in which they came */
+    size_t deferred_bytes;
+    uint32_t deferred_count; /* counted in total_sessions, too */
+    struct loop_hook release_hook;
+    uint32_t end_ticket; /* of IPC_END_SESSIONS, until all are gone */
 
-    struct control_channel *control; /* null until this task's identity is known */
-    struct gateway control_gateway;
-    char control_why[CONTROL_CHANNEL_REASON_SIZE]; /* it is not open; empty while it is */
-    struct loop_timer control_timer;
-    struct loop_hook control_hook;
+    struct relay_control control;
+    char control_why[IPC_TEXT_SIZE]; /* why it is not open; empty while it is */
     enum ipc_control control_state;
     int64_t control_since_ms;
 
@@ -88,14 +84,14 @@ static int64_t now_of(const struct relay *r)
     return loop_now_ms(&r->loop);
 }
 
-/* ---- what the keeper is told --------------------------------------------------------------------------- */
+/* ---- the status for the keeper ------------------------------------------------------------------------- */
 
 static uint32_t open_sessions(const struct relay *r)
 {
     return r->session_count + r->fixed.open;
 }
 
-/* Somebody is here, as FUMIDAI_IDLE_BY counts it; NOPs, pings and resends never do. */
+/* In use, as FUMIDAI_IDLE_BY counts it. NOPs, pings and resends never count. */
 static bool is_busy(const struct relay *r)
 {
     switch (r->config->idle_by) {
@@ -128,7 +124,7 @@ static void send_report(struct relay *r, uint32_t answers, bool in_use, const ch
     ipc_set_text(status.session, sizeof status.session, str_from(session));
     status.session_over = over;
     status.busy = is_busy(r);
-    status.admission_closed = r->door_closed;
+    status.admission_closed = r->admission_closed;
     status.control = r->control_state;
     status.control_since_ms = r->control_since_ms;
     status.open_sessions = open_sessions(r);
@@ -173,19 +169,12 @@ static void fixed_changed(struct relay_context *context)
 
 /* ---- sessions ------------------------------------------------------------------------------------------ */
 
-static void wake_control(struct relay *r)
-{
-    if (r->control != NULL)
-        loop_hook_queue(&r->loop, &r->control_hook);
-}
-
 static void answer_end(struct relay *r)
 {
-    if (r->end_ticket == 0 || r->session_count > 0)
+    if (r->end_ticket == 0 || r->session_count > 0 || r->deferred_count > 0)
         return;
     /* The reports that tell users why are worth a moment; the keeper's own patience bounds it. */
-    if (r->control != NULL && control_channel_reports_pending(r->control) &&
-        control_channel_is_up(r->control))
+    if (relay_control_has_reports(&r->control))
         return;
     send_status(r, r->end_ticket, false);
     r->end_ticket = 0;
@@ -201,45 +190,42 @@ static void session_over(struct relay_session *session, void *owner)
         }
     }
     bool failed = relay_session_failed(session);
-    int64_t due_ms = failed ? clock_after_ms(relay_session_started_ms(session), HEARD_MS) : now_of(r);
-    control_channel_report(r->control, due_ms, str_from(relay_session_id(session)),
-                           failed ? CONTROL_CHANNEL_FAILED : CONTROL_CHANNEL_SUCCEEDED,
-                           str_from(relay_session_reason(session)));
+    int64_t due_ms = failed ? clock_after_ms(relay_session_started_ms(session), REPORT_DELAY_MS) : now_of(r);
+    relay_control_report(&r->control, due_ms, relay_session_id(session),
+                         failed ? CONTROL_CHANNEL_FAILED : CONTROL_CHANNEL_SUCCEEDED,
+                         relay_session_reason(session));
     send_report(r, 0, false, relay_session_id(session), true);
     relay_session_free(session);
-    wake_control(r);
     answer_end(r);
 }
 
 static void refuse_session(struct relay *r, const char *session_id, const char *why)
 {
     log_event(LOG_WARN, "session refused", LOG_TEXT("session", session_id), LOG_TEXT("why", why));
-    if (session_id[0] != '\0')
-        control_channel_report(r->control, clock_after_ms(now_of(r), HEARD_MS), str_from(session_id),
-                               CONTROL_CHANNEL_REFUSED, str_from(why));
-    wake_control(r);
+    relay_control_report(&r->control, clock_after_ms(now_of(r), REPORT_DELAY_MS), session_id,
+                         CONTROL_CHANNEL_REFUSED, why);
 }
 
 /* False when there is no room: as many may wait as may be open. */
-static bool hold_start(struct relay *r, struct str payload)
+static bool defer_start(struct relay *r, struct str payload)
 {
-    struct held_start *held =
-        r->held_count < r->config->max_sessions ? malloc(sizeof *held + payload.len) : NULL;
-    if (held == NULL)
+    struct deferred_start *start = NULL;
+    if (r->deferred_count < r->config->max_sessions && payload.len <= DEFERRED_BYTES_MAX - r->deferred_bytes)
+        start = malloc(sizeof *start + payload.len);
+    if (start == NULL)
         return false;
-    held->next = NULL;
-    held->len = payload.len;
-    memcpy(held->payload, payload.ptr, payload.len);
-    *r->held_end = held;
-    r->held_end = &held->next;
-    r->held_count++;
-    r->total_sessions++; /* so that the end waits until it has been told */
+    *start = (struct deferred_start){.len = payload.len};
+    memcpy(start->payload, payload.ptr, payload.len);
+    list_append(&r->deferred, &start->node);
+    r->deferred_count++;
+    r->deferred_bytes += payload.len;
+    r->total_sessions++; /* so that the task does not end before these are answered */
     tell_change(r);
     return true;
 }
 
-/* A session that has just started has not opened its own yet: each counts with two, its data channel and its first
- * target. */
+/* A session that has just started has not opened its own yet: each counts with two, its data channel and its
+ * first target. */
 static bool has_descriptors(const struct relay *r)
 {
     return descriptors_are_free(DESCRIPTORS_FOR_SESSIONS, 2 * (r->session_count + 1));
@@ -251,9 +237,9 @@ static void start_session(struct relay *r, struct str payload)
     static struct document document;
     struct error err = ERROR_INIT;
     int result = document_parse(&document, payload, &scratch, &err);
-    if (result == 0 && r->undecided && hold_start(r, payload))
+    if (result == 0 && r->starts_are_deferred && defer_start(r, payload))
         return;
-    if (result == 0 && r->door_closed)
+    if (result == 0 && r->admission_closed)
         result = error_set(&err, ERROR_UNAVAILABLE,
                            "this task is ending; start another with a desired count of 1");
     if (result == 0 && r->session_count == r->config->max_sessions)
@@ -276,34 +262,54 @@ static void start_session(struct relay *r, struct str payload)
     send_report(r, 0, false, document.session_id, false);
 }
 
-/* It has been decided: those who waited come in, or are refused. */
-static void let_go(struct relay *r)
+/* The check is over: what waited starts, or is refused. */
+static void release_some(struct loop_hook *hook)
 {
-    struct held_start *held = r->held;
-    r->undecided = false;
-    r->held = NULL;
-    r->held_end = &r->held;
-    while (held != NULL) {
-        struct held_start *next = held->next;
-        r->held_count--;
+    struct relay *r = LOOP_OWNER(hook, struct relay, release_hook);
+    struct list *node;
+    for (int i = 0;
+         i < STARTS_PER_TURN && !r->starts_are_deferred && (node = list_take(&r->deferred)) != NULL; i++) {
+        struct deferred_start *start = LIST_OWNER(node, struct deferred_start, node);
+        r->deferred_count--;
+        r->deferred_bytes -= start->len;
         r->total_sessions--; /* start_session counts it */
-        start_session(r, (struct str){held->payload, held->len});
-        free(held);
-        held = next;
+        start_session(r, (struct str){start->payload, start->len});
+        free(start);
     }
+    if (!r->starts_are_deferred && !list_is_empty(&r->deferred))
+        loop_hook_defer(&r->loop, hook);
+    answer_end(r);
 }
 
-static void terminate_session(struct relay *r, struct str session_id)
+static void release_deferred_starts(struct relay *r)
 {
+    r->starts_are_deferred = false;
+    loop_hook_queue(&r->loop, &r->release_hook);
+}
+
+/* ---- the control channel ------------------------------------------------------------------------------- */
+
+static struct relay *relay_of_control(struct relay_control *control)
+{
+    return LOOP_OWNER(control, struct relay, control);
+}
+
+static void start_asked(struct relay_control *control, struct str payload)
+{
+    start_session(relay_of_control(control), payload);
+}
+
+static void terminate_asked(struct relay_control *control, struct str session_id)
+{
+    struct relay *r = relay_of_control(control);
     for (uint32_t i = 0; i < r->session_count; i++)
         if (str_equal_text(session_id, relay_session_id(r->sessions[i])))
             relay_session_end(r->sessions[i], false, STR_LITERAL("the service ended the session"));
 }
 
-/* ---- the control channel ------------------------------------------------------------------------------- */
-
-static void set_control_state(struct relay *r, enum ipc_control state)
+static void set_control_state(struct relay *r, enum ipc_control state, const char *why)
 {
+    utf8_copy_cut(str_from(why), r->control_why, sizeof r->control_why);
     if (r->control_state == state)
         return;
     r->control_state = state;
@@ -311,153 +317,35 @@ static void set_control_state(struct relay *r, enum ipc_control state)
     tell_change(r);
 }
 
-static void control_up(struct gateway *gateway, struct str first_text)
+static void control_is_up(struct relay_control *control)
 {
-    struct relay *r = LOOP_OWNER(gateway, struct relay, control_gateway);
-    struct error err = ERROR_INIT;
-    if (control_channel_connected(r->control, now_of(r), first_text, &err) < 0) {
-        gateway_lose(gateway, err.text);
-        return;
-    }
-    r->control_why[0] = '\0';
-    set_control_state(r, IPC_CONTROL_OPEN);
-    log_event(LOG_INFO, "control channel is open", LOG_TEXT("target", r->target_id));
-    wake_control(r);
+    set_control_state(relay_of_control(control), IPC_CONTROL_OPEN, "");
+    log_event(LOG_INFO, "control channel is open", LOG_TEXT("target", control->target_id));
 }
 
-static void control_changed(struct gateway *gateway)
+static void control_is_down(struct relay_control *control, const struct gateway_down *down)
 {
-    wake_control(LOOP_OWNER(gateway, struct relay, control_gateway));
-}
-
-/* It is never final: see RECONNECT_CONTROL. */
-static void control_down(struct gateway *gateway, const struct gateway_down *down)
-{
-    struct relay *r = LOOP_OWNER(gateway, struct relay, control_gateway);
-    control_channel_disconnected(r->control, down->why);
-    utf8_copy_cut(str_from(down->why), r->control_why, sizeof r->control_why);
-    set_control_state(r, IPC_CONTROL_OPENING);
+    struct relay *r = relay_of_control(control);
+    set_control_state(r, IPC_CONTROL_OPENING, down->why);
     log_event(LOG_WARN, "control channel is down, trying again", LOG_TEXT("error", down->why),
               LOG_DURATION_MS("in", down->retry_at_ms - now_of(r)), LOG_I64("sessions", r->session_count));
-    wake_control(r);
 }
 
-static void control_event(struct relay *r, const struct control_channel_event *event)
+static void reports_changed(struct relay_control *control)
 {
-    switch (event->type) {
-    case CONTROL_CHANNEL_START:
-        start_session(r, event->text);
-        break;
-    case CONTROL_CHANNEL_TERMINATE:
-        terminate_session(r, event->text);
-        break;
-    case CONTROL_CHANNEL_LOST:
-        gateway_lose(&r->control_gateway, event->text.ptr);
-        break;
-    case CONTROL_CHANNEL_READY:
-        log_event(LOG_DEBUG, "control channel is ready", LOG_END);
-        break;
-    case CONTROL_CHANNEL_REFUSED_JOB:
-        log_event(LOG_WARN, "refused a Run Command job: this task forwards ports and runs nothing", LOG_END);
-        break;
-    case CONTROL_CHANNEL_UNKNOWN:
-        log_event(LOG_INFO, "control message of an unknown type", LOG_STR("type", event->text));
-        break;
-    case CONTROL_CHANNEL_REPORT_LOST:
-        log_event(LOG_WARN, "the service did not acknowledge the end of a session",
-                  LOG_STR("session", event->text), LOG_I64("reports", event->count));
-        break;
-    case CONTROL_CHANNEL_NOTHING:
-        break;
-    }
-}
-
-/* What the channel has to say, as far as the turn's budget goes. False when there may be more. */
-static bool control_events(struct relay *r, int *budget)
-{
-    struct control_channel_event event;
-    for (; *budget > 0; --*budget) {
-        control_channel_next(r->control, now_of(r), &event);
-        if (event.type == CONTROL_CHANNEL_NOTHING)
-            return true;
-        if (event.type != CONTROL_CHANNEL_LOST && event.type != CONTROL_CHANNEL_REPORT_LOST)
-            gateway_acknowledged(&r->control_gateway, 1); /* a message came: the service knows us */
-        control_event(r, &event);
-    }
-    return false;
-}
-
-/* Bytes from the service. False when the budget is used up before they are. */
-static bool control_receive(struct relay *r)
-{
-    int events = CONTROL_EVENTS_PER_TURN;
-    for (size_t taken = 0; taken < CONTROL_BYTES_PER_TURN;) {
-        size_t len;
-        size_t room;
-        if (!control_events(r, &events))
-            return false;
-        const uint8_t *data = gateway_recv_buf(&r->control_gateway, &len);
-        uint8_t *in = control_channel_in_buf(r->control, &room);
-        size_t n = len < room ? len : room;
-        if (data == NULL || n == 0)
-            return true;
-        n = n < CONTROL_BYTES_PER_TURN - taken ? n : CONTROL_BYTES_PER_TURN - taken;
-        memcpy(in, data, n);
-        gateway_recv_ack(&r->control_gateway, n);
-        control_channel_in_ack(r->control, now_of(r), n);
-        taken += n;
-    }
-    return false;
-}
-
-static void control_transmit(struct relay *r)
-{
-    const uint8_t *data;
-    size_t len;
-    while ((data = control_channel_out_buf(r->control, now_of(r), &len)) != NULL) {
-        size_t n = gateway_send(&r->control_gateway, data, len);
-        if (n == 0)
-            break;
-        control_channel_out_ack(r->control, n);
-    }
-}
-
-static void control_turn(struct loop_hook *hook)
-{
-    struct relay *r = LOOP_OWNER(hook, struct relay, control_hook);
-    control_channel_tick(r->control, now_of(r), clock_unix_ms());
-    bool done = control_receive(r);
-    control_transmit(r);
-    answer_end(r);
-    if (done)
-        loop_timer_set(&r->loop, &r->control_timer, control_channel_deadline(r->control));
-    else
-        loop_hook_defer(&r->loop, hook);
-}
-
-static void control_expired(struct loop_timer *timer)
-{
-    wake_control(LOOP_OWNER(timer, struct relay, control_timer));
+    answer_end(relay_of_control(control));
 }
 
 static int open_control(struct relay *r, struct error *err)
 {
-    uint8_t seed[PRNG_SEED_SIZE];
-    if (metadata_format_target(&r->identity.metadata, r->target_id, err) < 0)
-        return err->code;
-    r->control = malloc(sizeof *r->control); /* pages count when they are touched */
-    if (r->control == NULL)
-        return error_set(err, ERROR_SYSTEM, "out of memory");
-    random_bytes(seed, sizeof seed);
-    control_channel_init(r->control, str_from(r->target_id), seed);
-    bytes_wipe(seed, sizeof seed);
-    r->context.target_id = str_from(r->target_id);
-    gateway_init(&r->control_gateway, &r->client, GATEWAY_CONTROL, str_from(r->target_id), str_from(""));
-    r->control_gateway.up = control_up;
-    r->control_gateway.changed = control_changed;
-    r->control_gateway.down = control_down;
-    gateway_open(&r->control_gateway);
-    return 0;
+    r->control.start = start_asked;
+    r->control.terminate = terminate_asked;
+    r->control.up = control_is_up;
+    r->control.down = control_is_down;
+    r->control.reported = reports_changed;
+    int result = relay_control_open(&r->control, &r->client, &r->identity.metadata, err);
+    r->context.target_id = str_from(r->control.target_id);
+    return result;
 }
 
 static void add_subnets(struct relay *r)
@@ -479,27 +367,30 @@ static void identity_learned(struct task_identity *identity)
         log_event(LOG_ERROR, "can't be the agent of this task", LOG_ERR(&err));
 }
 
-/* ---- what the keeper wants ----------------------------------------------------------------------------- */
+/* ---- the keeper's orders ------------------------------------------------------------------------------- */
+
+static void admit(struct relay *r, bool admitted)
+{
+    r->admission_closed = !admitted;
+    fixed_forwards_admit(&r->fixed, admitted);
+}
 
 static void check(struct relay *r, const struct ipc_order *order)
 {
     bool in_use = is_busy(r) && !order->forced;
-    r->door_closed = !in_use;
-    fixed_forwards_admit(&r->fixed, !r->door_closed);
-    if (r->door_closed && !order->forced)
-        r->undecided = true;
+    admit(r, in_use);
+    if (!in_use && !order->forced)
+        r->starts_are_deferred = true;
     else
-        let_go(r);
+        release_deferred_starts(r);
     send_status(r, order->ticket, in_use);
 }
 
-static void open_door(struct relay *r, const struct ipc_order *order)
+static void open_admission(struct relay *r, const struct ipc_order *order)
 {
     (void) order;
-    r->door_closed = false;
-    fixed_forwards_admit(&r->fixed, true);
-    let_go(r);
-    wake_control(r);
+    admit(r, true);
+    release_deferred_starts(r);
 }
 
 static void end_sessions(struct relay *r, const struct ipc_order *order)
@@ -507,14 +398,12 @@ static void end_sessions(struct relay *r, const struct ipc_order *order)
     char reason[IPC_TEXT_SIZE + 32];
     struct writer text = writer_of(reason, sizeof reason);
     writer_format(&text, "the task ends: %s", order->text);
-    r->door_closed = true;
     r->end_ticket = order->ticket;
-    fixed_forwards_admit(&r->fixed, false);
+    admit(r, false);
     fixed_forwards_shut_down(&r->fixed);
     for (uint32_t i = 0; i < r->session_count; i++)
         relay_session_end(r->sessions[i], true, writer_view(&text));
-    let_go(r);
-    wake_control(r);
+    release_deferred_starts(r);
     answer_end(r);
 }
 
@@ -526,30 +415,26 @@ static void note_end(struct relay *r, const struct ipc_order *order)
 static void drain(struct relay *r, const struct ipc_order *order)
 {
     (void) order;
-    r->door_closed = true;
-    fixed_forwards_admit(&r->fixed, false);
-    let_go(r);
-    wake_control(r);
+    admit(r, false);
+    release_deferred_starts(r);
     log_event(LOG_INFO, "no new sessions: the task is being stopped", LOG_I64("sessions", open_sessions(r)));
 }
 
 static void report_orphan(struct relay *r, const struct ipc_order *order)
 {
-    if (r->control == NULL)
+    if (!relay_control_is_open(&r->control))
         return;
     log_event(LOG_WARN, "a session was lost with the relay before this one",
               LOG_TEXT("session", order->text));
-    control_channel_report(
-        r->control, now_of(r), str_from(order->text), CONTROL_CHANNEL_FAILED,
-        STR_LITERAL("the relay of this task failed and was started anew: start the session again"));
-    wake_control(r);
+    relay_control_report(&r->control, now_of(r), order->text, CONTROL_CHANNEL_FAILED,
+                         "the relay of this task failed and was started anew: start the session again");
 }
 
 static void keeper_ready(struct loop_watch *watch, uint32_t events)
 {
     static void (*const doers[IPC_ORDER_COUNT])(struct relay *, const struct ipc_order *) = {
         [IPC_CHECK] = check,
-        [IPC_OPEN_ADMISSION] = open_door,
+        [IPC_OPEN_ADMISSION] = open_admission,
         [IPC_END_SESSIONS] = end_sessions,
         [IPC_LIVES_UNTIL] = note_end,
         [IPC_DRAIN] = drain,
@@ -566,12 +451,12 @@ static void keeper_ready(struct loop_watch *watch, uint32_t events)
         doers[order.kind](r, &order);
     }
     if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-        log_event(LOG_DEBUG, "the keeper is gone, leaving", LOG_END);
+        log_event(LOG_DEBUG, "the keeper has ended, leaving", LOG_END);
         loop_stop(&r->loop);
     }
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------- */
+/* ---- start --------------------------------------------------------------------------------------------- */
 
 static bool is_own_port(const struct relay_context *context, uint16_t port)
 {
@@ -611,15 +496,14 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
         return error_prefix(err, "FUMIDAI_ALLOW: ");
     if (open_pool(r, err) < 0)
         return err->code;
-    r->held_end = &r->held;
+    list_init(&r->deferred);
+    loop_hook_init(&r->release_hook, LOOP_GATHER, release_some);
     r->sessions = calloc(r->config->max_sessions + 1, sizeof(struct relay_session *));
     if (r->sessions == NULL)
         return error_set(err, ERROR_SYSTEM, "out of memory");
     aws_client_open(&r->client, &r->network, env);
     loop_timer_init(&r->status_timer, status_expired);
     loop_hook_init(&r->status_hook, LOOP_FLUSH, status_due);
-    loop_timer_init(&r->control_timer, control_expired);
-    loop_hook_init(&r->control_hook, LOOP_GATHER, control_turn);
     if (fixed_forwards_open(&r->fixed, &r->context, str_from(r->config->listen), fixed_changed, err) < 0)
         return error_prefix(err, "FUMIDAI_LISTEN: ");
     r->keeper = LOOP_WATCH_INIT;
