@@ -12,7 +12,7 @@
 #include "host/clock.h"
 #include "lib/peer.h"
 
-/* ---- a service and a credentials endpoint at one port ------------------------------------------------------ */
+/* ---- a service and a credentials endpoint at one port -------------------------------------------------- */
 
 enum { REQUESTS_MAX = 8, HEAD_SIZE = 4096 };
 
@@ -54,7 +54,7 @@ static void serve(int fd, void *context)
     "Content-Length: 0\r\n\r\n"
 #define FAILED "HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"
 
-/* ---- a call ------------------------------------------------------------------------------------------------ */
+/* ---- a call -------------------------------------------------------------------------------------------- */
 
 static struct loop loop;
 static struct network network;
@@ -146,7 +146,7 @@ static void expect_key(int request, const char *key)
     assert_non_null(strstr(service.requests[request], text));
 }
 
-/* ---- the tests --------------------------------------------------------------------------------------------- */
+/* ---- the tests ----------------------------------------------------------------------------------------- */
 
 static void fetches_keys_signs_and_sends(void **state)
 {

@@ -15,7 +15,7 @@
 #include "host/clock.h"
 #include "lib/peer.h"
 
-/* ---- a credentials endpoint -------------------------------------------------------------------------------- */
+/* ---- a credentials endpoint ---------------------------------------------------------------------------- */
 
 enum { REQUESTS_MAX = 16, HEAD_SIZE = 8192 };
 
@@ -46,7 +46,7 @@ static void serve(int fd, void *context)
     peer_write(fd, answer, (size_t) total);
 }
 
-/* ---- the loop around it ------------------------------------------------------------------------------------ */
+/* ---- the loop around it -------------------------------------------------------------------------------- */
 
 static struct loop loop;
 static struct network network;
@@ -123,7 +123,7 @@ static void turn_until_called(const struct waiter *waiter)
     assert_int_equal(waiter->called, 1);
 }
 
-/* ---- the tests --------------------------------------------------------------------------------------------- */
+/* ---- the tests ----------------------------------------------------------------------------------------- */
 
 static void one_fetch_serves_all_who_wait(void **state)
 {
@@ -287,7 +287,7 @@ static void keys_of_the_environment_need_no_fetch(void **state)
     assert_int_equal(peer.accepted, 0);
 }
 
-/* ---- the token file ---------------------------------------------------------------------------------------- */
+/* ---- the token file ------------------------------------------------------------------------------------ */
 
 /* Writes a token of so many bytes, and opens the source with it. */
 static void open_with_token(size_t len)

@@ -60,6 +60,7 @@ static int stop_relay(void **state)
 static bool receive(struct ipc_status *status, int wait_ms)
 {
     struct pollfd ready = {.fd = keeper_fd, .events = POLLIN};
+    memset(status, 0, sizeof *status);
     if (poll(&ready, 1, wait_ms) <= 0)
         return false;
     assert_int_equal(recv(keeper_fd, status, sizeof *status, 0), sizeof *status);
