@@ -15,14 +15,6 @@ bool list_is_linked(const struct list *node)
     return node->next != NULL;
 }
 
-size_t list_count(const struct list *head)
-{
-    size_t count = 0;
-    for (const struct list *node = head->next; node != head; node = node->next)
-        count++;
-    return count;
-}
-
 void list_append(struct list *head, struct list *node)
 {
     node->next = head;

@@ -24,7 +24,6 @@ struct list {
 void list_init(struct list *head); /* empty */
 bool list_is_empty(const struct list *head);
 bool list_is_linked(const struct list *node); /* in a list */
-size_t list_count(const struct list *head);
 void list_append(struct list *head, struct list *node);
 void list_remove(struct list *node);       /* twice does no harm */
 struct list *list_take(struct list *head); /* removes the first node; null when there is none */

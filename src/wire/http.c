@@ -524,11 +524,6 @@ int http_response_close(struct http_response *r, struct error *err)
     return r->failed;
 }
 
-bool http_response_is_complete(const struct http_response *r)
-{
-    return r->failed == 0 && r->state == STATE_DONE;
-}
-
 /* ---- headers ------------------------------------------------------------------------------------------ */
 
 bool http_response_next_header(const struct http_response *r, size_t *position, struct str *name,

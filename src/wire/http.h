@@ -134,8 +134,6 @@ int http_response_feed(struct http_response *r, const void *data, size_t len, si
  */
 int http_response_close(struct http_response *r, struct error *err);
 
-bool http_response_is_complete(const struct http_response *r);
-
 /* The value of the first header of that name, without regard to case, blanks around it taken off; ptr is null
  * when there is none. */
 struct str http_response_header(const struct http_response *r, const char *name);
