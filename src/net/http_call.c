@@ -216,8 +216,7 @@ int http_call_start(struct http_call **call, struct network *network, const stru
     bool wants_default = request->body_max == 0 || request->body_max > HTTP_CALL_BODY_MAX;
     made->body_max = wants_default ? HTTP_CALL_BODY_MAX : request->body_max;
     loop_timer_init(&made->deadline, deadline_passed);
-    http_response_init(&made->answer, request->is_head ? HTTP_TO_HEAD : HTTP_ORDINARY, made->head,
-                       sizeof made->head, made->body_max);
+    http_response_init(&made->answer, HTTP_ORDINARY, made->head, sizeof made->head, made->body_max);
     result = start(made, request, err);
     if (result != 0) {
         http_call_close(made);

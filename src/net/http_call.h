@@ -31,7 +31,6 @@ struct http_call_request {
     uint16_t port;
     bool tls;
     struct str bytes;
-    bool is_head; /* a HEAD: the answer has no body, whatever it says */
     int64_t deadline_ms;
     size_t body_max; /* 0 is HTTP_CALL_BODY_MAX */
     enum descriptors_use use;

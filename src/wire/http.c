@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* ---- what may stand where (RFC 9110, 5.5 and 5.6.2) --------------------------------------------------- */
+/* ---- what is allowed where (RFC 9110, 5.5 and 5.6.2) --------------------------------------------------- */
 
 static bool is_token_char(char c)
 {
@@ -45,7 +45,7 @@ struct http_request http_request_begin(struct writer *out, const char *method, s
         error_set(&request.problem, ERROR_INVALID, "HTTP request: the method is not a token");
     } else if (!is_request_target(target)) {
         error_set(&request.problem, ERROR_INVALID,
-                  "HTTP request: the path is empty or holds a byte that may not stand in one");
+                  "HTTP request: the path is empty or contains a byte that is not allowed in one");
     }
     request.wants_length =
         str_equal_text(name, "POST") || str_equal_text(name, "PUT") || str_equal_text(name, "PATCH");
@@ -66,8 +66,8 @@ void http_request_header(struct http_request *request, const char *name, struct 
         return;
     }
     if (!is_field_value(value)) {
-        error_set(&request->problem, ERROR_INVALID, "HTTP request: the value of %s holds a control character",
-                  name);
+        error_set(&request->problem, ERROR_INVALID,
+                  "HTTP request: the value of %s contains a control character", name);
         return;
     }
     writer_text(request->out, name);
@@ -134,15 +134,12 @@ static void reset_head(struct http_response *r)
 {
     r->state = STATE_STATUS_LINE;
     r->status = 0;
-    r->keep_alive = false;
     r->head_len = 0;
     r->line_start = 0;
     r->header_count = 0;
     r->minor_version = 0;
     r->has_length = false;
     r->is_chunked = false;
-    r->says_close = false;
-    r->says_keep_alive = false;
     r->left = 0;
 }
 
@@ -166,7 +163,8 @@ static int refuse_large_body(const struct http_response *r, struct error *err)
 
 /* ---- status line and headers ------------------------------------------------------------------------- */
 
-/* "HTTP/1.1 200 OK" (RFC 9112, 4). The reason is for nobody; some servers leave it out with its blank. */
+/* "HTTP/1.1 200 OK" (RFC 9112, 4). The reason phrase is not read; some servers leave it out with its
+ * blank. */
 static int take_status_line(struct http_response *r, struct str line, struct error *err)
 {
     static const char prefix[] = "HTTP/1.";
@@ -212,7 +210,7 @@ static int take_transfer_encoding(struct http_response *r, struct str value, str
 {
     if (r->is_chunked || !str_equal_nocase(value, "chunked")) {
         return error_set(err, ERROR_UNSUPPORTED,
-                         "HTTP answer: Transfer-Encoding \"%.*s\"; only \"chunked\", once, is understood",
+                         "HTTP answer: Transfer-Encoding \"%.*s\" is not supported, only \"chunked\" is",
                          STR_ARG(str_slice(value, 0, 64)));
     }
     r->is_chunked = true;
@@ -242,7 +240,7 @@ static int take_header_line(struct http_response *r, struct str line, struct err
                          STR_ARG(str_slice(line, 0, 64)));
     }
     if (!is_field_value(value)) {
-        return error_set(err, ERROR_INVALID, "HTTP answer: the value of %.*s holds a control character",
+        return error_set(err, ERROR_INVALID, "HTTP answer: the value of %.*s contains a control character",
                          STR_ARG(str_slice(name, 0, 64)));
     }
     if (++r->header_count > HTTP_HEADERS_MAX)
@@ -252,10 +250,6 @@ static int take_header_line(struct http_response *r, struct str line, struct err
         return take_content_length(r, value, err);
     if (str_equal_nocase(name, "transfer-encoding"))
         return take_transfer_encoding(r, value, err);
-    if (str_equal_nocase(name, "connection")) {
-        r->says_close = r->says_close || list_has(value, "close");
-        r->says_keep_alive = r->says_keep_alive || list_has(value, "keep-alive");
-    }
     return 0;
 }
 
@@ -271,11 +265,7 @@ static int choose_body(struct http_response *r, struct error *err)
         return error_set(err, ERROR_INVALID, "HTTP answer: Transfer-Encoding %s",
                          r->has_length ? "together with Content-Length" : "in HTTP/1.0");
     }
-    r->keep_alive = !r->says_close && (r->minor_version >= 1 || r->says_keep_alive);
-    if (leaves_http(r)) {
-        r->keep_alive = false;
-        r->state = STATE_END;
-    } else if (r->exchange == HTTP_TO_HEAD || r->status == 204 || r->status == 304) {
+    if (leaves_http(r) || r->status == 204 || r->status == 304) {
         r->state = STATE_END;
     } else if (r->is_chunked) {
         r->state = STATE_CHUNK_SIZE;
@@ -284,7 +274,6 @@ static int choose_body(struct http_response *r, struct error *err)
             return refuse_large_body(r, err);
         r->state = r->left == 0 ? STATE_END : STATE_BODY_LENGTH;
     } else {
-        r->keep_alive = false;
         r->state = STATE_BODY_UNTIL_CLOSE;
     }
     return 0;
@@ -384,7 +373,7 @@ static int take_size_byte(struct http_response *r, char c, struct error *err)
 
 static int refuse_chunk_line(struct error *err)
 {
-    return error_set(err, ERROR_INVALID, "HTTP answer: a chunk does not begin or end as it should");
+    return error_set(err, ERROR_INVALID, "HTTP answer: a chunk is malformed");
 }
 
 /* What surrounds a chunk's bytes. */
@@ -419,7 +408,7 @@ static int take_chunk_byte(struct http_response *r, char c, struct error *err)
     return 0;
 }
 
-/* Lines until an empty one; nobody reads them. */
+/* Lines until an empty one; their content is not used. */
 static int take_trailer_byte(struct http_response *r, char c, struct error *err)
 {
     if (++r->line_len > HTTP_TRAILER_MAX) {

@@ -21,7 +21,7 @@
  * as the input falls; everything else is the same however the bytes were cut.
  *
  *     status line ─► header lines ─┬─ 1xx but 101 ──► status line      (15.2; at most HTTP_INTERIM_MAX)
- *                                  ├─ HEAD, 204, 304, 101, CONNECT 2xx ────────────► END   (6.3, 1-2)
+ *                                  ├─ 204, 304, 101, CONNECT 2xx ──────────────────► END   (6.3, 1-2)
  *                                  ├─ Transfer-Encoding: chunked ─► chunks, trailers ─► END   (6.3, 4; 7.1)
  *                                  ├─ Content-Length ─► that many bytes ───────────► END   (6.3, 6)
  *                                  └─ neither ─► bytes until http_response_close ──► END   (6.3, 8)
@@ -52,9 +52,9 @@
 #include "base/str.h"
 
 enum {
-    HTTP_HEAD_MAX = 16 * 1024,  /* status line and headers; what AWS and proxies send has one or two KiB */
-    HTTP_HEADERS_MAX = 64,      /* lines; AWS sends about ten */
-    HTTP_INTERIM_MAX = 8,       /* 1xx answers before the real one; a peer that sends more is playing */
+    HTTP_HEAD_MAX = 16 * 1024, /* status line and headers; what AWS and proxies send has one or two KiB */
+    HTTP_HEADERS_MAX = 64,     /* lines; AWS sends about ten */
+    HTTP_INTERIM_MAX = 8, /* 1xx answers before the real one; a peer that sends more is broken or hostile */
     HTTP_CHUNK_LINE_MAX = 256,  /* a chunk's size (16 digits at most) and its extensions */
     HTTP_TRAILER_MAX = 4 * 1024 /* all trailer lines together */
 };
@@ -72,20 +72,21 @@ struct http_request {
  * 9.3.6) "host:port", which is Host too. */
 struct http_request http_request_begin(struct writer *out, const char *method, struct str target,
                                        struct str host);
-/* ERROR_INVALID (given by http_request_end) when the name is not a token or the value holds a control character
+/* ERROR_INVALID (given by http_request_end) when the name is not a token or the value has a control character
  * other than a tab: CR, LF or NUL in a value would be a header, or a request, of somebody else's making. The
  * error names the header and never quotes the value. */
 void http_request_header(struct http_request *request, const char *name, struct str value);
 void http_request_header_text(struct http_request *request, const char *name, const char *value);
 /* Content-Length (when there is a body, or the method is POST, PUT or PATCH), the empty line, the body. 0, or
- * the first problem; ERROR_TOO_LARGE when the writer ran out of room. On error nothing written is to be sent.
+ * the first problem; ERROR_TOO_LARGE when the writer ran out of room. After an error nothing of it must be
+ * sent.
  */
 int http_request_end(struct http_request *request, struct str body, struct error *err);
 
 /* ---- answers ---------------------------------------------------------------------------------------- */
 
 /* What was asked decides whether an answer has a body (6.3). */
-enum http_exchange { HTTP_ORDINARY, HTTP_TO_HEAD, HTTP_TO_CONNECT };
+enum http_exchange { HTTP_ORDINARY, HTTP_TO_CONNECT };
 
 enum http_event_type { HTTP_EVENT_NONE, HTTP_EVENT_HEAD, HTTP_EVENT_BODY, HTTP_EVENT_END };
 
@@ -96,8 +97,7 @@ struct http_event {
 
 /* The first group is for reading after HTTP_EVENT_HEAD; the rest is the engine's own. */
 struct http_response {
-    int status;      /* 101, or 200 to 599 */
-    bool keep_alive; /* after END the connection may carry another request (9.3), provided no byte was left */
+    int status; /* 101, or 200 to 599 */
 
     enum http_exchange exchange;
     int state;
@@ -112,8 +112,6 @@ struct http_response {
     unsigned minor_version;
     bool has_length;
     bool is_chunked;
-    bool says_close;
-    bool says_keep_alive;
     bool has_digits;   /* of the chunk's size */
     uint64_t left;     /* bytes of the body or chunk that are still to come; while its size is read, that */
     uint64_t body_len; /* given so far */

@@ -16,9 +16,8 @@ int proxy_parse(struct proxy *proxy, struct str https_proxy, struct str no_proxy
     if (url_split_proxy(&url, https_proxy, err) != 0)
         return error_prefix(err, "HTTPS_PROXY: ");
     if (url.tls) {
-        return error_set(
-            err, ERROR_UNSUPPORTED,
-            "HTTPS_PROXY: a proxy that is spoken to over TLS (https://) is not supported; use http://");
+        return error_set(err, ERROR_UNSUPPORTED,
+                         "HTTPS_PROXY: a proxy over TLS (https://) is not supported; use http://");
     }
     if (!str_copy(no_proxy, proxy->exceptions, sizeof proxy->exceptions))
         return error_set(err, ERROR_TOO_LARGE, "NO_PROXY: longer than %d bytes", PROXY_EXCEPTIONS_SIZE - 1);
@@ -28,7 +27,7 @@ int proxy_parse(struct proxy *proxy, struct str https_proxy, struct str no_proxy
         if (writer_terminate(&w)[0] == '\0') {
             bytes_wipe(proxy, sizeof *proxy);
             return error_set(err, ERROR_INVALID,
-                             "HTTPS_PROXY: user and password are too long or hold controls");
+                             "HTTPS_PROXY: user and password are too long or contain control characters");
         }
     }
     str_copy(url.host, proxy->host, sizeof proxy->host); /* fits: URL_HOST_MAX */

@@ -3,7 +3,7 @@
  * request (RFC 9110 section 9.3.6). Pure: the stream sends it.
  *
  * HTTPS_PROXY: "http://[user:password@]host[:port]" or "host[:port]"; port 80 where none is given. A proxy
- * that is itself spoken to over TLS (https://) or SOCKS is refused.
+ * over TLS (https://) or SOCKS is refused.
  *
  * NO_PROXY: comma-separated; "*" (everything), "name" (it and what is below it), ".name" or "*.name" (only
  * what is below it), an address, a network in CIDR form, each of them optionally with ":port". Loopback

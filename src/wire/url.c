@@ -34,7 +34,7 @@ static bool take_escaped_byte(struct str rest, uint8_t *byte)
 
 /* ---- splitting -------------------------------------------------------------------------------------- */
 
-/* Every byte is one of RFC 3986's, and every '%' begins an escape. Which of them may stand where is seen to
+/* Every byte is one of RFC 3986's, and every '%' begins an escape. Which of them is allowed where is checked
  * part by part. */
 static int check_bytes(struct str text, struct error *err)
 {
@@ -50,7 +50,7 @@ static int check_bytes(struct str text, struct error *err)
                              "byte %zu of the URL is a '%%' without two hexadecimal digits", i + 1);
         }
         if (c != '%' && !url_is_unreserved(c) && !is_one_of(c, ":/?[]@!$&'()*+,;="))
-            return error_set(err, ERROR_INVALID, "byte %zu may not stand in a URL", i + 1);
+            return error_set(err, ERROR_INVALID, "byte %zu is not allowed in a URL", i + 1);
     }
     return 0;
 }
@@ -68,7 +68,7 @@ static int check_host(const struct url *url, struct error *err)
         bool allowed = url->host_is_ipv6 ? is_one_of(c, "0123456789abcdefABCDEF:.")
                                          : str_is_alnum(c) || is_one_of(c, "-._");
         if (!allowed)
-            return error_set(err, ERROR_INVALID, "the URL's host holds a '%c'", c);
+            return error_set(err, ERROR_INVALID, "the URL's host contains a '%c'", c);
         colons += c == ':';
     }
     if (url->host_is_ipv6 && colons < 2)
@@ -96,7 +96,7 @@ static int split_host_port(struct url *url, struct str text, struct error *err)
         if (!str_cut(str_slice(text, 1, text.len), ']', &url->host, &behind))
             return error_set(err, ERROR_INVALID, "a bracket is not closed in the URL's host");
         if (behind.len > 0 && behind.ptr[0] != ':')
-            return error_set(err, ERROR_INVALID, "the URL has something behind its host's bracket");
+            return error_set(err, ERROR_INVALID, "the URL has something after the bracket of its host");
         port = str_slice(behind, 1, behind.len);
     } else {
         (void) str_cut(text, ':', &url->host, &port);
@@ -151,7 +151,7 @@ int url_split(struct url *url, struct str text, struct error *err)
             return split_after_scheme(url, str_slice(text, at + 3, text.len), err);
         }
     }
-    return error_set(err, ERROR_UNSUPPORTED, "the URL's scheme is none of http, https, ws, wss");
+    return error_set(err, ERROR_UNSUPPORTED, "the URL's scheme must be http, https, ws or wss");
 }
 
 int url_split_proxy(struct url *url, struct str text, struct error *err)
@@ -169,7 +169,7 @@ int url_split_proxy(struct url *url, struct str text, struct error *err)
         return error_set(err, ERROR_UNSUPPORTED, "the proxy's scheme is neither http nor https");
     if (result == 0 && url->target.len > 0 && !str_equal_text(url->target, "/")) {
         return error_set(err, ERROR_INVALID,
-                         "the proxy's URL has a path or query; it is to end behind the port");
+                         "the proxy's URL has a path or query; it must end after the port");
     }
     return result;
 }
@@ -187,13 +187,6 @@ void url_write_authority(struct writer *w, const struct url *url)
         writer_char(w, ':');
         writer_u64_decimal(w, url->port);
     }
-}
-
-void url_write_target(struct writer *w, const struct url *url)
-{
-    if (url->path.len == 0)
-        writer_char(w, '/');
-    writer_str(w, url->target);
 }
 
 /* "user:password" decoded. A colon inside the name would move the border between the two (RFC 7617, 2). */

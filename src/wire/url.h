@@ -6,13 +6,12 @@
  *     scheme  userinfo    host         port path    query
  *                                          target..........
  *
- * Strict: only bytes that RFC 3986 lets stand in a URL, only complete %HH, no fragment (none of ours has one;
- * it would be an error to send it). A host is a name of letters, digits, '-', '.' and '_', an IPv4 address,
- * or an IPv6 address in brackets without zone. Whether it is an address, and one that may be dialled, is for
- * those to say who resolve it.
+ * Strict: only bytes that RFC 3986 allows in a URL, only complete %HH, no fragment (none of ours has one; it
+ * would be an error to send it). A host is a name of letters, digits, '-', '.' and '_', an IPv4 address, or an
+ * IPv6 address in brackets without zone. The resolver finds out whether it is an address, and the dial policy
+ * whether it may be dialled.
  *
- * Error texts never quote the URL: it may hold a password or a token. Callers put the setting's name in
- * front.
+ * Error texts never quote the URL: it may hold a password or a token. Callers put the setting's name in front.
  */
 #ifndef FUMIDAI_WIRE_URL_H
 #define FUMIDAI_WIRE_URL_H
@@ -58,8 +57,6 @@ int url_split_proxy(struct url *url, struct str text, struct error *err);
 
 /* host, IPv6 in brackets, and ":port" unless it is the scheme's default: the Host header's value. */
 void url_write_authority(struct writer *w, const struct url *url);
-/* What a request line carries: the target, "/" put in front when the path is empty. */
-void url_write_target(struct writer *w, const struct url *url);
 /* "Basic <base64 of user:password>" (RFC 7617) of the userinfo. Fails the writer when the userinfo is longer
  * than URL_USERINFO_MAX or holds control characters. The caller wipes what was written after use. */
 void url_write_basic_authorization(struct writer *w, const struct url *url);

@@ -17,34 +17,32 @@ static const struct {
     const char *host;
     uint16_t port;
     const char *path, *query, *target;
-    const char *authority;   /* as url_write_authority says */
-    const char *target_sent; /* as url_write_target says */
+    const char *authority; /* as url_write_authority says */
 } urls[] = {
-    {"http://169.254.170.2", URL_HTTP, NULL, "169.254.170.2", 80, "", "", "", "169.254.170.2", "/"},
+    {"http://169.254.170.2", URL_HTTP, NULL, "169.254.170.2", 80, "", "", "", "169.254.170.2"},
     {"http://169.254.170.2/v4/abc-1/task", URL_HTTP, NULL, "169.254.170.2", 80, "/v4/abc-1/task", "",
-     "/v4/abc-1/task", "169.254.170.2", "/v4/abc-1/task"},
+     "/v4/abc-1/task", "169.254.170.2"},
     {"https://ecs.eu-west-1.amazonaws.com/", URL_HTTPS, NULL, "ecs.eu-west-1.amazonaws.com", 443, "/", "",
-     "/", "ecs.eu-west-1.amazonaws.com", "/"},
-    {"HTTPS://Host:443", URL_HTTPS, NULL, "Host", 443, "", "", "", "Host", "/"},
-    {"https://host:80", URL_HTTPS, NULL, "host", 80, "", "", "", "host:80", "/"},
-    {"http://host:080/", URL_HTTP, NULL, "host", 80, "/", "", "/", "host", "/"},
-    {"http://host:/", URL_HTTP, NULL, "host", 80, "/", "", "/", "host", "/"},
-    {"ws://localhost:65535?q", URL_WS, NULL, "localhost", 65535, "", "q", "?q", "localhost:65535", "/?q"},
+     "/", "ecs.eu-west-1.amazonaws.com"},
+    {"HTTPS://Host:443", URL_HTTPS, NULL, "Host", 443, "", "", "", "Host"},
+    {"https://host:80", URL_HTTPS, NULL, "host", 80, "", "", "", "host:80"},
+    {"http://host:080/", URL_HTTP, NULL, "host", 80, "/", "", "/", "host"},
+    {"http://host:/", URL_HTTP, NULL, "host", 80, "/", "", "/", "host"},
+    {"ws://localhost:65535?q", URL_WS, NULL, "localhost", 65535, "", "q", "?q", "localhost:65535"},
     {"wss://g.example/v1/data-channel/s-1?role=publish_subscribe&cell-number=AAEA%2F", URL_WSS, NULL,
      "g.example", 443, "/v1/data-channel/s-1", "role=publish_subscribe&cell-number=AAEA%2F",
-     "/v1/data-channel/s-1?role=publish_subscribe&cell-number=AAEA%2F", "g.example",
-     "/v1/data-channel/s-1?role=publish_subscribe&cell-number=AAEA%2F"},
+     "/v1/data-channel/s-1?role=publish_subscribe&cell-number=AAEA%2F", "g.example"},
     {"http://[fd00:ec2::23]/v1/credentials", URL_HTTP, NULL, "fd00:ec2::23", 80, "/v1/credentials", "",
-     "/v1/credentials", "[fd00:ec2::23]", "/v1/credentials"},
+     "/v1/credentials", "[fd00:ec2::23]"},
     {"http://[::ffff:10.0.0.1]:8080", URL_HTTP, NULL, "::ffff:10.0.0.1", 8080, "", "", "",
-     "[::ffff:10.0.0.1]:8080", "/"},
-    {"http://user:p%40ss@proxy:3128", URL_HTTP, "user:p%40ss", "proxy", 3128, "", "", "", "proxy:3128", "/"},
-    {"http://@h", URL_HTTP, "", "h", 80, "", "", "", "h", "/"},
+     "[::ffff:10.0.0.1]:8080"},
+    {"http://user:p%40ss@proxy:3128", URL_HTTP, "user:p%40ss", "proxy", 3128, "", "", "", "proxy:3128"},
+    {"http://@h", URL_HTTP, "", "h", 80, "", "", "", "h"},
     {"http://h/a@b:c//d/../e?f=/?:@", URL_HTTP, NULL, "h", 80, "/a@b:c//d/../e", "f=/?:@",
-     "/a@b:c//d/../e?f=/?:@", "h", "/a@b:c//d/../e?f=/?:@"},
-    {"http://h?x://y", URL_HTTP, NULL, "h", 80, "", "x://y", "?x://y", "h", "/?x://y"},
+     "/a@b:c//d/../e?f=/?:@", "h"},
+    {"http://h?x://y", URL_HTTP, NULL, "h", 80, "", "x://y", "?x://y", "h"},
     {"http://under_score.x-y.z:1/", URL_HTTP, NULL, "under_score.x-y.z", 1, "/", "", "/",
-     "under_score.x-y.z:1", "/"},
+     "under_score.x-y.z:1"},
 };
 
 static void check_text(struct str actual, const char *expected)
@@ -76,9 +74,6 @@ static void splits_urls(void **state)
         struct writer w = writer_of(memory, sizeof memory);
         url_write_authority(&w, &url);
         check_text(writer_view(&w), urls[i].authority);
-        w = writer_of(memory, sizeof memory);
-        url_write_target(&w, &url);
-        check_text(writer_view(&w), urls[i].target_sent);
         guard_free(copy, len);
     }
 }
@@ -91,26 +86,26 @@ static const struct {
     {"", ERROR_INVALID, "the URL does not begin with a scheme and \"://\""},
     {"host", ERROR_INVALID, "the URL does not begin with a scheme and \"://\""},
     {"http:/host", ERROR_INVALID, "the URL does not begin with a scheme and \"://\""},
-    {"ftp://host", ERROR_UNSUPPORTED, "the URL's scheme is none of http, https, ws, wss"},
-    {"://host", ERROR_UNSUPPORTED, "the URL's scheme is none of http, https, ws, wss"},
-    {"h://http://host", ERROR_UNSUPPORTED, "the URL's scheme is none of http, https, ws, wss"},
+    {"ftp://host", ERROR_UNSUPPORTED, "the URL's scheme must be http, https, ws or wss"},
+    {"://host", ERROR_UNSUPPORTED, "the URL's scheme must be http, https, ws or wss"},
+    {"h://http://host", ERROR_UNSUPPORTED, "the URL's scheme must be http, https, ws or wss"},
     {"http://", ERROR_INVALID, "the URL has no host"},
     {"http:///path", ERROR_INVALID, "the URL has no host"},
     {"http://:80", ERROR_INVALID, "the URL has no host"},
     {"http://user@", ERROR_INVALID, "the URL has no host"},
     {"http://[]", ERROR_INVALID, "the URL has no host"},
     {"http://h/#x", ERROR_INVALID, "the URL has a fragment ('#' at byte 10)"},
-    {"http://h/ x", ERROR_INVALID, "byte 10 may not stand in a URL"},
-    {"http://h/\r\nX: y", ERROR_INVALID, "byte 10 may not stand in a URL"},
-    {"http://h\\@x/", ERROR_INVALID, "byte 9 may not stand in a URL"},
-    {"http://h\xC3\xA9/", ERROR_INVALID, "byte 9 may not stand in a URL"},
-    {"http://h/\"", ERROR_INVALID, "byte 10 may not stand in a URL"},
+    {"http://h/ x", ERROR_INVALID, "byte 10 is not allowed in a URL"},
+    {"http://h/\r\nX: y", ERROR_INVALID, "byte 10 is not allowed in a URL"},
+    {"http://h\\@x/", ERROR_INVALID, "byte 9 is not allowed in a URL"},
+    {"http://h\xC3\xA9/", ERROR_INVALID, "byte 9 is not allowed in a URL"},
+    {"http://h/\"", ERROR_INVALID, "byte 10 is not allowed in a URL"},
     {"http://h/%", ERROR_INVALID, "byte 10 of the URL is a '%' without two hexadecimal digits"},
     {"http://h/%4", ERROR_INVALID, "byte 10 of the URL is a '%' without two hexadecimal digits"},
     {"http://h/%g0", ERROR_INVALID, "byte 10 of the URL is a '%' without two hexadecimal digits"},
-    {"http://h%41/", ERROR_INVALID, "the URL's host holds a '%'"},
-    {"http://a,b/", ERROR_INVALID, "the URL's host holds a ','"},
-    {"http://a~b/", ERROR_INVALID, "the URL's host holds a '~'"},
+    {"http://h%41/", ERROR_INVALID, "the URL's host contains a '%'"},
+    {"http://a,b/", ERROR_INVALID, "the URL's host contains a ','"},
+    {"http://a~b/", ERROR_INVALID, "the URL's host contains a '~'"},
     {"http://a@b@c/", ERROR_INVALID, "the URL has two '@' before its path"},
     {"http://h:0/", ERROR_INVALID, "the URL's port is not a number from 1 to 65535"},
     {"http://h:65536/", ERROR_INVALID, "the URL's port is not a number from 1 to 65535"},
@@ -118,13 +113,13 @@ static const struct {
     {"http://h:1:2/", ERROR_INVALID, "the URL's port is not a number from 1 to 65535"},
     {"http://::1/", ERROR_INVALID, "the URL has no host"},
     {"http://[::1/", ERROR_INVALID, "a bracket is not closed in the URL's host"},
-    {"http://[::1]x/", ERROR_INVALID, "the URL has something behind its host's bracket"},
-    {"http://[::1]80/", ERROR_INVALID, "the URL has something behind its host's bracket"},
-    {"http://[fe80::1%25eth0]/", ERROR_INVALID, "the URL's host holds a '%'"},
+    {"http://[::1]x/", ERROR_INVALID, "the URL has something after the bracket of its host"},
+    {"http://[::1]80/", ERROR_INVALID, "the URL has something after the bracket of its host"},
+    {"http://[fe80::1%25eth0]/", ERROR_INVALID, "the URL's host contains a '%'"},
     {"http://[1.2.3.4]/", ERROR_INVALID, "the brackets in the URL hold no IPv6 address"},
     {"http://[f:1]/", ERROR_INVALID, "the brackets in the URL hold no IPv6 address"},
-    {"http://[name]/", ERROR_INVALID, "the URL's host holds a 'n'"},
-    {"http://h]/", ERROR_INVALID, "the URL's host holds a ']'"},
+    {"http://[name]/", ERROR_INVALID, "the URL's host contains a 'n'"},
+    {"http://h]/", ERROR_INVALID, "the URL's host contains a ']'"},
     {"http://h/[x]", ERROR_INVALID, "the URL has a bracket outside its host"},
 };
 
@@ -181,10 +176,10 @@ static const struct {
     {"socks5://proxy:1080", ERROR_UNSUPPORTED, URL_HTTP, "the proxy's scheme is neither http nor https", 0},
     {"ws://proxy", ERROR_UNSUPPORTED, URL_HTTP, "the proxy's scheme is neither http nor https", 0},
     {"http://proxy/path", ERROR_INVALID, URL_HTTP,
-     "the proxy's URL has a path or query; it is to end behind the port", 0},
-    {"proxy?q", ERROR_INVALID, URL_HTTP, "the proxy's URL has a path or query; it is to end behind the port",
+     "the proxy's URL has a path or query; it must end after the port", 0},
+    {"proxy?q", ERROR_INVALID, URL_HTTP, "the proxy's URL has a path or query; it must end after the port",
      0},
-    {"pro xy", ERROR_INVALID, URL_HTTP, "byte 4 may not stand in a URL", 0},
+    {"pro xy", ERROR_INVALID, URL_HTTP, "byte 4 is not allowed in a URL", 0},
 };
 
 static void splits_proxies(void **state)
