@@ -60,10 +60,10 @@ enum control_channel_event_type {
     CONTROL_CHANNEL_START,     /* text: payload of interactive_shell, a session not seen before */
     CONTROL_CHANNEL_TERMINATE, /* text: the session's id */
     CONTROL_CHANNEL_READY,     /* the service says it is listening */
-    CONTROL_CHANNEL_LOST, /* text: why the connection is over; close it and call connected with the next */
+    CONTROL_CHANNEL_LOST,      /* text: why the connection is over: close it */
     CONTROL_CHANNEL_REFUSED_JOB,
-    CONTROL_CHANNEL_UNKNOWN, /* text: a type not told before */
-    CONTROL_CHANNEL_REPORT_LOST /* text: the id of a session whose end was not acknowledged; count: with others */
+    CONTROL_CHANNEL_UNKNOWN,    /* text: a type not told before */
+    CONTROL_CHANNEL_REPORT_LOST /* text: a session whose end was not acknowledged; count: with others */
 };
 
 struct control_channel_event {
