@@ -473,6 +473,19 @@ bool data_channel_move_piece(struct data_channel *from, struct data_channel *to,
     return outbox_move_piece(&from->outbox, &to->outbox, moved);
 }
 
+bool data_channel_kept(const struct data_channel *channel, int64_t *sequence,
+                       struct data_channel_event *event)
+{
+    memset(event, 0, sizeof *event);
+    event->type = DATA_CHANNEL_EVENT_DATA;
+    return inbox_any(&channel->inbox, sequence, &event->payload_type, &event->data, &event->len);
+}
+
+void data_channel_drop_kept(struct data_channel *channel, int64_t sequence)
+{
+    inbox_remove(&channel->inbox, sequence);
+}
+
 /* ---- output ---- */
 
 /* When the hold lets resends go; now or earlier when it does not matter. */

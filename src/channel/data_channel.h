@@ -229,6 +229,11 @@ bool data_channel_acknowledged(const struct data_channel *channel, int64_t seque
 void data_channel_number_pieces(struct data_channel *channel, uint64_t *next);
 uint64_t data_channel_oldest_piece(const struct data_channel *channel);
 bool data_channel_move_piece(struct data_channel *from, struct data_channel *to, bool *moved);
+/* What a channel that is over has received and acknowledged, in order or not: its peer will not send it again. False when none
+ * is left; data_channel_drop_kept takes out what was shown. */
+bool data_channel_kept(const struct data_channel *channel, int64_t *sequence,
+                       struct data_channel_event *event);
+void data_channel_drop_kept(struct data_channel *channel, int64_t sequence);
 
 /* ---- time ---- */
 

@@ -167,6 +167,30 @@ void inbox_consume(struct inbox *inbox, size_t n)
         inbox->front++;
 }
 
+bool inbox_any(const struct inbox *inbox, int64_t *sequence, uint32_t *payload_type, const uint8_t **data,
+               size_t *len)
+{
+    for (*sequence = inbox->front; *sequence < inbox->front + INBOX_SPAN && inbox->used > 0; (*sequence)++) {
+        uint16_t entry = *entry_of(inbox, *sequence);
+        if (entry == 0)
+            continue;
+        const struct inbox_slot *slot = &inbox->slots[entry - 1];
+        *payload_type = slot->payload_type;
+        *data = slot->lent != NULL ? slot->lent : pool_block(inbox->user->pool, slot->block);
+        *len = slot->len;
+        return true;
+    }
+    return false;
+}
+
+void inbox_remove(struct inbox *inbox, int64_t sequence)
+{
+    uint16_t *entry = entry_of(inbox, sequence);
+    uint16_t next = inbox->slots[*entry - 1].next;
+    free_slot(inbox, (uint16_t) (*entry - 1));
+    *entry = (uint16_t) (next == INBOX_NO_SLOT ? 0 : next + 1);
+}
+
 void inbox_release(struct inbox *inbox)
 {
     for (size_t i = 0; i < INBOX_SPAN && inbox->used > 0; i++) {

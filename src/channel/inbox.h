@@ -92,6 +92,12 @@ bool inbox_peek(const struct inbox *inbox, size_t n, uint32_t *payload_type, con
                 size_t *len, size_t *message_left);
 void inbox_consume(struct inbox *inbox, size_t n); /* n at most what inbox_front showed */
 
+/* Any message that is kept, in order or early, of at most one block; for an inbox that gets no more. False when none is left. */
+bool inbox_any(const struct inbox *inbox, int64_t *sequence, uint32_t *payload_type, const uint8_t **data,
+               size_t *len);
+/* Takes out what inbox_any has shown; the order of the rest is lost. */
+void inbox_remove(struct inbox *inbox, int64_t sequence);
+
 /* Messages that the peer has sent, as far as known, and that were not acknowledged. */
 size_t inbox_missing(const struct inbox *inbox);
 /* Messages in order that wait to be consumed. */

@@ -228,13 +228,27 @@ static size_t piece_header_size(const struct outbox *outbox)
     return outbox->next_piece != NULL ? OUTBOX_PIECE_HEADER_SIZE : 0;
 }
 
-/* The unsent message that Output can be added to. */
+/* The piece number in front of an Output payload, which is masked once it has been sent. */
+static uint64_t piece_number(const struct outbox *outbox, uint16_t slot)
+{
+    const struct outbox_message *message = &outbox->messages[slot];
+    uint8_t number[OUTBOX_PIECE_HEADER_SIZE];
+    memcpy(number, payload_of(outbox, slot), sizeof number);
+    if (message->sealed)
+        websocket_mask(number, sizeof number, message->mask, AGENT_MESSAGE_HEADER_SIZE);
+    struct reader in = reader_of(number, sizeof number);
+    return reader_u64be(&in);
+}
+
+/* The unsent message that Output can be added to: the last piece of all lanes, or what is added would be out of order. */
 static uint16_t open_slot(const struct outbox *outbox)
 {
     uint16_t slot = outbox->lists[OUTBOX_UNSENT].last;
     if (slot == OUTBOX_NO_SLOT || slot >= OUTBOX_MESSAGES ||
         outbox->messages[slot].payload_type != PAYLOAD_OUTPUT ||
         outbox->messages[slot].payload_len == AGENT_MESSAGE_STREAM_PAYLOAD_MAX)
+        return OUTBOX_NO_SLOT;
+    if (outbox->next_piece != NULL && piece_number(outbox, slot) + 1 != *outbox->next_piece)
         return OUTBOX_NO_SLOT;
     return slot;
 }
@@ -731,18 +745,6 @@ bool outbox_acknowledged(const struct outbox *outbox, int64_t sequence)
 }
 
 /* ---- pieces ---- */
-
-/* The piece number in front of an Output payload, which is masked once it has been sent. */
-static uint64_t piece_number(const struct outbox *outbox, uint16_t slot)
-{
-    const struct outbox_message *message = &outbox->messages[slot];
-    uint8_t number[OUTBOX_PIECE_HEADER_SIZE];
-    memcpy(number, payload_of(outbox, slot), sizeof number);
-    if (message->sealed)
-        websocket_mask(number, sizeof number, message->mask, AGENT_MESSAGE_HEADER_SIZE);
-    struct reader in = reader_of(number, sizeof number);
-    return reader_u64be(&in);
-}
 
 /* The oldest unacknowledged Output message; OUTBOX_NO_SLOT when there is none. */
 static uint16_t oldest_output(const struct outbox *outbox)

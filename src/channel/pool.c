@@ -2,16 +2,14 @@
 
 #include <string.h>
 
-enum { RESERVE = POOL_USER_RESERVE + POOL_USER_CRITICAL };
-
 bool pool_init(struct pool *pool, void *memory, size_t count, size_t users_max)
 {
     *pool = (struct pool){.memory = memory, .free = POOL_NO_BLOCK};
-    if (count > INT32_MAX / 2 || users_max > count / RESERVE)
+    if (count > INT32_MAX / 2 || users_max > count / POOL_USER_BLOCKS)
         return false;
     pool->count = (int32_t) count;
     pool->users_max = (int32_t) users_max;
-    pool->reserved = pool->users_max * RESERVE;
+    pool->reserved = pool->users_max * POOL_USER_BLOCKS;
     return true;
 }
 

@@ -22,6 +22,7 @@ enum {
         1152, /* one stream message as it is sent: websocket header 8, message header 120, payload 1,024 */
     POOL_USER_RESERVE = 128, /* 147 KB: a window's worth on a fast path, or a few screens for a slow target */
     POOL_USER_CRITICAL = 16, /* the longest handshake message that arrives in the middle of everything */
+    POOL_USER_BLOCKS = POOL_USER_RESERVE + POOL_USER_CRITICAL, /* set aside for each user */
     POOL_NO_BLOCK = -1
 };
 

@@ -50,6 +50,12 @@ static bool was_good(const struct reconnect *r, int64_t now_ms)
            (up_ms >= RECONNECT_GOOD_MS && r->acknowledged > 0);
 }
 
+/* A data channel that is cut young and still brings messages across is slow, not useless. */
+static bool made_progress(const struct reconnect *r)
+{
+    return r->acknowledged > 0 && r->policy->good_messages != UINT64_MAX;
+}
+
 int64_t reconnect_down(struct reconnect *r, int64_t now_ms, enum reconnect_failure failure, uint32_t random)
 {
     int64_t at_ms = now_ms;
@@ -57,10 +63,10 @@ int64_t reconnect_down(struct reconnect *r, int64_t now_ms, enum reconnect_failu
     r->up_since_ms = INT64_MAX;
     if (failure == RECONNECT_REFUSED && r->policy->refusal_is_final)
         return INT64_MAX;
-    if (good) {
+    if (good || made_progress(r))
         start_counting(r, now_ms);
+    if (good)
         return now_ms;
-    }
     enum error_code reason = failure == RECONNECT_THROTTLED ? ERROR_THROTTLED : ERROR_UNAVAILABLE;
     return backoff_next(&r->backoff, reason, now_ms, random, &at_ms) ? at_ms : INT64_MAX;
 }

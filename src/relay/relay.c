@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/num.h"
 #include "base/sha256.h"
 #include "base/utf8.h"
 #include "cloud/task_identity.h"
@@ -21,6 +22,7 @@
 #include "relay/control.h"
 #include "relay/fixed_forward.h"
 #include "relay/session.h"
+#include "tunnel/tunnel.h"
 #include "wire/ipc.h"
 
 enum {
@@ -466,14 +468,15 @@ static bool is_own_port(const struct relay_context *context, uint16_t port)
 /* Half of the task's memory is for what sessions keep; the rest is for sockets' buffers, TLS, and streams. */
 static int open_pool(struct relay *r, struct error *err)
 {
-    size_t most = r->config->max_sessions * (size_t) SESSION_BLOCKS_MAX;
+    size_t most = r->config->max_sessions * (size_t) TUNNEL_BLOCKS_MAX;
     uint64_t blocks = memory_limit_bytes("/") / 2 / POOL_BLOCK_SIZE;
     size_t count = blocks < most ? (size_t) blocks : most;
+    size_t users = r->config->max_sessions * (size_t) RELAY_USERS_PER_SESSION;
     void *memory = memory_map(count * POOL_BLOCK_SIZE);
-    if (memory == NULL || !pool_init(&r->context.pool, memory, count, r->config->max_sessions))
-        return error_set(err, ERROR_TOO_LARGE,
-                         "%zu KB of memory are too little for %u sessions (FUMIDAI_MAX_SESSIONS)",
-                         count * POOL_BLOCK_SIZE / 1024, r->config->max_sessions);
+    if (memory == NULL ||
+        !pool_init(&r->context.pool, memory, count, num_min_size(users, count / POOL_USER_BLOCKS)))
+        return error_set(err, ERROR_SYSTEM, "no address space for %zu KB that sessions share",
+                         count * POOL_BLOCK_SIZE / 1024);
     return 0;
 }
 
@@ -494,6 +497,7 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
                                         .last_session_ms = INT64_MIN};
     if (dial_policy_init(&r->context.policy, str_from(r->config->allow), err) < 0)
         return error_prefix(err, "FUMIDAI_ALLOW: ");
+    list_init(&r->context.tunnels);
     if (open_pool(r, err) < 0)
         return err->code;
     list_init(&r->deferred);

@@ -2,535 +2,491 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/time.h"
+#include "channel/control_channel.h"
 #include "host/clock.h"
 #include "host/log.h"
 #include "host/loop.h"
 #include "host/memory.h"
 #include "host/random.h"
+#include "run/tcp_endpoints.h"
+#include "run/turn.h"
 
-enum {
-    STAGING_SIZE = SMUX_HEADER_SIZE + PORT_TURN_MAX,
-    /* Rounds of reading targets and filling the stream before others get their turn: 8 × 64 KiB. */
-    ROUNDS_PER_TURN = 8,
-    ADDRESS_TEXT_SIZE = IP_TEXT_SIZE + 8 /* brackets, colon, port */
-};
-
-struct relay_target {
-    struct relay_session *session;
-    struct tcp tcp;
-    uint16_t stream;
-    bool in_use;
-    bool connected;
-    int64_t since_ms;
-};
-
-struct relay_session {
+/* One tunnel: what the sessions that carry it share. */
+struct relay_tunnel {
     struct relay_context *relay;
-    void (*over)(struct relay_session *session, void *owner);
-    void *owner;
-    uint64_t number; /* in the order of their start */
-    struct document document;
-    struct session session;
-    struct gateway link;
+    struct list link;
+    struct document document; /* of the session that it began with */
+    char secret[HANDSHAKE_SECRET_SIZE];
+    struct tunnel tunnel;
     struct pool_user user;
+    struct tcp_endpoints endpoints;
+    struct relay_session *sessions[TUNNEL_LANES_MAX]; /* by lane */
     void *memory;
-    struct relay_target *targets; /* PORT_STREAMS_MAX; behind the engine's memory */
-    struct tcp probe;
-    bool probing;
     struct loop_timer timer;
-    uint64_t acknowledged; /* messages, so far */
     struct loop_hook hook;
-    int64_t started_ms;
     uint64_t streams;
     uint64_t bytes_to_target;
     uint64_t bytes_to_client;
+    bool abandoned; /* its session joined another */
 };
 
-enum { MEMORY_SIZE = SESSION_MEMORY_SIZE + PORT_STREAMS_MAX * (int) sizeof(struct relay_target) };
+struct relay_session {
+    struct relay_tunnel *tunnel;
+    struct relay_context *relay;
+    void (*over)(struct relay_session *session, void *owner);
+    void *owner;
+    struct document document;
+    struct gateway link;
+    struct lane lane;
+    struct pool_user user;
+    void *memory;
+    uint64_t progress; /* messages acknowledged and received, as the gateway knows */
+    int64_t started_ms;
+    bool joined; /* a tunnel that another session had begun */
+};
 
-static struct loop *loop_of(const struct relay_session *s)
+enum { TUNNEL_MEMORY = TUNNEL_MEMORY_SIZE + TCP_ENDPOINTS_MEMORY_SIZE };
+
+static struct loop *loop_of(const struct relay_context *relay)
 {
-    return s->relay->network->loop;
+    return relay->network->loop;
 }
 
-static int64_t now_of(const struct relay_session *s)
+static int64_t now_of(const struct relay_context *relay)
 {
-    return loop_now_ms(loop_of(s));
+    return loop_now_ms(loop_of(relay));
 }
 
-static void wake(struct relay_session *s)
+static void wake(struct relay_tunnel *t)
 {
-    loop_hook_queue(loop_of(s), &s->hook);
+    loop_hook_queue(loop_of(t->relay), &t->hook);
 }
 
-static const char *address_text(char out[ADDRESS_TEXT_SIZE], struct ip address, uint16_t port)
-{
-    struct writer text = writer_of(out, ADDRESS_TEXT_SIZE);
-    writer_ip_port(&text, address, port);
-    return writer_terminate(&text);
-}
+/* ---- targets --------------------------------------------------------------------------------------- */
 
-/* ---- targets ------------------------------------------------------------------------------------------- */
-
-static int permit(void *context, const struct ip *address, uint16_t port, struct error *err)
+static int permit(void *context, const char *host, const struct ip *address, uint16_t port, struct error *err)
 {
-    const struct relay_session *s = context;
-    const struct relay_context *relay = s->relay;
+    const struct relay_tunnel *t = context;
     struct ip_block loopback;
     ip_block_parse(STR_LITERAL("127.0.0.0/8"), &loopback);
-    if (ip_block_contains(loopback, *address) && relay->is_own_port(relay, port))
+    if (ip_block_contains(loopback, *address) && t->relay->is_own_port(t->relay, port))
         return 0;
-    return dial_policy_check(&relay->policy, str_from(s->document.host), *address, port, err);
+    return dial_policy_check(&t->relay->policy, str_from(host), *address, port, err);
 }
 
-static int dial(struct relay_session *s, struct tcp *tcp, int64_t timeout_ms,
-                void (*changed)(struct tcp *tcp), struct error *err)
+static void changed(void *context)
 {
-    struct dial_request request = {.host = s->document.host,
-                                   .port = s->document.port,
-                                   .deadline_ms = clock_after_ms(now_of(s), timeout_ms),
-                                   .permit = permit,
-                                   .use = DESCRIPTORS_FOR_STREAMS,
-                                   .context = s};
-    return tcp_dial(tcp, s->relay->network, &request, changed, err);
+    wake(context);
+}
+
+static void endpoint_opened(void *context, const struct tcp_endpoint *endpoint)
+{
+    (void) context;
+    (void) endpoint;
 }
 
 /* The end of a stream's connection, for the log. The slot's counters are still what they were. */
-static void audit_stream(struct relay_session *s, struct relay_target *target, const char *why)
+static void endpoint_closed(void *context, const struct tcp_endpoint *e, const char *why)
 {
-    const struct port_stream *stream = port_session_stream(&s->session.port, target->stream);
-    char address[ADDRESS_TEXT_SIZE];
-    log_event(LOG_INFO, "stream closed", LOG_TEXT("session", s->document.session_id),
+    struct relay_tunnel *t = context;
+    const struct streams_slot *stream = tunnel_stream(&t->tunnel, e->stream);
+    char address[TCP_ENDPOINTS_ADDRESS_SIZE];
+    log_event(LOG_INFO, "stream closed", LOG_TEXT("session", t->document.session_id),
               LOG_I64("stream", stream->id),
-              LOG_TEXT("target",
-                       target->connected ? address_text(address, target->tcp.peer, target->tcp.port) : ""),
-              LOG_I64("bytes_to_target", stream->bytes_to_target),
-              LOG_I64("bytes_to_client", stream->bytes_to_client),
-              LOG_DURATION_MS("duration", now_of(s) - target->since_ms), LOG_TEXT("why", why));
-    s->bytes_to_target += stream->bytes_to_target;
-    s->bytes_to_client += stream->bytes_to_client;
-    s->relay->open_streams--;
-    s->relay->last_stream_ms = now_of(s);
-    target->in_use = false;
+              LOG_TEXT("target", e->connected ? tcp_endpoints_address(&e->tcp, address) : ""),
+              LOG_I64("bytes_to_target", stream->bytes_to_endpoint),
+              LOG_I64("bytes_to_client", stream->bytes_from_endpoint),
+              LOG_DURATION_MS("duration", now_of(t->relay) - e->since_ms), LOG_TEXT("why", why));
+    t->bytes_to_target += stream->bytes_to_endpoint;
+    t->bytes_to_client += stream->bytes_from_endpoint;
+    t->relay->open_streams--;
+    t->relay->last_stream_ms = now_of(t->relay);
 }
 
-static void act(struct relay_session *s, const struct port_action *action);
-
-/* After any read or write: the connection may have broken in it, or ended for writing while
- * the reason is still to be read. */
-static void check_target(struct relay_session *s, struct relay_target *target);
-
-/* What is held for a target, as much as it takes now. */
-static void write_held(struct relay_session *s, struct relay_target *target)
+static void open_endpoint(void *context, uint16_t stream, const char *host, uint16_t port)
 {
-    struct port_action action = {.todo = PORT_TODO_NOTHING};
-    const uint8_t *data;
-    size_t len;
-    while (action.todo == PORT_TODO_NOTHING &&
-           (data = port_session_held(&s->session.port, target->stream, &len)) != NULL) {
-        size_t n = tcp_write(&target->tcp, data, len);
-        if (n == 0) {
-            check_target(s, target);
-            return;
-        }
-        port_session_took(&s->session.port, target->stream, now_of(s), n, &action);
-        act(s, &action);
-    }
+    struct relay_tunnel *t = context;
+    t->streams++;
+    t->relay->open_streams++;
+    log_event(LOG_DEBUG, "stream opened", LOG_TEXT("session", t->document.session_id),
+              LOG_I64("stream", tunnel_stream(&t->tunnel, stream)->id), LOG_TEXT("host", host),
+              LOG_I64("port", port));
+    tcp_endpoints_open(&t->endpoints, stream, host, port);
 }
 
-static void target_opened(struct relay_session *s, struct relay_target *target)
+static void read_endpoint(void *context, uint16_t stream, const struct iovec *vectors, int count,
+                          struct tunnel_result *result)
 {
-    struct port_action action;
-    target->connected = true;
-    port_session_connected(&s->session.port, target->stream, now_of(s), &action);
-    act(s, &action);
+    struct relay_tunnel *t = context;
+    tcp_endpoints_read(&t->endpoints, stream, vectors, count, result);
+    if (result->n > 0)
+        t->relay->last_byte_ms = now_of(t->relay);
 }
 
-static void target_failed(struct relay_session *s, struct relay_target *target)
+static void write_endpoint(void *context, uint16_t stream, const struct iovec *vectors, int count,
+                           struct tunnel_result *result)
 {
-    struct error err = ERROR_INIT;
-    tcp_error(&target->tcp, &err);
-    audit_stream(s, target, err.text);
-    bool connected = target->connected;
-    tcp_close(&target->tcp);
-    if (connected)
-        session_target_broke(&s->session, now_of(s), target->stream, err.text);
-    else
-        session_dial_failed(&s->session, now_of(s), target->stream, err.text);
+    struct relay_tunnel *t = context;
+    tcp_endpoints_write(&t->endpoints, stream, vectors, count, result);
+    t->relay->last_byte_ms = now_of(t->relay);
 }
 
-static void check_target(struct relay_session *s, struct relay_target *target)
+static void shut_endpoint(void *context, uint16_t stream)
 {
-    if (!target->in_use)
-        return;
-    if (target->tcp.state == TCP_STATE_FAILED)
-        target_failed(s, target);
-    else if (target->tcp.readable || target->tcp.read_ended)
-        port_session_readable(&s->session.port, target->stream, now_of(s));
+    tcp_endpoints_shut(&((struct relay_tunnel *) context)->endpoints, stream);
 }
 
-static void target_changed(struct tcp *tcp)
+static void close_endpoint(void *context, uint16_t stream, const char *why)
 {
-    struct relay_target *target = LOOP_OWNER(tcp, struct relay_target, tcp);
-    struct relay_session *s = target->session;
-    wake(s);
-    if (!target->connected && tcp->state == TCP_STATE_OPEN)
-        target_opened(s, target);
-    if (target->in_use && tcp->writable)
-        write_held(s, target);
-    check_target(s, target);
+    tcp_endpoints_end(&((struct relay_tunnel *) context)->endpoints, stream, why);
 }
 
-static void start_dial(struct relay_session *s, uint16_t stream)
+static void reset_endpoint(void *context, uint16_t stream, const char *why)
 {
-    struct error err = ERROR_INIT;
-    struct relay_target *target = &s->targets[stream];
-    *target = (struct relay_target){.session = s, .stream = stream, .in_use = true, .since_ms = now_of(s)};
-    s->streams++;
-    s->relay->open_streams++;
-    log_event(LOG_DEBUG, "stream opened", LOG_TEXT("session", s->document.session_id),
-              LOG_I64("stream", port_session_stream(&s->session.port, stream)->id));
-    if (dial(s, &target->tcp, s->relay->config->dial_timeout_ms, target_changed, &err) == 0)
-        return;
-    audit_stream(s, target, err.text);
-    session_dial_failed(&s->session, now_of(s), stream, err.text);
+    tcp_endpoints_reset(&((struct relay_tunnel *) context)->endpoints, stream, why);
 }
 
-static void offer(struct relay_session *s, const struct port_action *action)
-{
-    struct relay_target *target = &s->targets[action->stream];
-    size_t n = tcp_write(&target->tcp, action->data, action->len);
-    port_session_wrote(&s->session.port, now_of(s), n);
-    if (n < action->len)
-        check_target(s, target);
-    s->relay->last_byte_ms = now_of(s);
-}
+static const struct turn_endpoint_ops endpoint_ops = {.open = open_endpoint,
+                                                      .read = read_endpoint,
+                                                      .write = write_endpoint,
+                                                      .shut = shut_endpoint,
+                                                      .close = close_endpoint,
+                                                      .reset = reset_endpoint};
 
-static void act(struct relay_session *s, const struct port_action *action)
-{
-    struct relay_target *target = &s->targets[action->stream];
-    switch (action->todo) {
-    case PORT_TODO_DIAL:
-        start_dial(s, action->stream);
-        break;
-    case PORT_TODO_WRITE:
-        offer(s, action);
-        break;
-    case PORT_TODO_END_WRITE:
-        tcp_end_write(&target->tcp);
-        break;
-    case PORT_TODO_CLOSE:
-        audit_stream(s, target, action->why);
-        linger_take(s->relay->linger, &target->tcp, s->number);
-        break;
-    case PORT_TODO_RESET:
-        audit_stream(s, target, action->why);
-        tcp_reset(&target->tcp);
-        break;
-    case PORT_TODO_END:
-    case PORT_TODO_NOTHING:
-        break;
-    }
-}
+/* ---- the probe and the banner ------------------------------------------------------------------------ */
 
-/* ---- the probe and the banner -------------------------------------------------------------------------- */
-
-static void write_end_of_task(const struct relay_session *s, struct writer *text)
+static void write_end_of_task(const struct relay_context *relay, struct writer *text)
 {
-    const struct task_settings *config = s->relay->config;
     writer_text(text, " This task ends ");
-    writer_duration_ms(text, config->idle_timeout_ms);
+    writer_duration_ms(text, relay->config->idle_timeout_ms);
     writer_text(text, " after its last session");
-    if (s->relay->lives_until_ms != INT64_MAX) {
+    if (relay->lives_until_ms != INT64_MAX) {
         writer_text(text, ", at the latest at ");
-        writer_rfc3339_ms(text, clock_unix_ms() + s->relay->lives_until_ms - now_of(s));
+        writer_rfc3339_ms(text, clock_unix_ms() + relay->lives_until_ms - now_of(relay));
     }
     writer_char(text, '.');
 }
 
-static void tell_probe(struct relay_session *s, const char *failure)
+static void probed(void *context, const struct error *failure)
 {
-    char memory[SESSION_TEXT_SIZE];
-    char address[ADDRESS_TEXT_SIZE];
+    struct relay_tunnel *t = context;
+    char memory[LANE_TEXT_SIZE];
+    char address[TCP_ENDPOINTS_ADDRESS_SIZE];
     struct writer text = writer_of(memory, sizeof memory);
-    if (failure == NULL)
-        writer_format(&text, "Reached %s (%s).", s->document.host,
-                      address_text(address, s->probe.peer, s->document.port));
-    else
-        writer_format(&text, "Could not reach the target: %.300s. Each connection you open tries again.",
-                      failure);
-    write_end_of_task(s, &text);
-    s->probing = false;
-    session_probed(&s->session, now_of(s), writer_view(&text));
-    wake(s);
-}
-
-static void probe_changed(struct tcp *tcp)
-{
-    struct relay_session *s = LOOP_OWNER(tcp, struct relay_session, probe);
-    struct error err = ERROR_INIT;
-    if (!s->probing || tcp->state == TCP_STATE_DIALLING)
+    wake(t);
+    if (t->tunnel.lane_count == 0)
         return;
-    if (tcp->state == TCP_STATE_OPEN) {
-        tell_probe(s, NULL);
-    } else {
-        tcp_error(tcp, &err);
-        if (err.code == ERROR_DENIED ||
-            err.code == ERROR_NOT_FOUND) /* no later try of this session can do better */
-            relay_session_end(s, true, str_from(err.text));
-        else
-            tell_probe(s, err.text);
+    if (failure != NULL && (failure->code == ERROR_DENIED || failure->code == ERROR_NOT_FOUND)) {
+        tunnel_end(&t->tunnel, now_of(t->relay), true,
+                   str_from(failure->text)); /* no later try can do better */
+        return;
     }
-    s->probing = false;
-    tcp_close(tcp);
+    if (failure == NULL)
+        writer_format(&text, "Reached %s (%s).", t->document.host,
+                      tcp_endpoints_address(&t->endpoints.probe, address));
+    else
+        writer_format(&text, "Could not reach the target: %.300s.%s", failure->text,
+                      t->document.kind == DOCUMENT_LOCAL_FORWARDING ? " Each connection you open tries again."
+                                                                    : "");
+    write_end_of_task(t->relay, &text);
+    lane_probed(t->tunnel.lanes[0], now_of(t->relay), writer_view(&text));
 }
 
-static void start_probe(struct relay_session *s)
+/* ---- lanes ------------------------------------------------------------------------------------------- */
+
+static const uint8_t *receive(void *context, unsigned lane, size_t *len)
 {
-    struct error err = ERROR_INIT;
-    s->probing = true;
-    if (dial(s, &s->probe, SESSION_PROBE_MS, probe_changed, &err) == 0)
-        return;
-    s->probing = false;
-    relay_session_end(s, true, str_from(err.text));
+    struct gateway *link = &((struct relay_tunnel *) context)->sessions[lane]->link;
+    return gateway_is_up(link) ? gateway_recv_buf(link, len) : NULL;
 }
 
-/* ---- the data channel's connection --------------------------------------------------------------------- */
+static void received(void *context, unsigned lane, size_t len)
+{
+    gateway_recv_ack(&((struct relay_tunnel *) context)->sessions[lane]->link, len);
+}
+
+static size_t send(void *context, unsigned lane, const void *data, size_t len)
+{
+    struct gateway *link = &((struct relay_tunnel *) context)->sessions[lane]->link;
+    return gateway_is_up(link) ? gateway_send(link, data, len) : 0;
+}
+
+static const struct turn_lane_ops lane_ops = {.receive = receive, .received = received, .send = send};
+
+static struct relay_session *session_of(struct gateway *link)
+{
+    return LOOP_OWNER(link, struct relay_session, link);
+}
 
 static void link_up(struct gateway *link, struct str first_text)
 {
-    struct relay_session *s = LOOP_OWNER(link, struct relay_session, link);
+    struct relay_session *s = session_of(link);
     struct error err = ERROR_INIT;
-    if (session_connected(&s->session, now_of(s), first_text, &err) < 0)
+    if (lane_connected(&s->lane, now_of(s->relay), first_text, &err) < 0)
         relay_session_end(s, true, str_from(err.text));
-    wake(s);
+    wake(s->tunnel);
 }
 
 static void link_changed(struct gateway *link)
 {
-    wake(LOOP_OWNER(link, struct relay_session, link));
+    wake(session_of(link)->tunnel);
 }
 
 static void link_down(struct gateway *link, const struct gateway_down *down)
 {
-    struct relay_session *s = LOOP_OWNER(link, struct relay_session, link);
+    struct relay_session *s = session_of(link);
     if (down->was_up) {
         log_event(LOG_INFO, "data channel lost, connecting anew", LOG_TEXT("session", s->document.session_id),
-                  LOG_TEXT("why", down->why), LOG_DURATION_MS("session_age", now_of(s) - s->started_ms));
-        session_disconnected(&s->session, now_of(s), down->why);
+                  LOG_TEXT("why", down->why),
+                  LOG_DURATION_MS("session_age", now_of(s->relay) - s->started_ms));
+        lane_disconnected(&s->lane, now_of(s->relay), down->why);
     } else {
         log_event(LOG_WARN, "can't open the data channel", LOG_TEXT("session", s->document.session_id),
                   LOG_TEXT("error", down->why), LOG_BOOL("final", down->is_final));
     }
     if (down->is_final)
         relay_session_end(s, true, str_from(down->why));
-    wake(s);
+    wake(s->tunnel);
+}
+
+/* What has come across since the last call shows that the connection is of use. */
+static void note_progress(struct relay_session *s)
+{
+    struct data_channel_stats stats;
+    data_channel_stats(&s->lane.channel, &stats);
+    gateway_acknowledged(&s->link, stats.acknowledged + stats.received - s->progress);
+    s->progress = stats.acknowledged + stats.received;
+}
+
+/* ---- the ends of sessions ------------------------------------------------------------------------------ */
+
+static void session_over(struct relay_tunnel *t, unsigned lane)
+{
+    struct relay_session *s = t->sessions[lane];
+    struct data_channel_stats stats;
+    bool is_last = t->tunnel.lane_count == 0;
+    data_channel_stats(&s->lane.channel, &stats);
+    for (unsigned i = lane; i < t->tunnel.lane_count; i++)
+        t->sessions[i] = t->sessions[i + 1];
+    if (is_last)
+        tcp_endpoints_close(&t->endpoints, "the session ended");
+    t->relay->last_session_ms = now_of(t->relay);
+    log_event(LOG_INFO, "session ended", LOG_ALWAYS, LOG_TEXT("session", s->document.session_id),
+              LOG_TEXT("owner", s->document.owner), LOG_BOOL("failed", s->lane.failed),
+              LOG_TEXT("reason", s->lane.reason), LOG_I64("streams", is_last ? t->streams : 0),
+              LOG_I64("bytes_to_target", is_last ? t->bytes_to_target : 0),
+              LOG_I64("bytes_to_client", is_last ? t->bytes_to_client : 0),
+              LOG_DURATION_MS("duration", now_of(t->relay) - s->started_ms),
+              LOG_I64("messages_sent", stats.sent), LOG_I64("messages_resent", stats.resent),
+              LOG_I64("messages_received", stats.received), LOG_I64("messages_given_up", stats.given_up),
+              LOG_I64("connections", stats.connections));
+    s->tunnel = NULL;
+    s->over(s, s->owner);
+}
+
+/* ---- joining ------------------------------------------------------------------------------------------- */
+
+/* Both were made from the service's start messages: the same owner and the same document with the same parameters. */
+static bool is_same_document(const struct document *a, const struct document *b)
+{
+    return strcmp(a->owner, b->owner) == 0 && strcmp(a->document_name, b->document_name) == 0 &&
+           strcmp(a->properties, b->properties) == 0 && strcmp(a->host, b->host) == 0 && a->port == b->port &&
+           a->kind == b->kind;
+}
+
+static struct relay_tunnel *find_tunnel(struct relay_tunnel *joiner, struct str secret)
+{
+    const struct list *head = &joiner->relay->tunnels;
+    for (struct list *node = head->next; node != head; node = node->next) {
+        struct relay_tunnel *t = LIST_OWNER(node, struct relay_tunnel, link);
+        if (t != joiner && str_equal_text(secret, t->secret) &&
+            is_same_document(&t->document, &joiner->document))
+            return t;
+    }
+    return NULL;
+}
+
+static void join(struct relay_tunnel *t, unsigned lane, struct str secret)
+{
+    struct relay_session *s = t->sessions[lane];
+    struct relay_tunnel *other = find_tunnel(t, secret);
+    struct error err = ERROR_INIT;
+    int index = -1;
+    if (other == NULL)
+        error_set(&err, ERROR_NOT_FOUND,
+                  "the tunnel that this session was to join is over, or is another user's");
+    else
+        index = tunnel_move_lane(&t->tunnel, lane, &other->tunnel, now_of(t->relay), &err);
+    if (index < 0) {
+        relay_session_end(s, true, str_from(err.text));
+        return;
+    }
+    log_event(LOG_INFO, "session joined a tunnel", LOG_ALWAYS, LOG_TEXT("session", s->document.session_id),
+              LOG_TEXT("tunnel", other->document.session_id), LOG_I64("sessions", index + 1));
+    other->sessions[index] = s;
+    s->tunnel = other;
+    s->joined = true;
+    t->abandoned = true;
+    wake(other);
 }
 
 /* ---- the turn ------------------------------------------------------------------------------------------ */
 
-static void finish(struct relay_session *s)
+static void event(void *context, const struct tunnel_step *step, struct tunnel_result *result)
 {
-    struct data_channel_stats stats;
-    data_channel_stats(&s->session.channel, &stats);
-    /* Slots are taken from the lowest on: those beyond the number of streams were never touched. */
-    for (uint16_t i = 0; i < PORT_STREAMS_MAX && i < s->streams; i++) {
-        if (!s->targets[i].in_use)
-            continue;
-        audit_stream(s, &s->targets[i], "the session ended");
-        linger_take(s->relay->linger, &s->targets[i].tcp, s->number);
-    }
-    s->relay->last_session_ms = now_of(s);
-    log_event(LOG_INFO, "session ended", LOG_ALWAYS, LOG_TEXT("session", s->document.session_id),
-              LOG_TEXT("owner", s->document.owner), LOG_BOOL("failed", s->session.failed),
-              LOG_TEXT("reason", s->session.reason), LOG_I64("streams", s->streams),
-              LOG_I64("bytes_to_target", s->bytes_to_target), LOG_I64("bytes_to_client", s->bytes_to_client),
-              LOG_DURATION_MS("duration", now_of(s) - s->started_ms), LOG_I64("messages_sent", stats.sent),
-              LOG_I64("messages_resent", stats.resent), LOG_I64("messages_received", stats.received),
-              LOG_I64("messages_given_up", stats.given_up), LOG_I64("connections", stats.connections));
-    s->over(s, s->owner);
-}
-
-/* Takes what the engine has to say. True when that was the end. */
-static bool take_events(struct relay_session *s)
-{
-    struct error err = ERROR_INIT;
-    struct session_event event;
-    for (;;) {
-        session_next(&s->session, now_of(s), &event, &err);
-        switch (event.type) {
-        case SESSION_EVENT_PORT:
-            act(s, &event.port);
-            break;
-        case SESSION_EVENT_READY:
-            log_event(LOG_INFO, "session ready", LOG_TEXT("session", s->document.session_id),
-                      LOG_TEXT("client_version", s->session.client.client_version),
-                      LOG_BOOL("multiplexed", s->session.port.mode == PORT_MULTIPLEXED),
-                      LOG_TEXT("banner", s->session.banner),
-                      LOG_DURATION_MS("after", now_of(s) - s->started_ms));
-            break;
-        case SESSION_EVENT_LOST:
-            gateway_lose(&s->link, event.text.ptr); /* always terminated */
-            break;
-        case SESSION_EVENT_UNKNOWN:
-            log_event(LOG_DEBUG, "message of an unknown type", LOG_TEXT("session", s->document.session_id),
-                      LOG_STR("type", event.text));
-            break;
-        case SESSION_EVENT_OVER:
-            return true;
-        case SESSION_EVENT_NONE:
-            return false;
-        }
+    struct relay_tunnel *t = context;
+    struct relay_session *s = t->sessions[step->lane];
+    (void) result;
+    switch (step->type) {
+    case TUNNEL_STEP_LANE_OPEN:
+        log_event(LOG_INFO, "session ready", LOG_TEXT("session", s->document.session_id),
+                  LOG_TEXT("client_version", lane_peer_version(&s->lane)),
+                  LOG_BOOL("multiplexed", t->tunnel.mode == TUNNEL_MULTIPLEXED),
+                  LOG_TEXT("banner", s->lane.banner),
+                  LOG_DURATION_MS("after", now_of(t->relay) - s->started_ms));
+        break;
+    case TUNNEL_STEP_LANE_LOST:
+        gateway_lose(&s->link, step->text.ptr); /* always terminated */
+        break;
+    case TUNNEL_STEP_LANE_OVER:
+        session_over(t, step->lane);
+        break;
+    case TUNNEL_STEP_JOIN:
+        join(t, step->lane, step->text);
+        break;
+    case TUNNEL_STEP_UNKNOWN:
+        log_event(LOG_DEBUG, "message of an unknown type", LOG_TEXT("session", s->document.session_id),
+                  LOG_STR("type", step->text));
+        break;
+    default:
+        break;
     }
 }
 
-/* Whether there are bytes from the gateway and the engine would take them now. */
-static const uint8_t *receivable(struct relay_session *s, size_t *len)
-{
-    return data_channel_wants_input(&s->session.channel) ? gateway_recv_buf(&s->link, len) : NULL;
-}
-
-/* What was acknowledged since the last call shows that the connection is of use. */
-static void note_acknowledged(struct relay_session *s)
-{
-    struct data_channel_stats stats;
-    data_channel_stats(&s->session.channel, &stats);
-    gateway_acknowledged(&s->link, stats.acknowledged - s->acknowledged);
-    s->acknowledged = stats.acknowledged;
-}
-
-/* Bytes from the gateway. True when some were moved. */
-static bool receive(struct relay_session *s)
+static void free_tunnel(struct relay_tunnel *t)
 {
     size_t len;
-    const uint8_t *data = receivable(s, &len);
-    if (data == NULL)
-        return false;
-    size_t room;
-    uint8_t *in = data_channel_in_buf(&s->session.channel, &room);
-    size_t n = len < room ? len : room;
-    if (n == 0)
-        return false;
-    memcpy(in, data, n);
-    gateway_recv_ack(&s->link, n);
-    data_channel_in_ack(&s->session.channel, now_of(s), n);
-    return true;
+    tcp_endpoints_close(&t->endpoints, "the session ended");
+    loop_timer_remove(loop_of(t->relay), &t->timer);
+    loop_hook_remove(loop_of(t->relay), &t->hook);
+    list_remove(&t->link);
+    tunnel_release(&t->tunnel);
+    pool_leave(&t->user);
+    void *idle = pool_idle(&t->relay->pool, &len);
+    if (idle != NULL)
+        memory_forget(idle, len);
+    memory_unmap(t->memory, TUNNEL_MEMORY);
+    bytes_wipe(t->secret, sizeof t->secret);
+    free(t);
 }
 
-static void read_target(struct relay_session *s, const struct session_gather *gather)
+static void run_turn(struct loop_hook *hook)
 {
-    static uint8_t staging[STAGING_SIZE]; /* one loop, one reader at a time */
-    struct relay_target *target = &s->targets[gather->stream];
-    struct port_action action;
-    size_t n = tcp_read(&target->tcp, staging + SMUX_HEADER_SIZE, gather->max);
-    if (n == 0 && target->tcp.state == TCP_STATE_FAILED) {
-        target_failed(s, target);
-        return;
-    }
-    if (n == 0 && target->tcp.read_ended) {
-        session_target_ended(&s->session, now_of(s), gather->stream, &action);
-        act(s, &action);
-        return;
-    }
-    if (n > 0)
-        s->relay->last_byte_ms = now_of(s);
-    session_send(&s->session, now_of(s), gather, staging + SMUX_HEADER_SIZE, n,
-                 target->tcp.readable || target->tcp.read_ended);
-}
-
-/* Bytes of targets into messages, as far as the pacer and the window let them. */
-static void gather_targets(struct relay_session *s)
-{
-    struct session_gather gather;
-    for (session_gather(&s->session, now_of(s), &gather); gather.type != SESSION_GATHER_NOTHING;
-         session_gather(&s->session, now_of(s), &gather))
-        if (gather.type == SESSION_GATHER_PORT)
-            act(s, &gather.port);
-        else
-            read_target(s, &gather);
-}
-
-/* Frames into the stream. True when some were moved. */
-static bool transmit(struct relay_session *s)
-{
-    bool moved = false;
-    size_t len;
-    const uint8_t *frame;
-    while ((frame = data_channel_out_buf(&s->session.channel, now_of(s), &len)) != NULL && len > 0) {
-        size_t n = gateway_send(&s->link, frame, len);
-        if (n == 0)
-            break;
-        data_channel_out_ack(&s->session.channel, now_of(s), n);
-        moved = true;
-    }
-    return moved;
-}
-
-static void turn(struct loop_hook *hook)
-{
-    struct relay_session *s = LOOP_OWNER(hook, struct relay_session, hook);
-    bool moved = true;
-    session_tick(&s->session, now_of(s));
-    for (int round = 0; round < ROUNDS_PER_TURN && moved; round++) {
-        moved = receive(s);
-        if (take_events(s)) {
-            finish(s);
-            return;
-        }
-        if (!gateway_is_up(&s->link))
-            break;
-        note_acknowledged(s);
-        gather_targets(s);
-        moved = transmit(s) || moved;
-        /* What was consumed in between may have made the engine want what waits in the stream already. */
-        size_t len;
-        moved = receivable(s, &len) != NULL || moved;
-    }
-    if (take_events(s)) {
-        finish(s);
-        return;
-    }
-    /* Not done, but others have waited: go on with the next turn. */
-    loop_timer_set(loop_of(s), &s->timer, moved ? now_of(s) : session_deadline(&s->session, now_of(s)));
+    struct relay_tunnel *t = LOOP_OWNER(hook, struct relay_tunnel, hook);
+    const struct turn turn = {
+        .tunnel = &t->tunnel, .lanes = &lane_ops, .endpoints = &endpoint_ops, .event = event, .context = t};
+    int64_t deadline_ms = INT64_MAX;
+    tunnel_set_unix_offset(&t->tunnel, clock_unix_ms() - now_of(t->relay));
+    enum turn_result result = turn_run(&turn, now_of(t->relay), &deadline_ms);
+    for (unsigned i = 0; i < t->tunnel.lane_count; i++)
+        note_progress(t->sessions[i]);
+    if (result == TURN_OVER || t->abandoned)
+        free_tunnel(t);
+    else if (result == TURN_MORE)
+        wake(t); /* not done, but others have waited */
+    else
+        loop_timer_set(loop_of(t->relay), &t->timer, deadline_ms);
 }
 
 static void timer_expired(struct loop_timer *timer)
 {
-    wake(LOOP_OWNER(timer, struct relay_session, timer));
+    wake(LOOP_OWNER(timer, struct relay_tunnel, timer));
 }
 
 /* ---- the surface --------------------------------------------------------------------------------------- */
 
+static struct relay_tunnel *make_tunnel(struct relay_context *relay, const struct document *document,
+                                        struct error *err)
+{
+    struct relay_tunnel *t = calloc(1, sizeof *t);
+    /* Address space only: a page counts when it is touched, and a quiet session touches a few dozen. */
+    void *memory = memory_map(TUNNEL_MEMORY);
+    if (t == NULL || memory == NULL || !pool_join(&relay->pool, &t->user)) {
+        free(t);
+        memory_unmap(memory, TUNNEL_MEMORY);
+        error_set(err, ERROR_SYSTEM, "out of memory for a session");
+        return NULL;
+    }
+    uint8_t random[HANDSHAKE_SECRET_BYTES];
+    struct writer secret = writer_of(t->secret, sizeof t->secret);
+    random_bytes(random, sizeof random);
+    writer_hex(&secret, random, sizeof random);
+    writer_terminate(&secret);
+    t->relay = relay;
+    t->document = *document;
+    t->memory = memory;
+    tunnel_init(&t->tunnel,
+                &(struct tunnel_config){
+                    .role = LANE_AGENT, .document = &t->document, .user = &t->user, .memory = memory},
+                now_of(relay));
+    t->endpoints = (struct tcp_endpoints){.tunnel = &t->tunnel,
+                                          .network = relay->network,
+                                          .linger = relay->linger,
+                                          .number = ++relay->sessions_started,
+                                          .dial_timeout_ms = relay->config->dial_timeout_ms,
+                                          .slots = (void *) ((uint8_t *) memory + TUNNEL_MEMORY_SIZE),
+                                          .permit = permit,
+                                          .changed = changed,
+                                          .opened = endpoint_opened,
+                                          .closed = endpoint_closed,
+                                          .probed = probed,
+                                          .context = t};
+    tcp_endpoints_init(&t->endpoints);
+    loop_timer_init(&t->timer, timer_expired);
+    loop_hook_init(&t->hook, LOOP_GATHER, run_turn);
+    list_append(&relay->tunnels, &t->link);
+    return t;
+}
+
+static void start_lane(struct relay_session *s)
+{
+    const struct task_settings *config = s->relay->config;
+    struct lane_config lane = {.role = LANE_AGENT,
+                               .document = &s->document,
+                               .extension = {.lanes = true, .destinations = s->document.any_destination},
+                               .channel = {.messages_per_second = config->max_messages_per_second,
+                                           .burst_messages = config->burst_messages,
+                                           .ping_interval_ms = CONTROL_CHANNEL_PING_MS,
+                                           .unix_offset_ms = clock_unix_ms() - now_of(s->relay),
+                                           .user = &s->user},
+                               .memory = s->memory};
+    memcpy(lane.extension.secret, s->tunnel->secret, sizeof lane.extension.secret);
+    random_bytes(lane.channel.seed, sizeof lane.channel.seed);
+    lane_init(&s->lane, &lane, now_of(s->relay));
+    bytes_wipe(&lane, sizeof lane);
+    tunnel_add_lane(&s->tunnel->tunnel, &s->lane);
+    s->tunnel->sessions[0] = s;
+}
+
 static void start(struct relay_session *s)
 {
-    struct session_config config = {
-        .document = &s->document,
-        .memory = s->memory,
-        .channel = {.peer_ignores_duplicates = true,
-                    .messages_per_second = s->relay->config->max_messages_per_second,
-                    .burst_messages = s->relay->config->burst_messages,
-                    .ping_interval_ms = CONTROL_CHANNEL_PING_MS,
-                    .user = &s->user,
-                    .unix_offset_ms = clock_unix_ms() - now_of(s)}};
-    random_bytes(config.channel.seed, sizeof config.channel.seed);
-    session_init(&s->session, &config, now_of(s));
-    bytes_wipe(config.channel.seed, sizeof config.channel.seed);
+    struct error err = ERROR_INIT;
+    start_lane(s);
     gateway_init(&s->link, s->relay->client, GATEWAY_DATA, str_from(s->document.session_id),
                  s->relay->target_id);
     s->link.up = link_up;
     s->link.changed = link_changed;
     s->link.down = link_down;
-    loop_timer_init(&s->timer, timer_expired);
-    loop_hook_init(&s->hook, LOOP_GATHER, turn);
     log_event(LOG_INFO, "session started", LOG_ALWAYS, LOG_TEXT("session", s->document.session_id),
               LOG_TEXT("owner", s->document.owner), LOG_TEXT("document", s->document.document_name),
               LOG_TEXT("host", s->document.host), LOG_I64("port", s->document.port));
     gateway_open(&s->link);
-    start_probe(s);
-    wake(s);
+    if (tcp_endpoints_probe(&s->tunnel->endpoints, s->tunnel->document.host, s->document.port, LANE_PROBE_MS,
+                            &err) < 0)
+        relay_session_end(s, true, str_from(err.text));
+    wake(s->tunnel);
 }
 
 struct relay_session *relay_session_start(struct relay_context *relay, const struct document *document,
@@ -538,22 +494,27 @@ struct relay_session *relay_session_start(struct relay_context *relay, const str
                                           void *owner, struct error *err)
 {
     struct relay_session *s = calloc(1, sizeof *s);
-    /* Address space only: a page counts when it is touched, and a quiet session touches a few dozen. */
-    void *memory = memory_map(MEMORY_SIZE);
+    void *memory = memory_map(LANE_MEMORY_SIZE);
     if (s == NULL || memory == NULL || !pool_join(&relay->pool, &s->user)) {
         free(s);
-        memory_unmap(memory, MEMORY_SIZE);
+        memory_unmap(memory, LANE_MEMORY_SIZE);
         error_set(err, ERROR_SYSTEM, "out of memory for a session");
         return NULL;
     }
-    s->relay = relay;
-    s->over = over;
-    s->owner = owner;
-    s->document = *document;
-    s->memory = memory;
-    s->targets = (struct relay_target *) (void *) ((uint8_t *) memory + SESSION_MEMORY_SIZE);
-    s->number = ++relay->sessions_started;
-    s->started_ms = now_of(s);
+    *s = (struct relay_session){.relay = relay,
+                                .over = over,
+                                .owner = owner,
+                                .document = *document,
+                                .user = s->user,
+                                .memory = memory,
+                                .started_ms = now_of(relay)};
+    s->tunnel = make_tunnel(relay, document, err);
+    if (s->tunnel == NULL) {
+        pool_leave(&s->user);
+        memory_unmap(memory, LANE_MEMORY_SIZE);
+        free(s);
+        return NULL;
+    }
     start(s);
     return s;
 }
@@ -561,23 +522,16 @@ struct relay_session *relay_session_start(struct relay_context *relay, const str
 void relay_session_free(struct relay_session *s)
 {
     gateway_close(&s->link);
-    tcp_close(&s->probe);
-    loop_timer_remove(loop_of(s), &s->timer);
-    loop_hook_remove(loop_of(s), &s->hook);
-    session_release(&s->session);
+    lane_release(&s->lane);
     pool_leave(&s->user);
-    memory_unmap(s->memory, MEMORY_SIZE);
-    size_t len;
-    void *idle = pool_idle(&s->relay->pool, &len);
-    if (idle != NULL)
-        memory_forget(idle, len);
+    memory_unmap(s->memory, LANE_MEMORY_SIZE);
     free(s);
 }
 
 void relay_session_end(struct relay_session *s, bool failed, struct str reason)
 {
-    session_end(&s->session, now_of(s), failed, reason);
-    wake(s);
+    lane_end(&s->lane, now_of(s->relay), failed, reason);
+    wake(s->tunnel);
 }
 
 const char *relay_session_id(const struct relay_session *s)
@@ -592,10 +546,10 @@ int64_t relay_session_started_ms(const struct relay_session *s)
 
 bool relay_session_failed(const struct relay_session *s)
 {
-    return s->session.failed;
+    return s->lane.failed;
 }
 
 const char *relay_session_reason(const struct relay_session *s)
 {
-    return s->session.reason;
+    return s->lane.reason;
 }

@@ -1,7 +1,12 @@
 /*
- * relay_session: one session with its sockets: the engine (tunnel/agent.h) on one side, the channel link and
- * the targets' connections on the other. It resolves, dials, probes, reads and writes as the engine asks, and
- * writes the audit: one event when the session starts, one for each stream, one at the end. Never payload.
+ * relay_session: one Session Manager session in the task: its gateway connection and its lane; and the tunnel that it belongs
+ * to, with the sockets of its streams. Nearly always a tunnel has one session; a client of ours may let several join one.
+ *
+ *     relay_session ── lane ──┐
+ *     relay_session ── lane ──┼── relay_tunnel ── run/tcp_endpoints ── targets
+ *          (gateway)          ┘    (tunnel/tunnel, run/turn)
+ *
+ * It writes the audit: one event when a session starts, one for each stream, one at the end. Never payload.
  */
 #ifndef FUMIDAI_RELAY_SESSION_H
 #define FUMIDAI_RELAY_SESSION_H
@@ -9,14 +14,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/backoff.h"
-#include "channel/control_channel.h"
+#include "base/list.h"
+#include "channel/pool.h"
 #include "cloud/gateway.h"
-#include "net/tcp.h"
 #include "run/linger.h"
 #include "settings/task_settings.h"
-#include "tunnel/agent.h"
 #include "tunnel/dial_policy.h"
+#include "tunnel/document.h"
+
+enum { RELAY_USERS_PER_SESSION = 2 /* of the pool: the lane and the tunnel */ };
 
 /* What all sessions of the process share. */
 struct relay_context {
@@ -24,11 +30,11 @@ struct relay_context {
     struct network *network;
     struct aws_client *client;
     struct dial_policy policy;
-    /* A port of FUMIDAI_LISTEN on loopback may be dialled whatever FUMIDAI_ALLOW says:
-     * it leads to one target only. */
+    /* A port of FUMIDAI_LISTEN on loopback may be dialled whatever FUMIDAI_ALLOW says: it leads to one target only. */
     bool (*is_own_port)(const struct relay_context *relay, uint16_t port);
     struct linger_set *linger; /* connections of closed streams */
-    struct pool pool; /* what all sessions keep */
+    struct pool pool;          /* what all sessions keep */
+    struct list tunnels;
     struct str target_id;
     uint64_t sessions_started;
     int64_t lives_until_ms; /* monotonic; INT64_MAX: not by time */
@@ -40,14 +46,14 @@ struct relay_context {
 
 struct relay_session;
 
-/* `document` is copied. `over` comes from the loop, once, as the last thing; the owner then calls
- * relay_session_free. Null when there is no memory (err says so). */
+/* `document` is copied. `over` comes from the loop, once, as the last thing; the owner then calls relay_session_free. Null when
+ * there is no memory (err says so). */
 struct relay_session *relay_session_start(struct relay_context *relay, const struct document *document,
                                           void (*over)(struct relay_session *session, void *owner),
                                           void *owner, struct error *err);
 void relay_session_free(struct relay_session *session);
 
-/* Ends it from this side: `over` follows within SESSION_DRAIN_MS and a little. */
+/* Ends it from this side: `over` follows within LANE_DRAIN_MS and a little. */
 void relay_session_end(struct relay_session *session, bool failed, struct str reason);
 
 const char *relay_session_id(const struct relay_session *session);

@@ -128,6 +128,15 @@ static bool is_host(struct str host)
     return host.len > 0;
 }
 
+/* Names that begin with "AWS-" are AWS's own: no account can make one. */
+static bool allows_any_destination(const struct source *src, int properties, const struct document *document)
+{
+    if (document->kind != DOCUMENT_LOCAL_FORWARDING)
+        return false;
+    return strcmp(document->document_name, "AWS-StartPortForwardingSessionToRemoteHost") == 0 ||
+           json_string_equal(&src->doc, json_member(&src->doc, properties, "fumidaiDestinations"), "any");
+}
+
 static int read_target(const struct source *src, int properties, struct document *document, struct error *err)
 {
     char text[DIAL_POLICY_HOST_SIZE];
@@ -151,6 +160,7 @@ static int read_target(const struct source *src, int properties, struct document
         return error_prefix(err, "type: ");
     document->kind =
         str_equal_nocase(str_from(kind), "LocalPortForwarding") ? DOCUMENT_LOCAL_FORWARDING : DOCUMENT_STREAM;
+    document->any_destination = allows_any_destination(src, properties, document);
     return 0;
 }
 

@@ -1,13 +1,22 @@
 /*
- * handshake: the three messages that open a session, and the versions that decide what the two ends may
- * assume. Plain functions; when each message goes out is the session's business (tunnel/agent.h).
+ * handshake: the three messages that open a session, and the versions that decide what the two ends may assume. Plain
+ * functions; when each message goes out is tunnel/lane's business.
  *
- *   agent                                   client
+ *   agent                                    client
  *     HandshakeRequest  (payload type 5) ──►          "this is a Port session with these properties"
  *                       ◄── HandshakeResponse (6)     its version, whether it can do that
  *     HandshakeComplete (payload type 7) ──►          a sentence for the person at the other end
  *
- * Each must fit one stream message; the writers fail instead of sending more.
+ * Two fumidai ends know each other by one more member, "Fumidai", in request and response. AWS's programs ignore it. What the
+ * agent offers and the client accepts holds:
+ *
+ *     lanes         several sessions carry one tunnel; Output payloads begin with the number of a piece (tunnel/tunnel)
+ *     destinations  a stream's SYN may name a target of its own
+ *
+ * "Tunnel" is the agent's secret for this tunnel, 128 random bits; a later session that answers with it as "Join" becomes a
+ * lane of the tunnel. "HalfClose" in the response: the client keeps the directions of a stream apart.
+ *
+ * Each message must fit one stream message; the writers leave out the offer, or shorten the text, rather than send more.
  */
 #ifndef FUMIDAI_TUNNEL_HANDSHAKE_H
 #define FUMIDAI_TUNNEL_HANDSHAKE_H
@@ -19,36 +28,63 @@
 #include "base/error.h"
 #include "base/str.h"
 
+/* What our client calls itself: a level whose behaviour it has. AWS names 1.2.764.0 as the oldest that the service will
+ * accept (protocol.md, section 11). */
+#define HANDSHAKE_CLIENT_VERSION "1.2.804.0"
+
 enum {
     HANDSHAKE_PAYLOAD_MAX = 1024,     /* one stream message */
     HANDSHAKE_TIMEOUT_MS = 15 * 1000, /* how long AWS's agent waits for the response */
     HANDSHAKE_VERSION_SIZE = 32,
     HANDSHAKE_REASON_SIZE = 256,
-    /* A response lists one result an action; the rest is a client's own business. */
-    HANDSHAKE_RESPONSE_TOKENS_MAX = 128
+    HANDSHAKE_MESSAGE_SIZE = 1024, /* CustomerMessage */
+    HANDSHAKE_SECRET_BYTES = 16,
+    HANDSHAKE_SECRET_SIZE = 2 * HANDSHAKE_SECRET_BYTES + 1, /* in hexadecimal, terminated */
+    HANDSHAKE_TOKENS_MAX = 256 /* a request has the document's properties; a response one result an action */
 };
 
-/* Dotted numbers compared field by field; missing fields count as 0. Anything after a non-digit ends the
- * field. */
+/* As AWS's programs compare them: field by field, numbers as numbers and everything else as text; missing fields count as 0. */
 int handshake_version_compare(struct str a, struct str b);
-
 /* The first client that multiplexes (amazon-ssm-agent, agent/session/plugins/port). */
 bool handshake_client_multiplexes(struct str client_version);
+/* The first agents that multiplex, and that know the flag TerminateSession (session-manager-plugin, version.go). */
+bool handshake_agent_multiplexes(struct str agent_version);
+bool handshake_agent_takes_terminate_flag(struct str agent_version);
 
-/* `properties` is a JSON object: the document's, with references replaced. */
-void handshake_write_request(struct writer *out, struct str properties);
-
-/* What an agent learns from the client's answer. */
-struct handshake_response {
-    char client_version[HANDSHAKE_VERSION_SIZE];
-    bool half_close; /* the client keeps the directions of a stream apart ("HalfClose": true, ours alone) */
+/* What fumidai ends say to each other. */
+struct handshake_extension {
+    bool is_ours; /* the member was there */
+    bool lanes;
+    bool destinations;
+    char secret[HANDSHAKE_SECRET_SIZE]; /* request: Tunnel; response: Join, empty for a tunnel of its own */
 };
 
-/* ERROR_INVALID when malformed, ERROR_UNSUPPORTED with the client's own words when it refuses the session
- * type. */
+struct handshake_request {
+    char agent_version[HANDSHAKE_VERSION_SIZE];
+    bool is_port; /* SessionType Port is asked for */
+    struct handshake_extension extension;
+};
+
+struct handshake_response {
+    char client_version[HANDSHAKE_VERSION_SIZE];
+    bool half_close; /* the client keeps the directions of a stream apart (ours alone) */
+    struct handshake_extension extension;
+};
+
+/* `properties` is a JSON object: the document's, with references replaced. The offer is left out when there is no room. */
+void handshake_write_request(struct writer *out, struct str properties,
+                             const struct handshake_extension *offer);
+/* ERROR_INVALID when malformed. */
+int handshake_read_request(struct str payload, struct handshake_request *request, struct error *err);
+
+/* Accepts a Port session; refuses (status 3, unsupported) what is not one. */
+void handshake_write_response(struct writer *out, const struct handshake_response *response, bool accepts);
+/* ERROR_INVALID when malformed, ERROR_UNSUPPORTED with the client's own words when it refuses the session type. */
 int handshake_read_response(struct str payload, struct handshake_response *response, struct error *err);
 
 /* `message` is shown to the user; cut at a character's border if it would not fit. */
 void handshake_write_complete(struct writer *out, int64_t elapsed_ms, struct str message);
+/* The message, cut to the capacity. False when malformed: the handshake is complete all the same. */
+bool handshake_read_complete(struct str payload, char *message, size_t capacity);
 
 #endif

@@ -6,9 +6,17 @@
 
 enum { SMUX_VERSION = 1 };
 
-void smux_decoder_init(struct smux_decoder *decoder)
+void smux_decoder_init(struct smux_decoder *decoder, bool extended)
 {
     memset(decoder, 0, sizeof *decoder);
+    decoder->extended = extended;
+}
+
+static unsigned data_max(const struct smux_decoder *decoder, enum smux_command command)
+{
+    if (command == SMUX_PSH)
+        return SMUX_DATA_MAX;
+    return decoder->extended && command != SMUX_FIN && command != SMUX_NOP ? SMUX_TEXT_MAX : 0;
 }
 
 static int parse_header(struct smux_decoder *decoder, struct smux_event *event, struct error *err)
@@ -21,11 +29,12 @@ static int parse_header(struct smux_decoder *decoder, struct smux_event *event, 
     decoder->header_len = 0;
     if (version != SMUX_VERSION)
         return decoder->failed = error_set(err, ERROR_INVALID, "smux: version %u, want 1", version);
-    if (command > SMUX_NOP)
+    if (command > SMUX_NOP && !(decoder->extended && command >= SMUX_OPENED && command <= SMUX_REFUSED))
         return decoder->failed = error_set(err, ERROR_INVALID, "smux: unknown command %u", command);
-    if (length != 0 && command != SMUX_PSH)
+    if (length > data_max(decoder, (enum smux_command) command))
         return decoder->failed =
                    error_set(err, ERROR_INVALID, "smux: %u bytes of data with command %u", length, command);
+    decoder->command = (enum smux_command) command;
     decoder->stream = stream;
     decoder->data_left = length;
     event->type = SMUX_EVENT_FRAME;
@@ -48,7 +57,7 @@ int smux_decoder_next(struct smux_decoder *decoder, const void *input, size_t le
         *used = len < decoder->data_left ? len : decoder->data_left;
         decoder->data_left -= *used;
         event->type = SMUX_EVENT_DATA;
-        event->command = SMUX_PSH;
+        event->command = decoder->command;
         event->stream = decoder->stream;
         event->data = input;
         event->data_len = *used;

@@ -15,18 +15,28 @@
 #ifndef FUMIDAI_WIRE_SMUX_H
 #define FUMIDAI_WIRE_SMUX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
 enum {
-    SMUX_HEADER_SIZE = 8,              /* version, command, length, stream */
-    SMUX_DATA_MAX = 65535,             /* by the format */
-    SMUX_DATA_CONVENTIONAL_MAX = 32768 /* what AWS's programs send; we keep to it */
+    SMUX_HEADER_SIZE = 8,               /* version, command, length, stream */
+    SMUX_DATA_MAX = 65535,              /* by the format */
+    SMUX_DATA_CONVENTIONAL_MAX = 32768, /* what AWS's programs send; we keep to it */
+    SMUX_TEXT_MAX = 512 /* data of SYN, OPENED and REFUSED: a name of 253 bytes and a port, or a sentence */
 };
 
-enum smux_command { SMUX_SYN, SMUX_FIN, SMUX_PSH, SMUX_NOP };
+/* The last two are ours alone, between ends that have agreed on them (tunnel/handshake): the answer to SYN. */
+enum smux_command {
+    SMUX_SYN, /* extended: data is the target, "host:port", of a stream that has one of its own */
+    SMUX_FIN,
+    SMUX_PSH,
+    SMUX_NOP,
+    SMUX_OPENED = 64, /* data: the address that was reached */
+    SMUX_REFUSED      /* data: the reason, for the user; the stream is over in both directions */
+};
 
 enum smux_event_type {
     SMUX_EVENT_NONE,  /* the input is used up */
@@ -36,7 +46,7 @@ enum smux_event_type {
 
 struct smux_event {
     enum smux_event_type type;
-    enum smux_command command; /* of a DATA event: SMUX_PSH */
+    enum smux_command command; /* of a DATA event: of the frame that it belongs to */
     uint32_t stream;
     const uint8_t *data; /* DATA: points into the input */
     size_t data_len;     /* FRAME: what the frame announces; DATA: what is at `data`, at least 1 */
@@ -47,16 +57,18 @@ struct smux_decoder {
     size_t header_len; /* bytes of the header so far */
     size_t data_left;  /* bytes of the current PSH frame that have not been shown */
     uint32_t stream;
-    int failed; /* sticky error code */
+    enum smux_command command;
+    bool extended; /* our own commands, and data with SYN, are known */
+    int failed;    /* sticky error code */
 };
 
-void smux_decoder_init(struct smux_decoder *decoder);
+void smux_decoder_init(struct smux_decoder *decoder, bool extended);
 
 /*
  * Takes one step through input of `len` bytes and says in *used how many were consumed (with DATA: the bytes
  * shown). Call again with the rest until SMUX_EVENT_NONE. A caller with little room passes less input.
  * ERROR_INVALID (sticky: the stream can't be found again): a version other than 1, an unknown command, or
- * data with a command other than PSH.
+ * data with a command that has none (or, of ours, more than SMUX_TEXT_MAX).
  */
 int smux_decoder_next(struct smux_decoder *decoder, const void *input, size_t len, size_t *used,
                       struct smux_event *event, struct error *err);

@@ -22,7 +22,7 @@ static struct summary decode(const uint8_t *data, size_t size, size_t piece)
     struct smux_decoder decoder;
     struct summary s = {0, 0};
     size_t at = 0, announced = 0;
-    smux_decoder_init(&decoder);
+    smux_decoder_init(&decoder, size % 2 == 0);
     while (at < size && s.code == 0) {
         struct smux_event event;
         size_t n = size - at < piece ? size - at : piece;

@@ -5,7 +5,7 @@
 #include "channel/pool.h"
 
 enum {
-    FRESH_POOLS = 16,
+    FRESH_POOLS = 64,
     FRESH_POOL_BLOCKS = 16384 /* 19 MB of address space: more than one session may hold */
 };
 

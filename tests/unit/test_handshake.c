@@ -20,9 +20,10 @@ static const struct {
     {"10.0", "9.9.9.9", 1},
     {"", "0.0", 0},
     {"", "1", -1},
-    {"1.2.3-beta", "1.2.3", 0},
+    {"1.2.3-beta", "1.2.3", 1}, /* not numbers: as text */
     {"4294967296.0", "1.0.0", 1},
-    {"x.y", "0.0", 0},
+    {"x.y", "0.0", 1},
+    {"NAME/0.1.0", "1.1.70", 1}, /* a third party's client: multiplexed, as by AWS's agent */
 };
 
 static void compares_versions_field_by_field(void **state)
@@ -36,6 +37,11 @@ static void compares_versions_field_by_field(void **state)
     assert_false(handshake_client_multiplexes(STR_LITERAL("1.1.69.9")));
     assert_true(handshake_client_multiplexes(STR_LITERAL("1.1.70.0")));
     assert_true(handshake_client_multiplexes(STR_LITERAL("1.2.0.0")));
+    assert_true(handshake_client_multiplexes(STR_LITERAL("NAME/0.1.0")));
+    assert_false(handshake_agent_multiplexes(STR_LITERAL("3.0.196.0")));
+    assert_true(handshake_agent_multiplexes(STR_LITERAL("3.0.197.0")));
+    assert_false(handshake_agent_takes_terminate_flag(STR_LITERAL("2.3.722.0")));
+    assert_true(handshake_agent_takes_terminate_flag(STR_LITERAL("3.3.987.0")));
 }
 
 static void writes_the_request(void **state)
@@ -43,11 +49,96 @@ static void writes_the_request(void **state)
     char memory[HANDSHAKE_PAYLOAD_MAX];
     struct writer out = writer_of(memory, sizeof memory);
     (void) state;
-    handshake_write_request(&out, STR_LITERAL("{\"portNumber\":\"22\"}"));
+    handshake_write_request(&out, STR_LITERAL("{\"portNumber\":\"22\"}"), NULL);
     assert_string_equal(
         writer_terminate(&out),
         "{\"AgentVersion\":\"3.3.987.0\",\"RequestedClientActions\":[{\"ActionType\":\"SessionType\","
         "\"ActionParameters\":{\"SessionType\":\"Port\",\"Properties\":{\"portNumber\":\"22\"}}}]}");
+}
+
+static void offers_and_reads_the_extension(void **state)
+{
+    struct handshake_extension offer = {.lanes = true, .secret = "00112233445566778899aabbccddeeff"};
+    char memory[HANDSHAKE_PAYLOAD_MAX];
+    char properties[HANDSHAKE_PAYLOAD_MAX - 150];
+    struct writer out = writer_of(memory, sizeof memory);
+    struct handshake_request request;
+    (void) state;
+    handshake_write_request(&out, STR_LITERAL("{}"), &offer);
+    assert_int_equal(handshake_read_request(writer_view(&out), &request, NULL), 0);
+    assert_string_equal(request.agent_version, "3.3.987.0");
+    assert_true(request.is_port && request.extension.is_ours && request.extension.lanes);
+    assert_false(request.extension.destinations);
+    assert_string_equal(request.extension.secret, offer.secret);
+    /* With properties that leave no room for it, the offer is left out. */
+    memset(properties, ' ', sizeof properties);
+    properties[0] = '{';
+    properties[sizeof properties - 1] = '}';
+    out = writer_of(memory, sizeof memory);
+    handshake_write_request(&out, (struct str){properties, sizeof properties}, &offer);
+    assert_false(out.failed);
+    assert_int_equal(handshake_read_request(writer_view(&out), &request, NULL), 0);
+    assert_true(request.is_port);
+    assert_false(request.extension.is_ours);
+}
+
+static void reads_requests_of_any_agent(void **state)
+{
+    struct handshake_request request;
+    struct error err = ERROR_INIT;
+    (void) state;
+    assert_int_equal(
+        handshake_read_request(STR_LITERAL("{\"AgentVersion\":\"3.3.0.0\",\"RequestedClientActions\":[{"
+                                           "\"ActionType\":\"SessionType\",\"ActionParameters\":{"
+                                           "\"SessionType\":\"Standard_Stream\"}}],\"Fumidai\":1}"),
+                               &request, &err),
+        0);
+    assert_false(request.is_port || request.extension.is_ours);
+    assert_int_equal(handshake_read_request(STR_LITERAL("{}"), &request, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.text, "no AgentVersion"));
+    assert_int_equal(handshake_read_request(STR_LITERAL("{"), &request, &err), ERROR_INVALID);
+}
+
+static void what_the_client_answers_is_what_the_agent_reads(void **state)
+{
+    struct handshake_response answer = {.client_version = HANDSHAKE_CLIENT_VERSION,
+                                        .half_close = true,
+                                        .extension = {.is_ours = true,
+                                                      .lanes = true,
+                                                      .destinations = true,
+                                                      .secret = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}};
+    struct handshake_response response;
+    char memory[HANDSHAKE_PAYLOAD_MAX];
+    struct writer out = writer_of(memory, sizeof memory);
+    struct error err = ERROR_INIT;
+    (void) state;
+    handshake_write_response(&out, &answer, true);
+    assert_int_equal(handshake_read_response(writer_view(&out), &response, &err), 0);
+    assert_string_equal(response.client_version, HANDSHAKE_CLIENT_VERSION);
+    assert_true(response.half_close && response.extension.is_ours && response.extension.lanes &&
+                response.extension.destinations);
+    assert_string_equal(response.extension.secret, answer.extension.secret);
+    /* A secret that is not one does not join anything. */
+    str_copy(STR_LITERAL("../../etc/passwd"), answer.extension.secret, sizeof answer.extension.secret);
+    out = writer_of(memory, sizeof memory);
+    handshake_write_response(&out, &answer, true);
+    assert_int_equal(handshake_read_response(writer_view(&out), &response, &err), 0);
+    assert_string_equal(response.extension.secret, "");
+    out = writer_of(memory, sizeof memory);
+    handshake_write_response(&out, &answer, false);
+    assert_int_equal(handshake_read_response(writer_view(&out), &response, &err), ERROR_UNSUPPORTED);
+}
+
+static void the_message_of_complete_is_cut_to_fit(void **state)
+{
+    char message[8];
+    (void) state;
+    assert_true(handshake_read_complete(STR_LITERAL("{\"CustomerMessage\":\"reached db\"}"), message,
+                                        sizeof message));
+    assert_string_equal(message, "reached");
+    assert_true(handshake_read_complete(STR_LITERAL("{}"), message, sizeof message));
+    assert_string_equal(message, "");
+    assert_false(handshake_read_complete(STR_LITERAL("{"), message, sizeof message));
 }
 
 #define ACTION(status, rest)                                                                                 \
@@ -116,6 +207,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(compares_versions_field_by_field),
         cmocka_unit_test(writes_the_request),
+        cmocka_unit_test(offers_and_reads_the_extension),
+        cmocka_unit_test(reads_requests_of_any_agent),
+        cmocka_unit_test(what_the_client_answers_is_what_the_agent_reads),
+        cmocka_unit_test(the_message_of_complete_is_cut_to_fit),
         cmocka_unit_test(reads_every_kind_of_response),
         cmocka_unit_test(completes_with_a_message_that_always_fits),
     };

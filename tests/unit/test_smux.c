@@ -25,7 +25,7 @@ static void decodes_the_same_in_every_split(void **state)
         const uint8_t *piece;
         char text[8] = "";
         size_t len, used, frames = 0, text_len = 0;
-        smux_decoder_init(&d);
+        smux_decoder_init(&d, false);
         while (splits_piece(&s, &piece, &len)) {
             for (; len > 0; piece += used, len -= used) {
                 struct smux_event event;
@@ -58,7 +58,7 @@ static void largest_frame_is_taken(void **state)
     size_t used;
     (void) state;
     smux_write_header(frame, SMUX_PSH, 0xfffffffd, SMUX_DATA_MAX);
-    smux_decoder_init(&d);
+    smux_decoder_init(&d, false);
     assert_int_equal(smux_decoder_next(&d, frame, sizeof frame, &used, &event, NULL), 0);
     assert_int_equal(event.data_len, SMUX_DATA_MAX);
     assert_int_equal(event.stream, 0xfffffffd);
@@ -87,7 +87,7 @@ static void nonsense_is_refused_for_good(void **state)
         struct smux_event event;
         struct error err = ERROR_INIT;
         size_t used;
-        smux_decoder_init(&d);
+        smux_decoder_init(&d, false);
         assert_int_equal(smux_decoder_next(&d, cases[i].header, SMUX_HEADER_SIZE, &used, &event, &err),
                          ERROR_INVALID);
         assert_string_equal(err.text, cases[i].reason);

@@ -12,6 +12,7 @@ void aws_client_init(struct aws_client *c, uint64_t upload_seed, uint64_t upload
                      uint64_t download_seed)
 {
     memset(c, 0, sizeof *c);
+    c->side = GATEWAY_CLIENT;
     c->upload_seed = upload_seed;
     c->upload_total = upload_total;
     c->download_seed = download_seed;
@@ -53,7 +54,8 @@ static size_t frame(uint8_t *out, enum agent_message_type type, int64_t sequence
     return AGENT_MESSAGE_HEADER_SIZE + len;
 }
 
-static void acknowledge(struct gateway *g, const struct agent_message *m, int64_t now_ms)
+static void acknowledge(const struct aws_client *c, struct gateway *g, const struct agent_message *m,
+                        int64_t now_ms)
 {
     struct acknowledge ack = {.type = m->type, .sequence = m->sequence};
     char payload[ACKNOWLEDGE_PAYLOAD_MAX];
@@ -61,8 +63,8 @@ static void acknowledge(struct gateway *g, const struct agent_message *m, int64_
     struct writer w = writer_of(payload, sizeof payload);
     memcpy(ack.id, m->id, sizeof ack.id);
     acknowledge_write(&w, &ack);
-    gateway_relay(g, GATEWAY_CLIENT, out,
-                  frame(out, AGENT_MESSAGE_ACKNOWLEDGE, 0, PAYLOAD_NONE, payload, w.len), false, now_ms);
+    gateway_relay(g, c->side, out, frame(out, AGENT_MESSAGE_ACKNOWLEDGE, 0, PAYLOAD_NONE, payload, w.len),
+                  false, now_ms);
 }
 
 static void process(struct aws_client *c, int64_t now_ms, uint32_t payload_type, const uint8_t *payload,
@@ -110,10 +112,10 @@ static void take_stream_data(struct aws_client *c, struct gateway *g, const stru
         c->ignored++;
     } else if (m->sequence == c->expected) {
         process(c, now_ms, m->payload_type, m->payload, m->payload_len);
-        acknowledge(g, m, now_ms);
+        acknowledge(c, g, m, now_ms);
         process_early(c, now_ms);
     } else if (c->early_count < AWS_CLIENT_BUFFER) {
-        acknowledge(g, m, now_ms);
+        acknowledge(c, g, m, now_ms);
         keep_early(c, m);
     }
 }
@@ -163,9 +165,11 @@ static void send_next(struct aws_client *c, struct gateway *g, int64_t now_ms)
     if (len == 0)
         return;
     c->next_send_ms = now_ms + 1;
-    len = frame(out, AGENT_MESSAGE_INPUT_STREAM_DATA, c->next, payload_type, payload, len);
+    len = frame(
+        out, c->side == GATEWAY_CLIENT ? AGENT_MESSAGE_INPUT_STREAM_DATA : AGENT_MESSAGE_OUTPUT_STREAM_DATA,
+        c->next, payload_type, payload, len);
     /* Its 1,000 messages a second, and resends, are between it and the service: nobody polices them here. */
-    gateway_relay(g, GATEWAY_CLIENT, out, len, false, now_ms);
+    gateway_relay(g, c->side, out, len, false, now_ms);
     if (c->unacknowledged != NULL && c->unacknowledged_count == AWS_CLIENT_BUFFER) {
         c->lost_data = true;
         drop_unacknowledged(c, &c->unacknowledged);
@@ -185,17 +189,19 @@ static void send_next(struct aws_client *c, struct gateway *g, int64_t now_ms)
 void aws_client_step(struct aws_client *c, struct gateway *g, int64_t now_ms)
 {
     struct gateway_message *taken;
-    while ((taken = gateway_take(g, GATEWAY_CLIENT, now_ms)) != NULL) {
+    while ((taken = gateway_take(g, c->side, now_ms)) != NULL) {
         struct agent_message m;
+        c->is_deaf |= now_ms < c->deaf_until_ms;
         if (agent_message_parse(&m, taken->bytes, taken->len, NULL) != 0)
             c->corrupted = true;
-        else if (m.type == AGENT_MESSAGE_OUTPUT_STREAM_DATA)
+        else if (m.type == (c->side == GATEWAY_CLIENT ? AGENT_MESSAGE_OUTPUT_STREAM_DATA
+                                                      : AGENT_MESSAGE_INPUT_STREAM_DATA))
             take_stream_data(c, g, &m, now_ms);
         else if (m.type == AGENT_MESSAGE_ACKNOWLEDGE)
             take_acknowledge(c, &m);
         free(taken);
     }
-    if (!g->sides[GATEWAY_CLIENT].connected || gateway_blocks(g, GATEWAY_CLIENT))
+    if (!g->sides[c->side].connected || gateway_blocks(g, c->side))
         return;
     if (now_ms >= c->next_send_ms)
         send_next(c, g, now_ms);
@@ -203,7 +209,7 @@ void aws_client_step(struct aws_client *c, struct gateway *g, int64_t now_ms)
         struct aws_client_message *front = c->unacknowledged;
         c->next_resend_ms = now_ms + RESEND_INTERVAL_MS;
         if (front != NULL && now_ms - front->sent_ms > RESEND_TIMEOUT_MS)
-            gateway_relay(g, GATEWAY_CLIENT, front->bytes, front->len, false, now_ms);
+            gateway_relay(g, c->side, front->bytes, front->len, false, now_ms);
     }
 }
 

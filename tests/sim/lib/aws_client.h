@@ -1,5 +1,6 @@
 /*
- * aws_client: AWS's session-manager-plugin as far as its data channel goes, with what makes it hard to serve
+ * aws_client: AWS's session-manager-plugin as far as its data channel goes, with what makes it hard to serve (AWS's agent is
+ * much the same: `side`)
  * (protocol.md, section 9): it ignores what it has processed without acknowledging it, resends only the oldest
  * message it holds, one each 100 ms, sends at most one message a millisecond, keeps 10,000 early messages, and drops
  * the oldest unacknowledged one when it holds 10,000.
@@ -12,6 +13,7 @@
 #include <stdint.h>
 
 #include "sim/lib/gateway.h"
+#include "wire/agent_message.h"
 
 enum { AWS_CLIENT_BUFFER = 10000 };
 
@@ -34,6 +36,9 @@ struct aws_client_app {
 
 struct aws_client {
     struct aws_client_app app;
+    int side;              /* GATEWAY_CLIENT, or GATEWAY_AGENT for the model of AWS's agent */
+    int64_t deaf_until_ms; /* what comes before makes it deaf */
+    bool is_deaf;
     uint64_t upload_seed, upload_total, uploaded;
     uint64_t download_seed, downloaded;
     int64_t expected; /* next number to process */

@@ -1,18 +1,16 @@
-#include "sim/lib/tunnel_client.h"
+#include "sim/lib/aws_user.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/fresh_pool.h"
-
 #include "base/bytes.h"
 #include "base/json.h"
 
-enum { MESSAGE_MAX = 1024, LET_ME_THINK_MS = 100 };
+enum { MESSAGE_MAX = 1024, LET_ME_THINK_MS = 100, MULTIPLEXER_STARTS_MS = 1 };
 
 /* ---- what it hears ---- */
 
-static struct play *find_play(struct tunnel_client *c, uint32_t id)
+static struct play *find_play(struct aws_user *c, uint32_t id)
 {
     for (size_t i = 0; i < c->play_count; i++)
         if (c->plays[i].id == id && c->plays[i].syn_sent)
@@ -21,7 +19,7 @@ static struct play *find_play(struct tunnel_client *c, uint32_t id)
     return NULL;
 }
 
-static void hear_fin(struct tunnel_client *c, uint32_t id)
+static void hear_fin(struct aws_user *c, uint32_t id)
 {
     struct play *p = find_play(c, id);
     if (p == NULL)
@@ -31,7 +29,7 @@ static void hear_fin(struct tunnel_client *c, uint32_t id)
     p->fin_received = true;
 }
 
-static void hear_smux(struct tunnel_client *c, int64_t now_ms, const uint8_t *data, size_t len)
+static void hear_smux(struct aws_user *c, int64_t now_ms, const uint8_t *data, size_t len)
 {
     struct smux_event event;
     size_t used;
@@ -47,12 +45,12 @@ static void hear_smux(struct tunnel_client *c, int64_t now_ms, const uint8_t *da
         } else if (event.type == SMUX_EVENT_FRAME && event.command == SMUX_FIN) {
             hear_fin(c, event.stream);
         } else if (event.type == SMUX_EVENT_FRAME && event.command == SMUX_SYN) {
-            c->fault = "an agent has no business with SYN"; /* a NOP may be a witness (tunnel/agent.h) */
+            c->fault = "an agent has no business with SYN"; /* a NOP may be an ack probe */
         }
     }
 }
 
-static void hear_complete(struct tunnel_client *c, int64_t now_ms, const uint8_t *payload, size_t len)
+static void hear_complete(struct aws_user *c, int64_t now_ms, const uint8_t *payload, size_t len)
 {
     struct json_token tokens[16];
     struct json doc;
@@ -63,13 +61,14 @@ static void hear_complete(struct tunnel_client *c, int64_t now_ms, const uint8_t
     if (!c->asked || c->complete)
         c->fault = "HandshakeComplete before its time, or twice";
     c->complete = true;
+    c->aws.deaf_until_ms = now_ms + MULTIPLEXER_STARTS_MS;
     c->complete_ms = now_ms;
     c->speak_ms = now_ms + dice_between(&c->dice, 5, LET_ME_THINK_MS);
 }
 
 static void hear(void *context, int64_t now_ms, uint32_t payload_type, const uint8_t *payload, size_t len)
 {
-    struct tunnel_client *c = context;
+    struct aws_user *c = context;
     if (c->options.strict_silence && c->complete && c->complete_ms == now_ms)
         c->fault = "pitfall 3: a message right after HandshakeComplete";
     switch (payload_type) {
@@ -82,7 +81,7 @@ static void hear(void *context, int64_t now_ms, uint32_t payload_type, const uin
     case PAYLOAD_OUTPUT:
         if (!c->complete)
             c->fault = "data before HandshakeComplete";
-        if (c->options.mode == TUNNEL_MULTIPLEXED)
+        if (c->options.mode == AWS_USER_MULTIPLEXED)
             hear_smux(c, now_ms, payload, len);
         else if (c->play_now < c->play_count)
             play_client_hear(&c->plays[c->play_now], now_ms, payload, len);
@@ -91,7 +90,7 @@ static void hear(void *context, int64_t now_ms, uint32_t payload_type, const uin
         break;
     case PAYLOAD_FLAG:
         c->flags_received++;
-        if (c->options.mode == TUNNEL_BASIC && c->play_now < c->play_count)
+        if (c->options.mode == AWS_USER_BASIC && c->play_now < c->play_count)
             c->plays[c->play_now].fin_received = true;
         break;
     default:
@@ -102,7 +101,7 @@ static void hear(void *context, int64_t now_ms, uint32_t payload_type, const uin
 
 /* ---- what it says ---- */
 
-static bool others_done(const struct tunnel_client *c)
+static bool others_done(const struct aws_user *c)
 {
     for (size_t i = 0; i < c->play_count; i++)
         if (c->plays[i].kind != PLAY_PING && !play_is_done(&c->plays[i]))
@@ -110,7 +109,7 @@ static bool others_done(const struct tunnel_client *c)
     return true;
 }
 
-static void put(struct tunnel_client *c, enum smux_command command, uint32_t id, size_t len)
+static void put(struct aws_user *c, enum smux_command command, uint32_t id, size_t len)
 {
     smux_write_header(c->out, command, id, (uint16_t) len);
     c->out_start = 0;
@@ -118,7 +117,7 @@ static void put(struct tunnel_client *c, enum smux_command command, uint32_t id,
 }
 
 /* One frame of this play; false when it has nothing to say now. */
-static bool say_for(struct tunnel_client *c, struct play *p, int64_t now_ms)
+static bool say_for(struct aws_user *c, struct play *p, int64_t now_ms)
 {
     bool alone = others_done(c);
     size_t n = p->fin_sent ? 0 : play_client_wants_to_say(p, now_ms, alone);
@@ -141,7 +140,7 @@ static bool say_for(struct tunnel_client *c, struct play *p, int64_t now_ms)
     return true;
 }
 
-static void say_multiplexed(struct tunnel_client *c, int64_t now_ms)
+static void say_multiplexed(struct aws_user *c, int64_t now_ms)
 {
     for (size_t i = 0; i < c->play_count && c->out_start == c->out_end; i++) {
         c->turn = (c->turn + 1) % c->play_count;
@@ -152,7 +151,7 @@ static void say_multiplexed(struct tunnel_client *c, int64_t now_ms)
 }
 
 /* One connection after the other; each ends with a flag. */
-static void say_basic(struct tunnel_client *c, int64_t now_ms)
+static void say_basic(struct aws_user *c, int64_t now_ms)
 {
     if (c->play_now == c->play_count || now_ms < c->speak_ms)
         return;
@@ -178,13 +177,13 @@ static size_t give_flag(uint8_t *payload, uint32_t *payload_type, enum payload_f
     return w.len;
 }
 
-static size_t give_response(struct tunnel_client *c, uint8_t *payload, uint32_t *payload_type)
+static size_t give_response(struct aws_user *c, uint8_t *payload, uint32_t *payload_type)
 {
     struct writer w = writer_of(payload, MESSAGE_MAX);
     writer_format(&w,
                   "{\"ClientVersion\":\"%s\",\"ProcessedClientActions\":[{\"ActionType\":\"SessionType\","
                   "\"ActionStatus\":1,\"ActionResult\":null,\"Error\":\"\"}],\"Errors\":null%s}",
-                  c->options.mode == TUNNEL_BASIC ? "1.1.69.0" : "1.2.650.0",
+                  c->options.mode == AWS_USER_BASIC ? "1.1.69.0" : "1.2.650.0",
                   c->options.half_close ? ",\"HalfClose\":true" : "");
     *payload_type = PAYLOAD_HANDSHAKE_RESPONSE;
     c->response_due = false;
@@ -194,13 +193,13 @@ static size_t give_response(struct tunnel_client *c, uint8_t *payload, uint32_t 
 /* The next payload: never Output and another type in one. */
 static size_t say(void *context, int64_t now_ms, uint8_t *payload, uint32_t *payload_type)
 {
-    struct tunnel_client *c = context;
+    struct aws_user *c = context;
     if (c->response_due)
         return give_response(c, payload, payload_type);
     if (!c->complete || c->terminate_sent)
         return 0;
     if (c->out_start == c->out_end && !c->disconnect_due) {
-        if (c->options.mode == TUNNEL_MULTIPLEXED)
+        if (c->options.mode == AWS_USER_MULTIPLEXED)
             say_multiplexed(c, now_ms);
         else
             say_basic(c, now_ms);
@@ -224,72 +223,27 @@ static size_t say(void *context, int64_t now_ms, uint8_t *payload, uint32_t *pay
     return give_flag(payload, payload_type, PAYLOAD_FLAG_TERMINATE_SESSION);
 }
 
-/* ---- our engine below ---- */
+/* ---- the surface ---- */
 
-static void own_pull(struct tunnel_client *c, int64_t now_ms)
+void aws_user_init(struct aws_user *c, const struct aws_user_options *options, struct play *plays,
+                   size_t play_count, uint64_t seed)
 {
-    struct data_channel_event event;
-    static uint8_t whole[8192];
-    static size_t whole_len;
-    for (;;) {
-        data_channel_next(&c->channel, now_ms, &event);
-        if (event.type == DATA_CHANNEL_EVENT_NONE)
-            return;
-        if (event.type == DATA_CHANNEL_EVENT_LOST)
-            c->reconnect_ms = now_ms + dice_between(&c->dice, 0, c->options.away_ms);
-        if (event.type != DATA_CHANNEL_EVENT_DATA)
-            continue;
-        if (event.message_left == event.len && whole_len == 0) {
-            hear(c, now_ms, event.payload_type, event.data, event.len);
-        } else { /* a long handshake message, in pieces */
-            memcpy(whole + whole_len, event.data, event.len);
-            whole_len += event.len;
-            if (event.message_left == event.len) {
-                hear(c, now_ms, event.payload_type, whole, whole_len);
-                whole_len = 0;
-            }
-        }
-        data_channel_consume(&c->channel, event.len);
-    }
+    memset(c, 0, sizeof *c);
+    c->options = *options;
+    c->plays = plays;
+    c->play_count = play_count;
+    c->dice.state = seed;
+    smux_decoder_init(&c->decoder, false);
+    aws_client_init(&c->aws, 0, 0, 0);
+    c->aws.app = (struct aws_client_app){.give = say, .take = hear, .context = c};
 }
 
-static void own_say(struct tunnel_client *c, int64_t now_ms)
+void aws_user_end(struct aws_user *c)
 {
-    uint8_t payload[MESSAGE_MAX];
-    uint32_t type;
-    while (data_channel_send_room(&c->channel, now_ms, PACER_BULK) >= MESSAGE_MAX) {
-        size_t n = say(c, now_ms, payload, &type);
-        if (n == 0)
-            return;
-        if (type == PAYLOAD_OUTPUT)
-            data_channel_send(&c->channel, now_ms, PACER_BULK, payload, n);
-        else if (data_channel_send_message(&c->channel, (enum payload_type) type, payload, n, NULL) < 0)
-            c->fault = "no room for a message of the client's";
-    }
+    aws_client_end(&c->aws);
 }
 
-static void own_step(struct tunnel_client *c, struct gateway *g, int64_t now_ms)
-{
-    bool moved = true;
-    data_channel_tick(&c->channel, now_ms);
-    if (data_channel_state(&c->channel) == CONNECTION_DOWN && now_ms >= c->reconnect_ms) {
-        data_channel_connect(&c->channel, now_ms, str_from("{\"TokenValue\":\"client\"}"), NULL);
-        wire_end_connected(&c->wire, g, now_ms);
-    }
-    while (moved) {
-        moved = wire_end_receive(&c->wire, g, now_ms);
-        own_pull(c, now_ms);
-        own_say(c, now_ms);
-        moved |= wire_end_transmit(&c->wire, g, now_ms);
-    }
-    if (wire_end_breaks(&c->wire, g, now_ms))
-        data_channel_disconnect(&c->channel, now_ms, "the connection broke");
-    own_pull(c, now_ms);
-}
-
-/* ---- AWS's client below ---- */
-
-static void aws_step(struct tunnel_client *c, struct gateway *g, int64_t now_ms)
+void aws_user_step(struct aws_user *c, struct gateway *g, int64_t now_ms)
 {
     if (gateway_ends(g, GATEWAY_CLIENT, now_ms) != 0)
         c->reconnect_ms = now_ms + dice_between(&c->dice, 0, c->options.away_ms);
@@ -300,47 +254,8 @@ static void aws_step(struct tunnel_client *c, struct gateway *g, int64_t now_ms)
         c->fault = "AWS's client got a message that it can't read";
     if (c->aws.lost_data)
         c->fault = "AWS's client lost data because we refused it for too long";
-}
-
-/* ---- the surface ---- */
-
-void tunnel_client_init(struct tunnel_client *c, const struct tunnel_client_options *options,
-                        struct play *plays, size_t play_count, void *memory, uint64_t seed)
-{
-    struct data_channel_config config = {.role = DATA_CHANNEL_CLIENT,
-                                         .messages_per_second = options->rate,
-                                         .burst_messages = options->burst,
-                                         .ping_interval_ms = 300000,
-                                         .unix_offset_ms = 1700000000000,
-                                         .user = fresh_pool(1, FRESH_POOL_BLOCKS),
-                                         .memory = memory};
-    memset(c, 0, sizeof *c);
-    c->options = *options;
-    c->plays = plays;
-    c->play_count = play_count;
-    c->dice.state = seed;
-    smux_decoder_init(&c->decoder);
-    for (size_t i = 0; i < sizeof config.seed; i++)
-        config.seed[i] = (uint8_t) dice_next(&c->dice);
-    data_channel_init(&c->channel, &config, 0);
-    wire_end_init(&c->wire, &c->channel, GATEWAY_CLIENT, dice_next(&c->dice), options->small_pieces);
-    aws_client_init(&c->aws, 0, 0, 0);
-    c->aws.app = (struct aws_client_app){.give = say, .take = hear, .context = c};
-}
-
-void tunnel_client_end(struct tunnel_client *c)
-{
-    aws_client_end(&c->aws);
-}
-
-void tunnel_client_step(struct tunnel_client *c, struct gateway *g, int64_t now_ms)
-{
-    if (c->options.is_aws)
-        aws_step(c, g, now_ms);
-    else
-        own_step(c, g, now_ms);
-    if (c->wire.fault != NULL)
-        c->fault = c->wire.fault;
+    if (c->aws.is_deaf && c->options.strict_silence)
+        c->fault = "pitfall 3: AWS's client went deaf";
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -349,7 +264,7 @@ static int64_t earlier(int64_t a, int64_t b)
 }
 
 /* When somebody up here will have something to say by himself. */
-static int64_t app_due_ms(const struct tunnel_client *c, int64_t now_ms)
+static int64_t app_due_ms(const struct aws_user *c, int64_t now_ms)
 {
     int64_t due_ms = c->response_due || c->disconnect_due || c->out_start < c->out_end ? now_ms : INT64_MAX;
     if (!c->complete || c->terminate_sent)
@@ -357,7 +272,7 @@ static int64_t app_due_ms(const struct tunnel_client *c, int64_t now_ms)
     if (now_ms < c->speak_ms)
         return c->speak_ms;
     bool alone = others_done(c);
-    for (size_t i = c->options.mode == TUNNEL_BASIC ? c->play_now : 0; i < c->play_count; i++) {
+    for (size_t i = c->options.mode == AWS_USER_BASIC ? c->play_now : 0; i < c->play_count; i++) {
         const struct play *p = &c->plays[i];
         if (!p->syn_sent)
             due_ms = earlier(due_ms, p->open_ms > c->speak_ms ? p->open_ms : c->speak_ms);
@@ -370,30 +285,17 @@ static int64_t app_due_ms(const struct tunnel_client *c, int64_t now_ms)
     return c->terminate ? now_ms : due_ms;
 }
 
-int64_t tunnel_client_due_ms(struct tunnel_client *c, const struct gateway *g, int64_t now_ms)
+int64_t aws_user_due_ms(struct aws_user *c, const struct gateway *g, int64_t now_ms)
 {
-    bool connected = g->sides[GATEWAY_CLIENT].connected;
     int64_t app_ms = app_due_ms(c, now_ms);
-    if (c->options.is_aws) {
-        int64_t send_ms = app_ms > c->aws.next_send_ms ? app_ms : c->aws.next_send_ms;
-        int64_t due_ms = connected ? gateway_due_ms(g, GATEWAY_CLIENT) : c->reconnect_ms;
-        if (app_ms != INT64_MAX)
-            due_ms = earlier(due_ms, send_ms);
-        return earlier(due_ms, c->aws.unacknowledged != NULL ? c->aws.next_resend_ms : INT64_MAX);
-    }
-    if (data_channel_state(&c->channel) == CONNECTION_DOWN)
-        return c->reconnect_ms;
-    int64_t due_ms =
-        earlier(data_channel_deadline(&c->channel, now_ms), wire_end_due_ms(&c->wire, g, now_ms));
-    /* With something to say and no room for it, an acknowledgement or a deadline comes first. */
-    if (data_channel_send_room(&c->channel, now_ms, PACER_BULK) >= MESSAGE_MAX)
-        due_ms = earlier(due_ms, app_ms);
-    else if (app_ms > now_ms)
-        due_ms = earlier(due_ms, app_ms);
-    return due_ms;
+    int64_t send_ms = app_ms > c->aws.next_send_ms ? app_ms : c->aws.next_send_ms;
+    int64_t due_ms = g->sides[GATEWAY_CLIENT].connected ? gateway_due_ms(g, GATEWAY_CLIENT) : c->reconnect_ms;
+    if (app_ms != INT64_MAX)
+        due_ms = earlier(due_ms, send_ms);
+    return earlier(due_ms, c->aws.unacknowledged != NULL ? c->aws.next_resend_ms : INT64_MAX);
 }
 
-bool tunnel_client_done(const struct tunnel_client *c)
+bool aws_user_done(const struct aws_user *c)
 {
     for (size_t i = 0; i < c->play_count; i++)
         if (!play_is_done(&c->plays[i]))

@@ -1,0 +1,153 @@
+/*
+ * lane: one Session Manager session as one of its two ends sees it, from the first connection of its data channel to its end:
+ * the data channel, the handshake in either role, and the shutdown. A tunnel has one lane or more.
+ *
+ *   agent:   STARTING ── connected ──► HANDSHAKING ── HandshakeResponse ──► COMPLETING ── probed, or LANE_PROBE_MS ──┐
+ *                       (Connected,                   (acknowledged)                    HandshakeComplete            │
+ *                        HandshakeRequest)                                                                           ▼
+ *   client:  STARTING ── connected ──► HANDSHAKING ── HandshakeRequest ───► COMPLETING ── HandshakeComplete ───────► OPEN
+ *                                                     (HandshakeResponse)
+ *
+ *   any state ── end ──► ENDING ── drained and the websocket closed, or the time is over ──► OVER
+ *
+ * Connections come and go in every state (LANE_EVENT_LOST asks for the next one); nothing is lost with them. How often and how
+ * long to try is the caller's (channel/reconnect).
+ *
+ * What ends a lane: the service (channel_closed), the client (flag TerminateSession), the caller (lane_end), or a handshake
+ * that is not answered within HANDSHAKE_TIMEOUT_MS (the client: LANE_REQUEST_MS). Then nothing new is taken from endpoints, but what was said before still
+ * arrives: at the peer, over another connection if need be. LANE_DRAIN_MS at most.
+ *
+ * Data that arrives before the handshake is complete waits, in order, within the inbox's bound.
+ *
+ * Ack probes. AWS's client does not acknowledge again what it has processed before (pitfall 1), and on a quiet session nothing
+ * newer shows that it has. Then one smux NOP is sent, whose acknowledgement ends the resending.
+ */
+#ifndef FUMIDAI_TUNNEL_LANE_H
+#define FUMIDAI_TUNNEL_LANE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "channel/data_channel.h"
+#include "tunnel/document.h"
+#include "tunnel/handshake.h"
+
+enum {
+    LANE_REQUEST_MS =
+        60 * 1000,        /* how long a client waits for its agent: a task may be starting, or reconnecting */
+    LANE_PROBE_MS = 2000, /* how long HandshakeComplete waits for the target's answer */
+    LANE_DRAIN_MS = 2000, /* as AWS's agent */
+    /* A basic session's target may speak first, but its client is deaf until it has opened its port (pitfall 3). */
+    LANE_BASIC_HOLD_MS = 500,
+    LANE_ACK_PROBE_FIRST_MS = 1000, /* between two ack probes, doubling while none is acknowledged */
+    LANE_ACK_PROBE_MAX_MS = 60 * 1000,
+    LANE_TEXT_SIZE = 512,
+    LANE_MEMORY_SIZE = DATA_CHANNEL_MEMORY_SIZE
+};
+
+enum lane_role { LANE_AGENT, LANE_CLIENT };
+
+enum lane_state {
+    LANE_STARTING,
+    LANE_HANDSHAKING,
+    LANE_COMPLETING,
+    LANE_OPEN,
+    LANE_ENDING,
+    LANE_OVER,
+    LANE_STATE_COUNT
+};
+
+struct lane_config {
+    enum lane_role role;
+    const struct document *document; /* agent: the session's; outlives the lane */
+    /* Agent: what it offers to a client of ours. Client: what it accepts, and the tunnel that it joins. */
+    struct handshake_extension extension;
+    struct data_channel_config channel; /* role and memory are filled in here */
+    void *memory;                       /* LANE_MEMORY_SIZE bytes, zeroed, aligned for any type */
+};
+
+enum lane_event_type {
+    LANE_EVENT_NONE,
+    LANE_EVENT_AGREED, /* the peer's half of the handshake is known: lane_peer_multiplexes and the like answer */
+    LANE_EVENT_OPEN, /* the handshake is complete */
+    LANE_EVENT_DATA, /* `payload_type` is Output or Flag; take it with lane_consume, or leave it until later */
+    LANE_EVENT_LOST,    /* the connection is gone: `text` says why; make a new one */
+    LANE_EVENT_UNKNOWN, /* a message of an unknown type: `text` */
+};
+
+struct lane_event {
+    enum lane_event_type type;
+    uint32_t payload_type;
+    const uint8_t *data;
+    size_t len;
+    struct str text; /* valid until the next call */
+    uint16_t close_code;
+};
+
+struct lane {
+    enum lane_role role;
+    enum lane_state state;
+    const struct document *document;
+    struct handshake_extension extension;
+    struct data_channel channel;
+    struct handshake_response client; /* agent: what the client answered */
+    struct handshake_request agent;   /* client: what the agent asked */
+    bool agreed;
+    bool failed;
+    bool peer_gone;      /* the service has ended the session: nobody is left to drain to */
+    bool said_goodbye;   /* ENDING: the websocket is being closed */
+    bool input_is_empty; /* nothing waits in the inbox, as far as was asked */
+    bool probed;
+    bool probes;     /* NOPs may be sent: set by lane_use_ack_probes */
+    bool basic_hold; /* the hold ends a while after HandshakeComplete has arrived */
+    bool hold_limited;
+    bool agreed_due; /* events to be shown */
+    bool open_due;
+    bool terminate_due; /* client: the flag TerminateSession has yet to find room */
+    char reason[LANE_TEXT_SIZE];
+    char banner[LANE_TEXT_SIZE]; /* agent: what it tells; client: what it was told */
+    int64_t started_ms;
+    int64_t until_ms; /* of HANDSHAKING, COMPLETING, ENDING */
+    int64_t probe_ms; /* not before: the next ack probe */
+    int64_t probe_pause_ms;
+    int64_t probe_sequence;    /* of the last one; -1 when it was acknowledged, or none was sent */
+    int64_t complete_sequence; /* HandshakeComplete's */
+};
+
+void lane_init(struct lane *lane, const struct lane_config *config, int64_t now_ms);
+void lane_release(struct lane *lane); /* gives the pool its blocks back */
+
+/* The websocket is open; first_text is the frame that carries the token. */
+int lane_connected(struct lane *lane, int64_t now_ms, struct str first_text, struct error *err);
+/* The connection broke. */
+void lane_disconnected(struct lane *lane, int64_t now_ms, const char *why);
+/* Whether a connection is of use: for as long as anything can still be sent or come. */
+bool lane_wants_connection(const struct lane *lane);
+
+/* Agent: what the person at the other end is shown: what was reached or why not, and when the task ends. */
+void lane_probed(struct lane *lane, int64_t now_ms, struct str banner);
+/* Ends it: `failed` with a reason for the user, or as finished. What is under way towards the peer still goes out. */
+void lane_end(struct lane *lane, int64_t now_ms, bool failed, struct str reason);
+
+void lane_next(struct lane *lane, int64_t now_ms, struct lane_event *event);
+void lane_consume(struct lane *lane, size_t n);
+
+/* After AGREED. */
+bool lane_peer_is_ours(const struct lane *lane);
+bool lane_peer_multiplexes(const struct lane *lane);
+const char *lane_peer_version(const struct lane *lane);
+/* Agreed with a peer of ours. */
+bool lane_has_pieces(const struct lane *lane);
+bool lane_has_destinations(const struct lane *lane);
+/* Agent: the tunnel that the client wants to join, empty for none. Client: the agent's name for the tunnel. */
+const char *lane_secret(const struct lane *lane);
+
+/* How the caller multiplexes: AWS's peers need ack probes then, and without it another hold. */
+void lane_set_multiplexed(struct lane *lane, bool multiplexed);
+
+/* `others_wait`: something that came over this lane has yet to reach an endpoint. */
+void lane_tick(struct lane *lane, int64_t now_ms, bool others_wait);
+int64_t lane_deadline(struct lane *lane, int64_t now_ms, bool others_wait);
+
+#endif
