@@ -185,7 +185,9 @@ static void targets_that_send_for_ever_leave_others_their_turns(void **state)
     assert_true(clock_monotonic_ms() - began_ms < 2000);
     assert_true(turns_of_others > 20);
     assert_int_equal(set.count, TARGETS);
-    run_for(2 * LINGER_STEP_MS); /* in the second they have taken nothing more */
+    /* In the second step they take nothing more; on a busy machine it may be a later one. */
+    for (int step = 0; step < 10 && set.count > 0; step++)
+        run_for(LINGER_STEP_MS);
     assert_int_equal(set.count, 0);
     stop_sending = true;
     pthread_join(sender, NULL);
