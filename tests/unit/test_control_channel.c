@@ -38,8 +38,12 @@ static enum control_channel_event_type next(struct control_channel *c, int64_t n
     return event.type;
 }
 
+static struct websocket_decoder ear; /* of the service */
+
 static void connect(struct control_channel *c, int64_t now_ms)
 {
+    static uint8_t memory[CONTROL_CHANNEL_OUTPUT_SIZE + WEBSOCKET_HEADROOM];
+    websocket_decoder_init(&ear, WEBSOCKET_SERVER, memory, sizeof memory);
     tick(c, now_ms);
     assert_false(control_channel_is_up(c));
     assert_int_equal(control_channel_connected(c, now_ms, STR_LITERAL("{\"TokenValue\":\"secret\"}"), NULL),
@@ -109,15 +113,14 @@ static void say(struct control_channel *c, int64_t now_ms, const char *type, con
     hand_over(c, now_ms, frame, service_message(frame, type, payload));
 }
 
-/* The next frame that the channel sends; taken a few bytes at a time. */
+static size_t piece = 1; /* of what the channel sends, taken at a time */
+
+/* The next frame that the channel sends. */
 static enum websocket_event_type hear(struct control_channel *c, int64_t now_ms,
                                       struct websocket_event *event)
 {
-    static struct websocket_decoder ear;
-    static uint8_t memory[CONTROL_CHANNEL_OUTPUT_SIZE + WEBSOCKET_HEADROOM];
     size_t len;
     size_t room;
-    websocket_decoder_init(&ear, WEBSOCKET_SERVER, memory, sizeof memory);
     for (;;) {
         assert_int_equal(websocket_next(&ear, event, NULL), 0);
         if (event->type != WEBSOCKET_EVENT_NONE)
@@ -125,9 +128,12 @@ static enum websocket_event_type hear(struct control_channel *c, int64_t now_ms,
         const uint8_t *out = control_channel_out_buf(c, now_ms, &len);
         if (len == 0)
             return WEBSOCKET_EVENT_NONE;
-        *websocket_in_buf(&ear, &room) = out[0];
-        websocket_in_ack(&ear, 1);
-        control_channel_out_ack(c, 1);
+        uint8_t *in = websocket_in_buf(&ear, &room);
+        len = len < piece ? len : piece;
+        len = len < room ? len : room;
+        memcpy(in, out, len);
+        websocket_in_ack(&ear, len);
+        control_channel_out_ack(c, len);
     }
 }
 
@@ -530,12 +536,14 @@ static size_t hear_reports(struct control_channel *c, int64_t now_ms, size_t exp
 {
     struct agent_message message;
     size_t refused = 0;
+    piece = SIZE_MAX;
     for (size_t i = 0; i < expected; i++) {
         hear_message(c, now_ms, &message);
         refused += strcmp(member(&message, "Output"), "refused") == 0;
         acknowledge(c, now_ms, &message);
     }
     hear_nothing(c, now_ms);
+    piece = 1;
     return refused;
 }
 
