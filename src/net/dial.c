@@ -34,7 +34,7 @@ struct dial {
     int fd; /* the result, -1 before */
     struct ip reached;
     struct error err;
-    struct writer reasons;                  /* what each address said, separated by "; " */
+    struct writer reasons;                  /* why each address failed, separated by "; " */
     char reasons_text[2 * ERROR_TEXT_SIZE]; /* one may be a whole error text */
     char host[DNS_NAME_SIZE];
 };

@@ -3,12 +3,12 @@
  * cleverness about DNS.
  *
  *     resolving ─► trying: address 1 … 250 ms or failure … address 2 … ─► connected (the others are closed)
- *         │           │                                              └──► failed: what each address said
+ *         │           │                                              └──► failed: why, for each address
  *         └───────────┴── deadline ─► failed
  *
- * Families alternate, so that one that leads nowhere costs 250 ms, not the whole time limit. `permit` is
- * asked about each resolved address directly before its connect(): a name whose answer changed since somebody
- * checked it can't get past.
+ * The resolver lets the families alternate, so that one without a route costs 250 ms, not the whole time
+ * limit. `permit` decides about each resolved address directly before its connect(): a name whose answer has
+ * changed since an earlier check can't get past it.
  *
  * Sockets come out non-blocking and close-on-exec.
  */
@@ -34,7 +34,7 @@ struct dial_request {
     enum descriptors_use use; /* of the descriptors that it takes */
 };
 
-struct dial; /* allocated by dial_start, about 2 KiB, released by dial_close */
+struct dial; /* allocated by dial_start, about 3 KiB, released by dial_close */
 
 /* `done` is called once, from the loop, never from inside dial_start. */
 int dial_start(struct dial **dial, struct network *network, const struct dial_request *request,

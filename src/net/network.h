@@ -27,7 +27,7 @@ struct network {
 int network_open(struct network *network, struct loop *loop, char *const *env, struct error *err);
 void network_close(struct network *network);
 
-/* The part of it that can be malformed, for whoever wants to know before anything is started. */
+/* The only part that can be malformed: to check it before anything is started. */
 int network_find_proxy(struct proxy *proxy, char *const *env, struct error *err);
 
 #endif

@@ -137,7 +137,7 @@ static void close_socket(struct loop *loop, struct resolver_socket *s)
     }
 }
 
-/* Others may have it then; they are looked after at the end of the turn. */
+/* The end of the turn gives it to a name that waits. */
 static void release_lookup(struct resolver_lookup *lookup)
 {
     struct resolver *resolver = lookup->resolver;
@@ -163,7 +163,7 @@ static void finish_lookup(struct resolver_lookup *lookup)
 
 /* --- sockets ------------------------------------------------------------------------------------------ */
 
-/* False when the socket is of no use any more. */
+/* False when the socket has failed. */
 static bool send_query(struct resolver_lookup *lookup, unsigned exchange)
 {
     struct resolver_socket *s = &lookup->sockets[exchange];
@@ -343,8 +343,8 @@ static struct resolver_request *request_of(struct list *node)
     return LIST_OWNER(node, struct resolver_request, node);
 }
 
-/* Tells some of the answers that were there when it began, `done` may ask for more; then looks up who
- * waits. */
+/* Tells some of the answers that were there when it began (`done` may add others), then starts lookups for
+ * the names that wait. */
 static void turn_ends(struct loop_hook *hook)
 {
     struct resolver *resolver = LOOP_OWNER(hook, struct resolver, hook);

@@ -1,28 +1,26 @@
 /*
- * resolver: names to addresses without stopping the loop. It has no threads and no C library below it: the
- * engine of wire/dns_lookup says whom to ask, this module has the sockets and reads the files.
+ * resolver: names to addresses without stopping the loop. There are no threads and no C library behind it:
+ * the engine of wire/dns_lookup decides which server to ask, this module has the sockets and reads the files.
  *
  *     literal address ─► answered
  *     in /etc/hosts ───► answered: these addresses and no others
  *     localhost, *.localhost ─► answered: 127.0.0.1 and ::1 (RFC 6761, section 6.3)
  *     anything else ───► waiting for one of RESOLVER_LOOKUPS_MAX ─► being looked up ─► answered
  *
- * An answer is always told from the loop, never from inside resolver_start. A name that is being looked up is
- * not looked up once more: all who ask at the same time share one lookup, and a lookup that nobody waits for
- * any more ends at once. Nothing is kept afterwards: the next to ask gets a new answer. Time limits are the
- * caller's: cancel.
+ * An answer is always told from the loop, never from inside resolver_start. All requests for a name at the
+ * same time share one lookup; it ends at once when the last of them is cancelled. Nothing is cached: the next
+ * request gets a new answer. Time limits are the caller's: cancel.
  *
  * Addresses come in the order in which they should be tried: the families take turns (RFC 8305, section 4),
  * first the one that is likelier to lead somewhere (RFC 6724: a route, a source address of the same kind, and
  * then IPv6 before IPv4, IPv4 before private IPv6); within a family as the server or the file has them.
  *
  * /etc/resolv.conf and /etc/hosts are read in resolver_open, and again before a lookup when that was a second
- * ago. Open it before entering a sandbox: a file that can't be opened (any more) is taken as it was read
- * last.
+ * ago. Open it before entering a sandbox: a file that can't be opened any more stays as it was read last.
  *
  * Each question to each server has a socket of its own, connected, with a port that the kernel chose at
- * random: an answer from elsewhere never gets here, and one that is forged has to guess 16 bits of port and
- * 16 of id. A lookup has two sockets open, and six when servers are silent.
+ * random: an answer from elsewhere never gets here, and a forged one has to guess 16 bits of port and 16 of
+ * id. A lookup has two sockets open, and up to six when servers are silent.
  */
 #ifndef FUMIDAI_NET_RESOLVER_H
 #define FUMIDAI_NET_RESOLVER_H

@@ -24,8 +24,8 @@ struct span_buffer {
     size_t end;
 };
 
-/* The talk with a proxy; only while it lasts. */
-struct connect_talk {
+/* The exchange with a proxy; only while it lasts. */
+struct connect_exchange {
     struct http_response answer;
     size_t request_len;
     size_t request_sent;
@@ -50,7 +50,7 @@ struct stream {
     bool uses_proxy;
     bool wants_room; /* the owner was refused room and is told when there is some */
     bool ended_cleanly;
-    struct connect_talk *talk;
+    struct connect_exchange *connect;
     struct tls *tls;
     struct span_buffer raw; /* with TLS: records as they came, so that many small ones cost one system call */
     struct span_buffer recv; /* without TLS */
@@ -156,7 +156,7 @@ static void look_for_end(struct stream *stream)
         error_set(&stream->err, ERROR_CLOSED, "the peer closed the connection");
         fail(stream);
     } else if (stream->tcp.read_ended) {
-        end(stream, stream->tls == NULL); /* TLS says goodbye before */
+        end(stream, stream->tls == NULL); /* TLS sends close_notify before */
     }
 }
 
@@ -219,8 +219,8 @@ static void engine_closed(struct stream *stream)
     }
 }
 
-/* Moves records both ways until the socket or the owner has to go first. What the peer said is read also
- * while our own record waits for room, or two ends that both send would wait for each other. */
+/* Moves records both ways until the socket or the owner has to act. The peer's records are read also while
+ * our own wait for room, or two ends that both send would wait for each other. */
 static void pump_tls(struct stream *stream)
 {
     br_ssl_engine_context *engine = tls_engine(stream->tls);
@@ -360,28 +360,28 @@ static void connected_to_host(struct stream *stream)
     }
 }
 
-static void close_talk(struct stream *stream)
+static void close_exchange(struct stream *stream)
 {
-    if (stream->talk != NULL) {
-        bytes_wipe(stream->talk, sizeof *stream->talk);
-        free(stream->talk);
+    if (stream->connect != NULL) {
+        bytes_wipe(stream->connect, sizeof *stream->connect);
+        free(stream->connect);
     }
-    stream->talk = NULL;
+    stream->connect = NULL;
 }
 
 static void connect_answered(struct stream *stream, size_t bytes_left)
 {
-    int status = stream->talk->answer.status;
+    int status = stream->connect->answer.status;
     if (status < 200 || status > 299) {
         error_set(&stream->err, status == 407 ? ERROR_DENIED : ERROR_UNAVAILABLE, "the proxy answered %d%s",
                   status,
-                  status == 407 ? ": it wants a user and password in HTTPS_PROXY, or other ones" : "");
+                  status == 407 ? ": it requires a user and password in HTTPS_PROXY, or other ones" : "");
         fail(stream);
     } else if (bytes_left > 0) {
         error_set(&stream->err, ERROR_INVALID, "the proxy sent bytes before the host could");
         fail(stream);
     } else {
-        close_talk(stream);
+        close_exchange(stream);
         connected_to_host(stream);
     }
 }
@@ -395,14 +395,14 @@ static void read_connect_answer(struct stream *stream)
         struct http_event event = {.type = HTTP_EVENT_BODY};
         while (event.type != HTTP_EVENT_NONE) {
             size_t used;
-            if (http_response_feed(&stream->talk->answer, bytes + at, len - at, &used, &event,
+            if (http_response_feed(&stream->connect->answer, bytes + at, len - at, &used, &event,
                                    &stream->err) != 0) {
                 fail(stream);
                 return;
             }
             at += used;
             /* The body of a refusal is of no interest, and not waited for. */
-            bool refused = event.type == HTTP_EVENT_HEAD && stream->talk->answer.status > 299;
+            bool refused = event.type == HTTP_EVENT_HEAD && stream->connect->answer.status > 299;
             if (event.type == HTTP_EVENT_END || refused) {
                 connect_answered(stream, len - at);
                 return;
@@ -414,10 +414,10 @@ static void read_connect_answer(struct stream *stream)
 
 static void run_connect(struct stream *stream)
 {
-    struct connect_talk *talk = stream->talk;
-    if (talk->request_sent < talk->request_len) {
-        talk->request_sent += tcp_write(&stream->tcp, talk->request + talk->request_sent,
-                                        talk->request_len - talk->request_sent);
+    struct connect_exchange *exchange = stream->connect;
+    if (exchange->request_sent < exchange->request_len) {
+        exchange->request_sent += tcp_write(&stream->tcp, exchange->request + exchange->request_sent,
+                                            exchange->request_len - exchange->request_sent);
     }
     read_connect_answer(stream);
 }
@@ -425,23 +425,23 @@ static void run_connect(struct stream *stream)
 static void connected_to_proxy(struct stream *stream)
 {
     begin_step(stream, PHASE_CONNECT);
-    struct connect_talk *talk = malloc(sizeof *talk);
-    stream->talk = talk;
-    if (talk == NULL) {
+    struct connect_exchange *exchange = malloc(sizeof *exchange);
+    stream->connect = exchange;
+    if (exchange == NULL) {
         error_set(&stream->err, ERROR_SYSTEM, "out of memory");
         fail(stream);
         return;
     }
-    struct writer w = writer_of(talk->request, sizeof talk->request);
+    struct writer w = writer_of(exchange->request, sizeof exchange->request);
     if (proxy_write_connect(&stream->network->proxy, str_from(stream->host), stream->port, &w,
                             &stream->err) != 0) {
         fail(stream);
         return;
     }
-    talk->request_len = w.len;
-    talk->request_sent = 0;
+    exchange->request_len = w.len;
+    exchange->request_sent = 0;
     /* A refusal may have a body of any size: it is not read. */
-    http_response_init(&talk->answer, HTTP_TO_CONNECT, talk->head, sizeof talk->head, UINT64_MAX);
+    http_response_init(&exchange->answer, HTTP_TO_CONNECT, exchange->head, sizeof exchange->head, UINT64_MAX);
     run_connect(stream);
 }
 
@@ -489,7 +489,8 @@ static int start_dialling(struct stream *stream, const struct stream_options *op
         .context = options->context,
         .use = options->use,
     };
-    loop_timer_remove(stream->network->loop, &stream->step_timer); /* the dial keeps its own, and says more */
+    loop_timer_remove(stream->network->loop,
+                      &stream->step_timer); /* the dial has its own, and a better message */
     return tcp_dial(&stream->tcp, stream->network, &request, socket_changed, err);
 }
 
@@ -538,7 +539,7 @@ void stream_close(struct stream *stream)
         loop_hook_remove(stream->network->loop, &stream->flush);
         tcp_close(&stream->tcp);
     }
-    close_talk(stream);
+    close_exchange(stream);
     tls_close(stream->tls);
     buffer_close(&stream->raw);
     buffer_close(&stream->recv);

@@ -44,7 +44,7 @@ static void end_if_both_ended(struct tcp *tcp)
     if (!tcp->read_ended || !tcp->write_ended || tcp->state != TCP_STATE_OPEN)
         return;
     if (tcp->failure != 0)
-        fail(tcp, tcp->failure); /* writing broke; the kernel says so only once, to whoever asks first */
+        fail(tcp, tcp->failure); /* writing failed; the kernel reports that only once */
     else
         tcp->state = TCP_STATE_ENDED;
 }
@@ -210,7 +210,7 @@ size_t tcp_read(struct tcp *tcp, void *out, size_t capacity)
     return tcp_read_vector(tcp, &(struct iovec){out, capacity}, 1);
 }
 
-/* The peer takes nothing more, but what it said before may still be unread: often the reason. */
+/* The peer takes nothing more, but what it sent before may still be unread: often the reason. */
 static void writing_broke(struct tcp *tcp, int reason)
 {
     tcp->failure = reason;

@@ -5,10 +5,10 @@
  *         └─────────┴───► FAILED (tcp_error says why)
  *
  * The descriptor is watched edge-triggered and readiness is remembered, so switching between "want to read"
- * and "full" costs no system call. `changed` says that something became possible since a call last said no:
- * connected, bytes to read, room to write, the end, a failure. Who stops reading before tcp_read said 0 comes
- * back by itself. `changed` is only called from the loop and is the last thing done then: the owner may close
- * and release in it.
+ * and "full" costs no system call. `changed` tells that something became possible since a call last gave
+ * nothing: connected, bytes to read, room to write, the end, a failure. An owner that stops reading before
+ * tcp_read gave 0 comes back by itself. `changed` is only called from the loop and is the last thing done
+ * then: the owner may close and release in it.
  *
  * When the peer takes nothing more (it closed, it reset), tcp_write gives 0 and write_ended is set; what it
  * sent before can still be read, and reading finds the end or the failure. Closing with bytes unread, or

@@ -1,6 +1,6 @@
 /*
  * dns: questions to name servers, and their answers: RFC 1035, RFC 3596 (IPv6 addresses), RFC 6891 (answers
- * of more than 512 bytes). Only what a program needs that wants a name's addresses: the types A and AAAA,
+ * of more than 512 bytes). Only what looking up a name's addresses takes: the types A and AAAA,
  * class IN, recursion by the server.
  *
  *     ┌────────────────────────────────────────────┐

@@ -228,7 +228,7 @@ void dns_lookup_received(struct dns_lookup *lookup, unsigned exchange, const uin
     if (!is_open(x) || !x->has_id)
         return;
     if (!dns_parse_answer(&answer, bytes, len, x->id, str_from(lookup->asked), type)) {
-        if (x->state == DNS_EXCHANGE_TCP) /* there is nobody else at the other end who could have sent it */
+        if (x->state == DNS_EXCHANGE_TCP) /* only that server can have sent it */
             give_up_server(lookup, exchange, DNS_FAILED, DNS_CODE_OK, now_ms);
     } else if (answer.code == DNS_CODE_OK || answer.code == DNS_CODE_NO_NAME) {
         take_answer(lookup, exchange, &answer, now_ms);

@@ -122,7 +122,7 @@ struct dns_lookup {
 void dns_lookup_start(struct dns_lookup *lookup, const struct dns_config *config, struct str name,
                       int64_t now_ms);
 
-/* What is to be done; after everything that is fed in, until it says NONE or DONE. */
+/* What to do next. Ask after every other call here, until it is NONE or DONE. */
 void dns_lookup_next(struct dns_lookup *lookup, struct dns_step *step);
 /* The query of an exchange, at most DNS_QUERY_MAX bytes. `random` comes from the kernel and becomes the id of
  * an exchange that is new. */

@@ -7,11 +7,12 @@
  *                                          target..........
  *
  * Strict: only bytes that RFC 3986 allows in a URL, only complete %HH, no fragment (none of ours has one; it
- * would be an error to send it). A host is a name of letters, digits, '-', '.' and '_', an IPv4 address, or an
- * IPv6 address in brackets without zone. The resolver finds out whether it is an address, and the dial policy
- * whether it may be dialled.
+ * would be an error to send it). A host is a name of letters, digits, '-', '.' and '_', an IPv4 address, or
+ * an IPv6 address in brackets without zone. The resolver finds out whether it is an address, and the dial
+ * policy whether it may be dialled.
  *
- * Error texts never quote the URL: it may hold a password or a token. Callers put the setting's name in front.
+ * Error texts never quote the URL: it may hold a password or a token. Callers put the setting's name in
+ * front.
  */
 #ifndef FUMIDAI_WIRE_URL_H
 #define FUMIDAI_WIRE_URL_H

@@ -676,7 +676,7 @@ static void a_proxy_may_refuse(void **state)
         const char *text;
     } cases[] = {
         {"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 3\r\n\r\nno\n", ERROR_DENIED,
-         "the proxy answered 407: it wants a user and password in HTTPS_PROXY, or other ones"},
+         "the proxy answered 407: it requires a user and password in HTTPS_PROXY, or other ones"},
         {"HTTP/1.1 503 No\r\n\r\n", ERROR_UNAVAILABLE, "the proxy answered 503"},
         {"HTTP/1.1 200 Yes\r\n\r\nx", ERROR_INVALID, "the proxy sent bytes before the host could"},
     };
