@@ -187,6 +187,7 @@ func (w *world) service(name string, variables map[string]string, command ...str
 			c.Environment[i].Value = aws.String(value)
 		}
 	}
+	w.permitTask(*in.TaskRoleArn, name)
 	d, err := w.sdk.RegisterTaskDefinition(ctx, &in)
 	if err != nil {
 		w.Fatal(err)

@@ -701,7 +701,7 @@ func TestGuardAudit(t *testing.T) {
 		t.Errorf("session ended without an owner: %v", e)
 	}
 	e = s.event("session started", map[string]any{"session": d.session.ID})
-	for name, want := range map[string]any{"document": toRemoteHost, "host": s.remote.host, "owner": "arn:aws:iam::123456789012:user/operator"} {
+	for name, want := range map[string]any{"document": toRemoteHost, "host": s.remote.host, "owner": s.who()} {
 		if e[name] != want {
 			t.Errorf("session started: %s is %v, want %v", name, e[name], want)
 		}

@@ -28,8 +28,6 @@ import (
 	"fumidai/tests/emulator/stream"
 	"fumidai/tests/tools"
 	"fumidai/tests/tools/plugintest"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // This file is about sessions: bytes through the relay, with AWS's client and the emulator's own.
@@ -105,8 +103,7 @@ func newSiteIn(t *testing.T, change func(*emulator.Options), variables map[strin
 func siteOf(w *world) *site {
 	w.Helper()
 	w.Gateway.Set(func(s *gateway.Settings) { s.Limit.Lifted = true })
-	s := &site{world: w, api: &client.API{URL: "http://" + w.Addr(), Region: w.Region,
-		Credentials: aws.Credentials{AccessKeyID: emulator.AccessKeyID, SecretAccessKey: emulator.SecretAccessKey}}}
+	s := &site{world: w, api: &client.API{URL: "http://" + w.Addr(), Region: w.Region, Credentials: w.somebody()}}
 	s.remote = s.serve(question)
 	w.Cleanup(func() {
 		for _, session := range w.Gateway.Sessions("") {
@@ -378,7 +375,7 @@ func (s *site) openPlugin(d *dialer, w way, o client.Options) {
 	s.Helper()
 	tools.Path(s.T, "session-manager-plugin")
 	p, err := plugintest.Start(s.Context(), plugintest.Options{Session: o, Target: s.target, Region: s.Region,
-		Endpoint: s.api.URL, Env: s.ToolEnv(false), Stdio: w.basic})
+		Endpoint: s.api.URL, Env: s.toolEnv(), Stdio: w.basic})
 	if err != nil {
 		s.Fatal(err)
 	}

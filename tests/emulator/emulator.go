@@ -123,7 +123,8 @@ func (e *Emulator) start() (err error) {
 		listener.Close()
 		return err
 	}
-	e.Gateway = gateway.New(gateway.Config{Now: e.Edge.Now, Log: e.Log})
+	e.Gateway = gateway.New(gateway.Config{Now: e.Edge.Now, Log: e.Log, Region: e.Region, Account: e.Account,
+		Target: func(target string) (string, map[string][]string) { return e.ECS.SessionTarget(target) }})
 	others := e.Options.Services
 	others.Region, others.Account, others.Edge = e.Region, e.Account, e.Edge
 	e.Others = services.New(others)

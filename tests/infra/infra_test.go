@@ -126,7 +126,7 @@ func written(t *testing.T, name string) map[string][]string {
 func plain(arns []string) (out []string) {
 	for _, arn := range arns {
 		for from, to := range map[string]string{"${AWS::Partition}": "aws", "${AWS::Region}": "REGION", "${AWS::AccountId}": "ACCOUNT",
-			"${ClusterName}": "CLUSTER", "${ServiceName}": "SERVICE", "${!aws:userid}": "${aws:userid}"} {
+			"${ClusterName}": "CLUSTER", "${ServiceName}": "SERVICE"} {
 			arn = strings.ReplaceAll(arn, from, to)
 		}
 		out = append(out, arn)

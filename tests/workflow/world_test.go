@@ -73,6 +73,7 @@ func newWorld(t *testing.T, variables map[string]string) *world {
 	t.Cleanup(w.close)
 	e.Gateway.Set(func(s *gateway.Settings) { s.Limit.Lifted = true })
 	w.startWarehouse()
+	w.permit()
 	w.deploy(variables)
 	return w
 }
@@ -100,6 +101,24 @@ func (w *world) close() {
 		}
 	}
 	w.Emulator.Close()
+}
+
+const (
+	taskRole     = "arn:aws:iam::123456789012:role/fumidai-task"
+	workflowRole = "arn:aws:iam::123456789012:role/workflow"
+)
+
+// permit gives the tasks and the workflow the policies of the template.
+func (w *world) permit() {
+	w.Helper()
+	values := map[string]string{"AWS::Partition": "aws", "AWS::Region": w.Region, "AWS::AccountId": w.Account, "ClusterName": cluster, "ServiceName": service,
+		"TaskRole.Arn": taskRole, "ExecutionRole.Arn": "arn:aws:iam::123456789012:role/fumidai-execution",
+		"RedshiftWorkgroupArn": "arn:aws:redshift-serverless:" + w.Region + ":" + w.Account + ":workgroup/default"}
+	for resource, role := range map[string]string{"TaskRole": taskRole, "TaskProtectionPolicy": taskRole, "GitHubRole": workflowRole, "GitHubRedshiftPolicy": workflowRole} {
+		policies, err := infra.TemplatePolicies(resource, values)
+		w.must(err)
+		w.Edge.Keys.Permit(role, policies...)
+	}
 }
 
 // startWarehouse starts PostgreSQL in Redshift's place, with an access log.
@@ -141,7 +160,7 @@ func (w *world) deploy(variables map[string]string) {
 	env := map[string]string{
 		"PATH": bin, "HOME": w.TempDir(), "FUMIDAI_CLUSTER": cluster, "FUMIDAI_IMAGE": "123456789012.dkr.ecr.ap-northeast-1.amazonaws.com/fumidai:1",
 		"FUMIDAI_SUBNET": "subnet-1", "FUMIDAI_SECURITY_GROUP": "sg-1", "FUMIDAI_LOG_GROUP": "/ecs/fumidai",
-		"FUMIDAI_TASK_ROLE_ARN":      "arn:aws:iam::123456789012:role/fumidai-task",
+		"FUMIDAI_TASK_ROLE_ARN":      taskRole,
 		"FUMIDAI_EXECUTION_ROLE_ARN": "arn:aws:iam::123456789012:role/fumidai-execution",
 	}
 	maps.Copy(env, variables)
@@ -180,7 +199,7 @@ func (w *world) machine(port string, change func(workspace string), preferred ..
 		Workspace: filepath.Join(temp, "checkout"), Temp: temp, Log: w.Logf,
 		Env: map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8"},
 		Contexts: Contexts{
-			"vars": {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/workflow", "AWS_REGION": w.Region, "FUMIDAI_CLUSTER": cluster,
+			"vars": {"AWS_ROLE_ARN": workflowRole, "AWS_REGION": w.Region, "FUMIDAI_CLUSTER": cluster,
 				"REDSHIFT_HOST": warehouse, "DBT_TARGET": "postgres", "DBT_PORT": port},
 			"github": {"run_id": port, "run_attempt": "1"},
 		},
@@ -197,7 +216,8 @@ func (w *world) machine(port string, change func(workspace string), preferred ..
 			if with["role-to-assume"] == "" || with["aws-region"] != w.Region {
 				return fmt.Errorf("neither role nor region: %q", with)
 			}
-			for _, variable := range w.ToolEnv(true) {
+			key := w.Edge.Keys.Temporary(edge.Principal{ARN: "arn:aws:sts::123456789012:assumed-role/workflow/GitHubActions"}, time.Now().Add(time.Hour))
+			for _, variable := range append(w.ToolEnv(true), "AWS_ACCESS_KEY_ID="+key.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+key.SecretAccessKey, "AWS_SESSION_TOKEN="+key.Token) {
 				name, value, _ := strings.Cut(variable, "=")
 				m.Export(name, value)
 			}

@@ -125,7 +125,7 @@ func (e *ECS) Service() *edge.Service {
 	const prefix = "AmazonEC2ContainerServiceV20141113."
 	operations := e.operations()
 	return &edge.Service{
-		Name: "ecs", TargetPrefix: prefix,
+		Name: "ecs", TargetPrefix: prefix, Needs: e.needs,
 		Serve: func(w http.ResponseWriter, c *edge.Call) error {
 			operation := operations[c.Action]
 			if operation == nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fumidai/tests/emulator/edge"
+	"fumidai/tests/emulator/iam"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
@@ -138,16 +139,17 @@ func (t *Task) serveCredentials(w http.ResponseWriter, r *http.Request) {
 	defer t.ecs.mu.Unlock()
 	life, now := t.ecs.Timing.CredentialLifetime, t.ecs.Edge.Now()
 	if t.key.Expiration.Before(now.Add(life / 3)) {
-		role := *t.definition.TaskRoleArn
-		t.key = t.ecs.Edge.Keys.Temporary(edge.Principal{
-			ARN:  "arn:aws:sts::" + t.ecs.Account + ":assumed-role/" + last(role) + "/" + t.id,
-			Role: role, Task: *t.state.TaskArn,
-		}, now.Add(life))
+		t.key = t.ecs.Edge.Keys.Temporary(edge.Principal{ARN: t.roleSession(), Role: *t.definition.TaskRoleArn, Task: *t.state.TaskArn}, now.Add(life))
 	}
 	answer(w, map[string]any{
 		"RoleArn": t.definition.TaskRoleArn, "AccessKeyId": t.key.AccessKeyID, "SecretAccessKey": t.key.SecretAccessKey,
 		"Token": t.key.Token, "Expiration": t.key.Expiration.UTC().Truncate(time.Second),
 	})
+}
+
+// roleSession is the session of its role that the task is.
+func (t *Task) roleSession() string {
+	return "arn:aws:sts::" + t.ecs.Account + ":assumed-role/" + last(value(t.definition.TaskRoleArn)) + "/" + t.id
 }
 
 // serveProtection is the agent's way to GetTaskProtection and UpdateTaskProtection.
@@ -162,6 +164,13 @@ func (t *Task) serveProtection(w http.ResponseWriter, r *http.Request) {
 			answer(w, map[string]any{"error": map[string]any{"Arn": t.state.TaskArn, "Code": "InvalidParameterException", "Message": "Invalid request: does not contain 'ProtectionEnabled' field"}})
 			return
 		}
+	}
+	action := map[string]string{http.MethodGet: "Get", http.MethodPut: "Update"}[r.Method] + "TaskProtection"
+	principal := edge.Principal{ARN: t.roleSession(), Role: value(t.definition.TaskRoleArn)}
+	if err := t.ecs.Edge.Keys.Decide(principal, iam.Request{Action: "ecs:" + action, Resource: *t.state.TaskArn, Context: t.ecs.context(*t.state.TaskArn, last(*t.state.ClusterArn))}); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		answer(w, map[string]any{"error": map[string]any{"Arn": t.state.TaskArn, "Code": "AccessDeniedException", "Message": err.Error()}})
+		return
 	}
 	t.ecs.mu.Lock()
 	defer t.ecs.mu.Unlock()

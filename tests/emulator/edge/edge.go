@@ -21,6 +21,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fumidai/tests/emulator/iam"
 )
 
 // maxBody is more than any AWS JSON API takes (ECS's largest task definition is 64 KiB).
@@ -184,6 +186,9 @@ func (e *Edge) serve(w *answerWriter, c *Call) error {
 			}
 			return err
 		}
+		if err := c.permitted(); err != nil {
+			return err
+		}
 	}
 	if c.fault != nil && c.fault.Effect == EffectResetAfter {
 		// Let the service do its work into nowhere.
@@ -193,6 +198,20 @@ func (e *Edge) serve(w *answerWriter, c *Call) error {
 		return http.ErrAbortHandler
 	}
 	return c.Service.Serve(w, c)
+}
+
+// permitted asks the principal's policies for all that the call takes.
+func (c *Call) permitted() error {
+	needs := []iam.Request{{Action: c.Service.Name + ":" + c.Action, Resource: "*"}}
+	if c.Service.Needs != nil {
+		needs = c.Service.Needs(c)
+	}
+	err := c.Permitted(needs...)
+	var refused *Error
+	if errors.As(err, &refused) {
+		refused.Status = c.Service.AuthStatus
+	}
+	return err
 }
 
 // before applies what a fault does before the service sees the call.

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"sync"
 	"time"
+
+	"fumidai/tests/emulator/iam"
 )
 
 // Principal is who a signature proves: a user with static keys or a task's role session.
@@ -26,8 +28,9 @@ type Key struct {
 
 // Keys is every set of credentials the emulator has handed out.
 type Keys struct {
-	mu   sync.Mutex
-	byID map[string]*Key
+	mu       sync.Mutex
+	byID     map[string]*Key
+	policies map[string][]*iam.Document // by ARN of a user or role
 }
 
 // Static makes (or replaces) a user's long-lived keys.

@@ -5,6 +5,8 @@ import (
 	"encoding/xml"
 	"net/http"
 	"time"
+
+	"fumidai/tests/emulator/iam"
 )
 
 // Names of what is no AWS API, for the fault switchboard: the endpoints in a task (the recorder has these, too), and TLS
@@ -36,6 +38,8 @@ type Service struct {
 	Subject func(r *http.Request) string
 	// AuthStatus is the HTTP status of a refused signature; 0 means 400, as awsJson services answer.
 	AuthStatus int
+	// Needs are the permissions that a call takes; nil: its action on "*".
+	Needs func(c *Call) []iam.Request
 	// WriteError writes an error in the service's own shape; nil means awsJson1.1 (or XML, for a Query API).
 	WriteError func(w http.ResponseWriter, c *Call, e *Error)
 	// Serve does what was asked. An error returned (an *Error, or anything else as a 500) is written in the

@@ -102,8 +102,13 @@ type Config struct {
 	// StreamBase is what stream URLs begin with ("wss://ssmmessages.us-east-1.amazonaws.com"); nil: derived from the
 	// request that started the session.
 	StreamBase func(r *http.Request) string
-	Now        func() time.Time // dates in answers; nil: time.Now
-	Log        *slog.Logger     // nil: nowhere
+	// Region and Account are in the ARNs of sessions and documents, for IAM. Target is what IAM knows a target as, and its
+	// condition keys; nil: the target itself.
+	Region, Account string
+	Target          func(target string) (arn string, context map[string][]string)
+
+	Now func() time.Time // dates in answers; nil: time.Now
+	Log *slog.Logger     // nil: nowhere
 }
 
 // Gateway is the two services' state.

@@ -25,8 +25,8 @@ const (
 func (g *Gateway) Services(others func(w http.ResponseWriter, c *edge.Call) error) []*edge.Service {
 	return []*edge.Service{
 		{Name: "ssmmessages", PathPrefixes: []string{controlPath, dataPath}, Unsigned: g.unsigned, Action: channelAction,
-			Subject: channelID, AuthStatus: http.StatusForbidden, WriteError: writeXMLError, Serve: g.serveChannel},
-		{Name: "ssm", TargetPrefix: "AmazonSSM.", Serve: func(w http.ResponseWriter, c *edge.Call) error {
+			Subject: channelID, AuthStatus: http.StatusForbidden, WriteError: writeXMLError, Needs: g.channelNeeds, Serve: g.serveChannel},
+		{Name: "ssm", TargetPrefix: "AmazonSSM.", Needs: g.sessionNeeds, Serve: func(w http.ResponseWriter, c *edge.Call) error {
 			if _, mine := sessionCalls[c.Action]; mine {
 				return g.serveSession(w, c)
 			}

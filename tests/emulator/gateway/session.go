@@ -43,6 +43,7 @@ type Session struct {
 	ID         string
 	Target     string
 	Owner      string
+	ownerID    string // its aws:userid, which the session's tag has
 	Reason     string
 	Document   string
 	Parameters map[string][]string

@@ -73,11 +73,13 @@ func (g *Gateway) streamBase(r *http.Request) string {
 	return scheme + host
 }
 
+const shellDocument = "SSM-SessionManagerRunShell"
+
 // StartSession starts a session as ssm:StartSession does, for a caller inside the emulator (ExecuteCommand) or a test.
 // base is what the stream URL begins with.
 func (g *Gateway) StartSession(base, principal, target, document, reason string, parameters map[string][]string) (*Started, error) {
 	if document == "" {
-		document = "SSM-SessionManagerRunShell"
+		document = shellDocument
 	}
 	g.mu.Lock()
 	d, ok := g.documents[document]
@@ -96,6 +98,7 @@ func (g *Gateway) StartSession(base, principal, target, document, reason string,
 		return nil, &edge.Error{Code: "TargetNotConnected", Message: target + " is not connected."}
 	}
 	s := newSession(g, principal[strings.LastIndexByte(principal, '/')+1:]+"-"+randomHex(17), target, principal, reason, document, parameters)
+	s.ownerID = edge.Principal{ARN: principal}.UserID()
 	g.mu.Lock()
 	g.sessions[s.ID] = s
 	g.order = append(g.order, s)

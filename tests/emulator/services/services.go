@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fumidai/tests/emulator/edge"
+	"fumidai/tests/emulator/iam"
 )
 
 // Options say what exists.
@@ -95,7 +96,22 @@ func (d document) number(name string) int {
 type jsonOperation func(c *edge.Call, in document) (document, error)
 
 func (s *Services) json(name, prefix string, hosts []string, operations map[string]jsonOperation) *edge.Service {
-	return &edge.Service{Name: name, Hosts: hosts, TargetPrefix: prefix, Serve: serveJSON(name, operations)}
+	made := &edge.Service{Name: name, Hosts: hosts, TargetPrefix: prefix, Serve: serveJSON(name, operations)}
+	if name == "redshift-serverless" {
+		made.Needs = s.workgroupNeeds
+	}
+	return made
+}
+
+// workgroupNeeds are the permissions that a call of Redshift Serverless takes.
+func (s *Services) workgroupNeeds(c *edge.Call) []iam.Request {
+	var in struct{ WorkgroupName string }
+	_ = json.Unmarshal(c.Body, &in)
+	resource := "*"
+	if in.WorkgroupName != "" {
+		resource = s.workgroupARN(in.WorkgroupName)
+	}
+	return []iam.Request{{Action: "redshift-serverless:" + c.Action, Resource: resource}}
 }
 
 func serveJSON(name string, operations map[string]jsonOperation) func(http.ResponseWriter, *edge.Call) error {
