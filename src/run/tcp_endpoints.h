@@ -82,13 +82,13 @@ const char *tcp_endpoints_address(const struct tcp *tcp, char out[TCP_ENDPOINTS_
 int tcp_endpoints_adopt(struct tcp_endpoints *set, uint16_t stream, int fd, struct error *err);
 
 /* For struct turn_endpoint_ops; the context is the set. */
-void tcp_endpoints_open(void *set, uint16_t stream, const char *host, uint16_t port);
-void tcp_endpoints_read(void *set, uint16_t stream, const struct iovec *vectors, int count,
+void tcp_endpoints_open(void *context, uint16_t stream, const char *host, uint16_t port);
+void tcp_endpoints_read(void *context, uint16_t stream, const struct iovec *vectors, int count,
                         struct tunnel_result *result);
-void tcp_endpoints_write(void *set, uint16_t stream, const struct iovec *vectors, int count,
+void tcp_endpoints_write(void *context, uint16_t stream, const struct iovec *vectors, int count,
                          struct tunnel_result *result);
-void tcp_endpoints_shut(void *set, uint16_t stream);
-void tcp_endpoints_end(void *set, uint16_t stream, const char *why);
-void tcp_endpoints_reset(void *set, uint16_t stream, const char *why);
+void tcp_endpoints_shut(void *context, uint16_t stream);
+void tcp_endpoints_end(void *context, uint16_t stream, const char *why);
+void tcp_endpoints_reset(void *context, uint16_t stream, const char *why);
 
 #endif

@@ -9,10 +9,16 @@ struct budget {
     unsigned calls;
 };
 
-static void spend(struct budget *budget, size_t bytes)
+static void spend(struct budget *budget, size_t bytes, unsigned calls)
 {
     budget->bytes -= num_min_size(bytes, budget->bytes);
-    budget->calls -= budget->calls > 0;
+    budget->calls -= calls < budget->calls ? calls : budget->calls;
+}
+
+static unsigned cost_of(const struct tunnel_step *step)
+{
+    bool is_end = step->type == TUNNEL_STEP_CLOSE || step->type == TUNNEL_STEP_RESET;
+    return step->type == TUNNEL_STEP_OPEN || is_end ? TURN_OPEN_CALLS : 1;
 }
 
 static bool is_spent(const struct budget *budget)
@@ -44,7 +50,7 @@ static bool receive(const struct turn *turn, int64_t now_ms, struct budget *budg
         memcpy(in, data, n);
         turn->lanes->received(turn->context, i, n);
         tunnel_lane_in_ack(turn->tunnel, i, now_ms, n);
-        spend(budget, n);
+        spend(budget, n, 1);
         moved = true;
     }
     return moved;
@@ -91,7 +97,7 @@ static bool take_steps(const struct turn *turn, int64_t now_ms, struct budget *b
             return step.type == TUNNEL_STEP_OVER;
         perform(turn, &step, &result);
         tunnel_done(turn->tunnel, now_ms, &step, &result);
-        spend(budget, result.n);
+        spend(budget, result.n, cost_of(&step));
     }
     return false;
 }
@@ -130,7 +136,7 @@ enum turn_result turn_run(const struct turn *turn, int64_t now_ms, int64_t *dead
     struct budget budget = {.bytes = TURN_BYTES, .calls = TURN_CALLS};
     bool moved = true;
     tunnel_tick(turn->tunnel, now_ms);
-    for (; moved && !is_spent(&budget); spend(&budget, 0)) {
+    for (; moved && !is_spent(&budget); spend(&budget, 0, 1)) {
         moved = receive(turn, now_ms, &budget);
         if (take_steps(turn, now_ms, &budget))
             return TURN_OVER;
