@@ -112,21 +112,19 @@ void websocket_decoder_init(struct websocket_decoder *decoder, enum websocket_ro
 }
 
 /*
- * The buffer: [ gathered fragments ][ gap ][ start … end: not yet shown ][ free ]. The gap is what headers
- * and control frames between fragments leave behind; closing it costs a move, so it waits until room is
- * short.
+ * The buffer: [ gap ][ gathered fragments ][ gap ][ start … end: not yet shown ][ free ]. The gaps are what frames
+ * before the message, headers, and control frames between fragments leave behind; closing them costs a move, so it
+ * waits until room is short.
  */
 uint8_t *websocket_in_buf(struct websocket_decoder *decoder, size_t *room)
 {
-    size_t kept = decoder->in_message ? decoder->message_start + decoder->message_len : 0;
+    size_t kept = decoder->in_message ? decoder->message_len : 0;
     if (decoder->closed || (decoder->start == decoder->end && !decoder->in_message)) {
         decoder->start = decoder->end = 0;
     } else if (decoder->start > kept && decoder->capacity - decoder->end < decoder->capacity / 2) {
-        if (decoder->in_message) {
+        if (decoder->in_message)
             memmove(decoder->buffer, decoder->buffer + decoder->message_start, decoder->message_len);
-            decoder->message_start = 0;
-            kept = decoder->message_len;
-        }
+        decoder->message_start = 0;
         memmove(decoder->buffer + kept, decoder->buffer + decoder->start, decoder->end - decoder->start);
         decoder->end -= decoder->start - kept;
         decoder->start = kept;

@@ -267,6 +267,32 @@ static void the_largest_message_fits_however_it_is_cut(void **state)
     }
 }
 
+/* A first fragment behind other frames, up to the last byte of the buffer: what lies in front of it makes room. */
+static void there_is_room_behind_a_fragment_wherever_it_lies(void **state)
+{
+    (void) state;
+    for (size_t pong = 70; pong <= WEBSOCKET_CONTROL_MAX; pong++) {
+        const size_t len = CAPACITY - 2 * (2 + pong) - 4;
+        uint8_t buffer[CAPACITY], all[CAPACITY], next[] = {0x80, 1, 'x'};
+        struct websocket_decoder d;
+        char out[TRACE_SIZE] = "";
+        memset(all, 'x', sizeof all);
+        for (size_t i = 0; i < 2; i++) {
+            all[i * (2 + pong)] = 0x8a;
+            all[i * (2 + pong) + 1] = (uint8_t) pong;
+        }
+        size_t header = websocket_seal(all + CAPACITY - len, len, WEBSOCKET_BINARY, NULL);
+        assert_int_equal(header, 4);
+        all[CAPACITY - len - header] &= 0x7f;
+        websocket_decoder_init(&d, WEBSOCKET_CLIENT, buffer, sizeof buffer);
+        assert_int_equal(feed(&d, all, sizeof all, out, NULL), 0);
+        assert_int_equal(strlen(out), 2 * (1 + pong + 1));
+        out[0] = '\0';
+        assert_int_equal(feed(&d, next, sizeof next, out, NULL), 0);
+        assert_int_equal(strlen(out), 3 + len + 1 + 1);
+    }
+}
+
 static void errors_stay(void **state)
 {
     uint8_t buffer[CAPACITY];
@@ -305,6 +331,7 @@ int main(void)
         cmocka_unit_test(mask_is_the_same_at_every_offset_length_and_alignment),
         cmocka_unit_test(conversations_are_read_the_same_in_every_split),
         cmocka_unit_test(the_largest_message_fits_however_it_is_cut),
+        cmocka_unit_test(there_is_room_behind_a_fragment_wherever_it_lies),
         cmocka_unit_test(errors_stay),
         cmocka_unit_test(close_reasons_are_cut_between_characters),
     };
