@@ -40,6 +40,23 @@ func TestEdgeDataChannelIsClosedAsItOpens(t *testing.T) {
 	s.inTime(20*time.Second, "a transfer afterwards", func() error { return ask(c, 1_000_000, 1_000_000, 2) })
 }
 
+// And when that goes on for two minutes the session is over, its user learns why, and the task idles out.
+func TestEdgeDataChannelNeverWorksAgain(t *testing.T) {
+	s := isolated(t, map[string]string{"ECS_TST_IDLE_TIMEOUT": "3s"})
+	d := s.open(way{where: "remote"})
+	s.converse(d)
+	s.Gateway.SetFaults(gateway.Faults{AgentChannel: gateway.Channel{Bye: time.Millisecond}})
+	took := s.eventually("the end of the session", 150*time.Second, func() bool { return len(s.events("session ended")) == 1 })
+	s.within("the session ended", took, 115*time.Second, 130*time.Second)
+	s.eventually("the reason", 5*time.Second, func() bool {
+		return strings.Contains(d.session.Stats().Output, "no working connection to Session Manager for 120 s")
+	})
+	s.stopped(s.task, 20*time.Second)
+	if n := d.session.Stats().Agent.Opened; n > 120 {
+		t.Errorf("%d connections in two minutes", n)
+	}
+}
+
 // One unknown name, one broken TLS record, one error of the service while a data channel reconnects: none ends the session.
 func TestEdgeReconnectMeetsWhatPasses(t *testing.T) {
 	for name, fault := range map[string]edge.Fault{
@@ -255,4 +272,48 @@ func TestEdgeClosedStreamsAreBounded(t *testing.T) {
 		}
 		return lines >= 3000
 	})
+}
+
+// 1,500 sessions that are started at once and refused: each user learns why, and so does the user of a session that ran.
+func TestEdgeManyRefusedSessions(t *testing.T) {
+	s := isolated(t, map[string]string{"FUMIDAI_MAX_SESSIONS": "1"})
+	ran := s.open(way{where: "remote"})
+	s.converse(ran)
+	ids := make(chan string, 1500)
+	var starting sync.WaitGroup
+	for range 50 {
+		starting.Add(1)
+		go func() {
+			defer starting.Done()
+			for range 30 {
+				o, err := s.api.Start(s.Context(), s.target, toRemoteHost, remoteHost(s.remote.host, s.remote.port))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				ids <- o.SessionID
+			}
+		}()
+	}
+	starting.Wait()
+	close(ids)
+	s.must(ran.client.Terminate())
+	s.eventually("the report of the session that ran", 5*time.Second, func() bool { return ran.session.Task() != nil })
+	untold := 0
+	for id := range ids {
+		session := s.Gateway.Session(id)
+		for end := time.Now().Add(10 * time.Second); session.Task() == nil && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		if task := session.Task(); task == nil || !strings.Contains(task.Output, "1 sessions are open") {
+			untold++
+		}
+	}
+	if untold > 0 {
+		t.Errorf("%d of 1,500 users were not told why", untold)
+	}
+	if lost := s.events("the service did not acknowledge the end of a session"); len(lost) > 0 {
+		t.Errorf("reports were lost: %v", lost)
+	}
+	s.wantOneRelay()
 }
