@@ -141,3 +141,51 @@ func TestHostileFewDescriptors(t *testing.T) {
 		t.Errorf("it uses %.0f%% of a core", 100*used)
 	}
 }
+
+// More streams than a session may have, each closed at once, to a target that reads a byte now and then: what is left of them
+// must not take the descriptors that others need.
+func TestHostileLingeringStreams(t *testing.T) {
+	s := smallest(t, nil, func(s *site, _ map[string]string) { s.openFiles = 4096 })
+	slow := s.serve(func(c net.Conn) {
+		_ = c.(*net.TCPConn).SetReadBuffer(4096)
+		var one [1]byte
+		for {
+			if _, err := c.Read(one[:]); err != nil {
+				return
+			}
+			time.Sleep(1900 * time.Millisecond)
+		}
+	})
+	at := s.serve(echoBytes)
+	b := s.honestly()
+	d := s.openAt(at)
+	r := s.raw(slow, nil)
+	s.must(r.WaitReady(10 * time.Second))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var f client.Frames
+		for i := range 5000 {
+			f.Add(smux.SYN, client.StreamID(i), nil)
+			f.Add(smux.PSH, client.StreamID(i), []byte("0123456789"))
+			f.Add(smux.FIN, client.StreamID(i), nil)
+		}
+		sendAll(r, f.Payloads, rate)
+	}()
+	most, failed := 0, 0
+	for began := time.Now(); time.Since(began) < 6*time.Second; time.Sleep(20 * time.Millisecond) {
+		most = max(most, descriptors(b.pid))
+		if took, err := s.firstByte(d); err != nil || took > 2*time.Second {
+			failed++
+			t.Logf("another's new connection after %v: %v, %v", time.Since(began).Round(time.Millisecond), took, err)
+		}
+	}
+	<-done
+	t.Logf("the relay had up to %d descriptors", most)
+	if failed > 0 {
+		t.Errorf("%d new connections of others failed", failed)
+	}
+	b.ended()
+	b.leave(r)
+	b.settled(40 * time.Second)
+}
