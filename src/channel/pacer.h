@@ -82,8 +82,8 @@ int64_t pacer_next_ms(struct pacer *pacer, int64_t now_ms, enum pacer_class clas
 bool pacer_is_fast(struct pacer *pacer, int64_t now_ms);
 /* The service wants less: half of rate and burst. */
 void pacer_slow_down(struct pacer *pacer, int64_t now_ms);
-/* The service closed the websocket, and not as it does once an hour (1000, "Bye"; protocol.md, pitfall 20): a
- * signal only if much was being sent. True if it counted. */
+/* The service closed the websocket, and not as it does once an hour (1000, "Bye"; protocol.md, pitfall 20): a signal
+ * only if much was being sent. True if it counted. */
 bool pacer_closed_on(struct pacer *pacer, int64_t now_ms);
 
 uint32_t pacer_window_limit(const struct pacer *pacer); /* 2 × rate as it is now; 0 no limit */

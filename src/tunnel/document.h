@@ -50,10 +50,9 @@ struct document {
     enum document_kind kind;
     char host[DIAL_POLICY_HOST_SIZE]; /* "localhost" when the document names none */
     uint16_t port;
-    /* A stream between two fumidai ends may name a target of its own. Only where the document leaves the host
-     * to its user: AWS-StartPortForwardingSessionToRemoteHost, and a document of the account's whose
-     * properties say "fumidaiDestinations": "any". A document that fixes the host is what an IAM policy
-     * allows. */
+    /* A stream between two fumidai ends may name a target of its own. Only where the document leaves the host to its user:
+     * AWS-StartPortForwardingSessionToRemoteHost, and a document of the account's whose properties say
+     * "fumidaiDestinations": "any". A document that fixes the host is what an IAM policy allows. */
     bool any_destination;
     char properties[DOCUMENT_PROPERTIES_SIZE]; /* JSON object for the handshake, references replaced */
 };

@@ -1,7 +1,6 @@
 /*
- * play: what happens on one connection through a session, as a script that both ends know: the client's end
- * (how much it says, when it ends) and the target's (what kind of server it is). Every byte follows from the
- * play's seed and its place.
+ * play: what happens on one connection through a session, as a script that both ends know: the client's end (how much it
+ * says, when it ends) and the target's (what kind of server it is). Every byte follows from the play's seed and its place.
  */
 #ifndef FUMIDAI_TESTS_SIM_PLAY_H
 #define FUMIDAI_TESTS_SIM_PLAY_H
