@@ -1,6 +1,7 @@
 /*
- * connection: one websocket connection behind the "101": frames out, ping, silence, closing handshake (RFC 6455,
- * sections 5 and 7). Control and data channels stand on it; the TCP or TLS connection below is the caller's.
+ * connection: one websocket connection behind the "101": frames out, ping, silence, closing handshake (RFC
+ * 6455, sections 5 and 7). Control and data channels stand on it; the TCP or TLS connection below is the
+ * caller's.
  *
  *             open                    close frame sent or received, protocol error
  *     DOWN ─────────► UP ─────────────────────────────────────────────► CLOSING
@@ -8,19 +9,22 @@
  *      └───────────────┴───────────────────────────────────────────────────┘
  *                          our close frame is out and the peer's is in, lost, CONNECTION_CLOSING_MS
  *
- * Out. Small frames (text, ping, pong, close, messages of a few KiB) are queued here and lent one run at a time by
- * out_buf. Pongs leave room for everything else: without room a pong is left out, the one that waits shows that we live.
+ * Out. Small frames (text, ping, pong, close, messages of a few KiB) are queued here and lent one run at a
+ * time by out_buf. Pongs leave room for everything else: without room a pong is left out, the one that waits
+ * shows that we live.
  *
- * In. The peer's bytes go into in_buf; connection_next shows whole messages where they lie. Pings, pongs and close frames
- * are answered inside. Messages stay valid until the next in_buf.
+ * In. The peer's bytes go into in_buf; connection_next shows whole messages where they lie. Pings, pongs and
+ * close frames are answered inside. Messages stay valid until the next in_buf.
  *
- * Liveness. While UP a ping with payload "keepalive" goes out each ping_interval_ms (AWS's agent: 54 s, its client: 5 min).
- * After that and CONNECTION_SILENCE_MS more without a byte from the peer, the connection is lost. A caller that does not
- * read can't complain of silence: it says so in tick.
+ * Liveness. While UP a ping with payload "keepalive" goes out each ping_interval_ms (AWS's agent: 54 s, its
+ * client: 5 min). After that and CONNECTION_SILENCE_MS more without a byte from the peer, the connection is
+ * lost. A caller that does not read can't complain of silence: it says so in tick.
  *
- * The end is told once, by an event LOST with the close code (0: none) and a sentence. The first reason stands.
+ * The end is told once, by an event LOST with the close code (0: none) and a sentence. The first reason
+ * stands.
  *
- * Memory: both buffers are the caller's. The output buffer is wiped when it has been sent: the first frame holds a token.
+ * Memory: both buffers are the caller's. The output buffer is wiped when it has been sent: the first frame
+ * holds a token.
  */
 #ifndef FUMIDAI_CHANNEL_CONNECTION_H
 #define FUMIDAI_CHANNEL_CONNECTION_H
@@ -88,13 +92,13 @@ struct connection {
 
 void connection_init(struct connection *c, const struct connection_config *config);
 
-/* A websocket is open. first_text, the frame with the token, goes out before anything else. ERROR_INVALID while another one
- * is, ERROR_TOO_LARGE when first_text does not fit the output buffer. */
+/* A websocket is open. first_text, the frame with the token, goes out before anything else. ERROR_INVALID
+ * while another one is, ERROR_TOO_LARGE when first_text does not fit the output buffer. */
 int connection_open(struct connection *c, int64_t now_ms, struct str first_text, struct error *err);
 /* What is below is gone: LOST follows with this reason. Nothing when DOWN. */
 void connection_lost(struct connection *c, const char *why);
-/* Closes politely: what is queued goes out, then a close frame. LOST at the latest CONNECTION_CLOSING_MS later. Nothing
- * unless UP. */
+/* Closes politely: what is queued goes out, then a close frame. LOST at the latest CONNECTION_CLOSING_MS
+ * later. Nothing unless UP. */
 void connection_close(struct connection *c, int64_t now_ms, unsigned code, struct str reason);
 
 /* Bytes from the peer. No room while DOWN, or when nothing more is expected. */
@@ -105,7 +109,8 @@ void connection_next(struct connection *c, int64_t now_ms, struct connection_eve
 
 /* Queues a frame. False when there is no room or the connection is not UP. */
 bool connection_send(struct connection *c, enum websocket_opcode opcode, const void *data, size_t len);
-/* The same for content that is written in place: room for `len` bytes, null when there is none; then seal it. */
+/* The same for content that is written in place: room for `len` bytes, null when
+ * there is none; then seal it. */
 uint8_t *connection_send_buf(struct connection *c, size_t len);
 void connection_send_ack(struct connection *c, uint8_t *content, size_t len, enum websocket_opcode opcode);
 

@@ -166,7 +166,8 @@ static void pause_sending(struct data_channel *channel, int64_t now_ms)
 {
     channel->paused = true;
     channel->stats.paused++;
-    /* It says "too fast" or "the other end is away". In the first case the connection ends; in the second the pause does. */
+    /* It says "too fast" or "the other end is away". In the first case the connection ends;
+     * in the second the pause does. */
     if (channel->warned)
         pacer_slow_down(&channel->pacer, now_ms);
     channel->warned = channel->config.role == DATA_CHANNEL_AGENT && pacer_is_fast(&channel->pacer, now_ms);
@@ -269,7 +270,8 @@ static void take_frames(struct data_channel *channel, int64_t now_ms)
     }
 }
 
-/* Much is kept that could be consumed and isn't. (What came early waits for a message that has yet to be read.) */
+/* Much is kept that could be consumed and isn't. (What came early waits for a
+ * message that has yet to be read.) */
 static bool is_backpressured(const struct data_channel *channel)
 {
     const struct inbox *inbox = &channel->inbox;

@@ -1,22 +1,23 @@
 /*
- * inbox: the receiving half of a data channel. Puts numbered messages in order, each once, and keeps them until they are
- * consumed.
+ * inbox: the receiving half of a data channel. Puts numbered messages in order, each once, and keeps them
+ * until they are consumed.
  *
  *        consumed       kept, in order         missing, or kept early          too far
- *     ─────────────┼──────────────────────┼─────────────────────────────┼───────────────►  sequence number
+ *     ─────────────|──────────────────────|─────────────────────────────|───────────────►  sequence number
  *                front                 expected                  front + INBOX_SPAN
  *
- * A payload may stay where it lies while it is fresh: inbox_take takes a block for it and remembers the place. What has not
- * been consumed when that place is about to change is copied by inbox_settle. So a message that arrives in order and is
- * consumed at once is never copied, and room for it is certain all the same.
+ * A payload may stay where it lies while it is fresh: inbox_take takes a block for it and remembers the
+ * place. What has not been consumed when that place is about to change is copied by inbox_settle. So a
+ * message that arrives in order and is consumed at once is never copied, and room for it is certain all the
+ * same.
  *
- * Blocks come from the pool, one for each 1,024 bytes; a longer payload (handshake messages) takes several. At most
- * INBOX_MESSAGES, of which the last INBOX_RESERVE are only for the message that is expected: a store full of early messages
- * would wait for ever for the one that it has no room for.
+ * Blocks come from the pool, one for each 1,024 bytes; a longer payload (handshake messages) takes several.
+ * At most INBOX_MESSAGES, of which the last INBOX_RESERVE are only for the message that is expected: a store
+ * full of early messages would wait for ever for the one that it has no room for.
  *
- * INBOX_MESSAGES is 6,144, because AWS's client resends only the oldest message it holds, one each 100 ms: with 1% of the
- * messages lost it falls behind, and every early message that isn't kept costs another 100 ms. It sends at most 1,000 a
- * second and holds at most 10,000.
+ * INBOX_MESSAGES is 6,144, because AWS's client resends only the oldest message it holds, one each 100 ms:
+ * with 1% of the messages lost it falls behind, and every early message that isn't kept costs another 100 ms.
+ * It sends at most 1,000 a second and holds at most 10,000.
  */
 #ifndef FUMIDAI_CHANNEL_INBOX_H
 #define FUMIDAI_CHANNEL_INBOX_H
@@ -83,8 +84,8 @@ enum inbox_result inbox_take(struct inbox *inbox, int64_t sequence, uint32_t pay
 /* Copies what still lies elsewhere. */
 void inbox_settle(struct inbox *inbox);
 
-/* The next piece in order: a message's payload, or the next part of it when it takes several slots or was consumed in part;
- * *message_left is what the message holds from there on. False when nothing is in order. */
+/* The next piece in order: a message's payload, or the next part of it when it takes several slots or was
+ * consumed in part; *message_left is what the message holds from there on. False when nothing is in order. */
 bool inbox_front(const struct inbox *inbox, uint32_t *payload_type, const uint8_t **data, size_t *len,
                  size_t *message_left);
 /* The same for the n-th message behind it, whose number is front + n. */
@@ -92,7 +93,8 @@ bool inbox_peek(const struct inbox *inbox, size_t n, uint32_t *payload_type, con
                 size_t *len, size_t *message_left);
 void inbox_consume(struct inbox *inbox, size_t n); /* n at most what inbox_front showed */
 
-/* Any message that is kept, in order or early, of at most one block; for an inbox that gets no more. False when none is left. */
+/* Any message that is kept, in order or early, of at most one block; for an inbox that gets no
+ * more. False when none is left. */
 bool inbox_any(const struct inbox *inbox, int64_t *sequence, uint32_t *payload_type, const uint8_t **data,
                size_t *len);
 /* Takes out what inbox_any has shown; the order of the rest is lost. */

@@ -240,7 +240,8 @@ static uint64_t piece_number(const struct outbox *outbox, uint16_t slot)
     return reader_u64be(&in);
 }
 
-/* The unsent message that Output can be added to: the last piece of all lanes, or what is added would be out of order. */
+/* The unsent message that Output can be added to: the last piece of all lanes, or what is
+ * added would be out of order. */
 static uint16_t open_slot(const struct outbox *outbox)
 {
     uint16_t slot = outbox->lists[OUTBOX_UNSENT].last;
@@ -384,8 +385,8 @@ void outbox_disconnected(struct outbox *outbox)
     lose_all(outbox, OUTBOX_FIRST_FLIGHT);
     reset_counts(outbox, OUTBOX_LOST);
     reset_counts(outbox, OUTBOX_SUSPECT);
-    /* A connection that died young teaches caution: what is in flight when the next one dies has to be sent again,
-     * and must not be all that a connection lasts for. */
+    /* A connection that died young teaches caution: what is in flight when the next one dies has to be sent
+     * again, and must not be all that a connection lasts for. */
     if (limit < OUTBOX_FLIGHT_MIN)
         limit = OUTBOX_FLIGHT_MIN;
     if (limit > OUTBOX_WINDOW)
@@ -486,7 +487,8 @@ static void end_suspect_turn(struct outbox *outbox, int64_t now_ms)
                                                                  OUTBOX_SUSPECTS_PAUSE_MAX_MS);
 }
 
-/* Everything lost was resent and nothing answered to what rests: once more, after a longer pause each time. */
+/* Everything lost was resent and nothing answered to what rests: once more,
+ * after a longer pause each time. */
 static void begin_round(struct outbox *outbox, int64_t now_ms)
 {
     uint16_t slot;
@@ -690,8 +692,8 @@ static void allow_more_flight(struct outbox *outbox)
     }
 }
 
-/* A message first sent after these resends was acknowledged, they were not: the peer has had them before, or they
- * are lost again, and we can't tell which. */
+/* A message first sent after these resends was acknowledged, they were not: the peer has had them before, or
+ * they are lost again, and we can't tell which. */
 static void suspect_overtaken(struct outbox *outbox, enum outbox_state state, int64_t now_ms)
 {
     uint16_t slot;

@@ -1,32 +1,39 @@
 /*
- * outbox: the sending half of a data channel. It numbers messages, keeps each until it is acknowledged, and decides which one
- * is transmitted next and when one is resent. The whole frame (websocket header, agent message header, payload) is written
- * into one block of the pool, so what is sent, and sent again, is never copied.
+ * outbox: the sending half of a data channel. It numbers messages, keeps each until it is acknowledged, and
+ * decides which one is transmitted next and when one is resent. The whole frame (websocket header, agent
+ * message header, payload) is written into one block of the pool, so what is sent, and sent again, is never
+ * copied.
  *
  * A message is in one state, and in the list of that state:
  *
- *   UNSENT     begin ──► SENDING
- *   SENDING    (its frame is being taken byte by byte) end ──► FIRST_FLIGHT, or RESENT_FLIGHT, or back to SUSPECT
- *   FIRST_FLIGHT   overdue ──► LOST
- *   RESENT_FLIGHT  overdue ──► LOST, or RESTING if the peer may be ignoring it; suspected ──► SUSPECT
- *   RESTING    all that was LOST has been resent and the round's pause is over ──► LOST; suspected ──► SUSPECT
- *   LOST       begin ──► SENDING
- *   SUSPECT    its turn ──► SENDING; ten resends without an answer, or 10,000 later ones acknowledged ──► free
- *   all but UNSENT   acknowledged ──► free (SENDING: when the frame is out); connection lost ──► LOST, SUSPECT stays
+ *     UNSENT          begin ──► SENDING
+ *     SENDING         its frame is being taken byte by byte; end ──► FIRST_FLIGHT, RESENT_FLIGHT, or SUSPECT
+ *     FIRST_FLIGHT    overdue ──► LOST
+ *     RESENT_FLIGHT   overdue ──► LOST, or RESTING if the peer may be ignoring it; suspected ──► SUSPECT
+ *     RESTING         all that was LOST has been resent, and the round's pause is over ──► LOST
+ *                     suspected ──► SUSPECT
+ *     LOST            begin ──► SENDING
+ *     SUSPECT         its turn ──► SENDING
+ *                     ten resends without an answer, or 10,000 later ones acknowledged ──► free
+ *     all but UNSENT  acknowledged ──► free (SENDING: when the frame is out)
+ *                     connection lost ──► LOST, but SUSPECT stays
  *
- * Suspected spurious retransmission (protocol.md, pitfall 1): AWS's client does not acknowledge what it has processed before.
- * A message that was resent on this connection, while one first sent after that resend has been acknowledged, has probably
- * arrived long ago. It no longer counts against the window.
+ * Suspected spurious retransmission (protocol.md, pitfall 1): AWS's client does not acknowledge what it has
+ * processed before. A message that was resent on this connection, while one first sent after that resend has
+ * been acknowledged, has probably arrived long ago. It no longer counts against the window.
  *
- * Every list is in order of transmission, and every step is O(1): an acknowledgement finds its message by the number.
+ * Every list is in order of transmission, and every step is O(1): an acknowledgement finds its message by the
+ * number.
  *
- * Bounds. OUTBOX_WINDOW messages may wait for acknowledgement: at 1 ms of RTT 100 MB/s need 100, at 200 ms the paced 960 a
- * second need 192. OUTBOX_SUSPECTS_MAX do not count. OUTBOX_FRESH more may be new on this connection even when the window is
- * full, so that something can always show what is a suspect: without that, a window full of messages that AWS's client has
- * processed, their acknowledgements lost, would be the end. Blocks come from the pool, which may have fewer.
+ * Bounds. OUTBOX_WINDOW messages may wait for acknowledgement: at 1 ms of RTT 100 MB/s need 100, at 200 ms
+ * the paced 960 a second need 192. OUTBOX_SUSPECTS_MAX do not count. OUTBOX_FRESH more may be new on this
+ * connection even when the window is full, so that something can always show what is a suspect: without that,
+ * a window full of messages that AWS's client has processed, their acknowledgements lost, would be the end.
+ * Blocks come from the pool, which may have fewer.
  *
- * Pieces. When a tunnel has several lanes, each Output message begins with the number of its piece (outbox_number_pieces).
- * Pieces of a lane that is over are taken out with outbox_pop_piece and sent on another.
+ * Pieces. When a tunnel has several lanes, each Output message begins with the number of its piece
+ * (outbox_number_pieces). Pieces of a lane that is over are taken out with outbox_pop_piece and sent on
+ * another.
  */
 #ifndef FUMIDAI_CHANNEL_OUTBOX_H
 #define FUMIDAI_CHANNEL_OUTBOX_H
@@ -51,7 +58,8 @@ enum {
     OUTBOX_LARGE_PAYLOAD_MAX = 4096,
     OUTBOX_SLOT_HEADROOM = 8, /* a masked websocket header for up to 65,535 bytes */
     OUTBOX_LARGE_SLOT_SIZE = OUTBOX_SLOT_HEADROOM + AGENT_MESSAGE_HEADER_SIZE + OUTBOX_LARGE_PAYLOAD_MAX,
-    /* Numbers between the oldest unacknowledged and the next: a power of two above OUTBOX_GIVE_UP_LATER + OUTBOX_SLOTS. */
+    /* Numbers between the oldest unacknowledged and the next: a power of two above
+     * OUTBOX_GIVE_UP_LATER + OUTBOX_SLOTS. */
     OUTBOX_SPAN = 16384,
     OUTBOX_GIVE_UP_LATER = 10000,     /* AWS's client keeps no more than this many early messages */
     OUTBOX_GIVE_UP_RESENDS = 10,      /* protocol.md, pitfall 1 */
@@ -154,16 +162,18 @@ void outbox_init(struct outbox *outbox, void *memory, struct pool_user *user, en
                  bool peer_ignores_duplicates);
 void outbox_release(struct outbox *outbox); /* gives all blocks back */
 
-/* From here on Output messages are pieces; *next is the number of the next one, shared by the lanes of a tunnel. */
+/* From here on Output messages are pieces; *next is the number of the next one,
+ * shared by the lanes of a tunnel. */
 void outbox_number_pieces(struct outbox *outbox, uint64_t *next);
 
 /* How many more messages of normal size may be appended. */
 size_t outbox_room(const struct outbox *outbox);
 /* How many bytes of Output the last unsent message can still take. */
 size_t outbox_open_room(const struct outbox *outbox);
-/* Room for up to `max` bytes of Output, in *count vectors (at most OUTBOX_RESERVE_MAX): first what the last unsent message can
- * take, unless that is less than `header` bytes, then new messages. Returns how many bytes there are. Nothing is sent of it
- * until outbox_commit, which must be the next call; it takes the first len bytes and gives the rest back. */
+/* Room for up to `max` bytes of Output, in *count vectors (at most OUTBOX_RESERVE_MAX): first what the last
+ * unsent message can take, unless that is less than `header` bytes, then new messages. Returns how many bytes
+ * there are. Nothing is sent of it until outbox_commit, which must be the next call; it takes the first len
+ * bytes and gives the rest back. */
 size_t outbox_reserve(struct outbox *outbox, size_t header, size_t max,
                       struct iovec vectors[OUTBOX_RESERVE_MAX], int *count);
 void outbox_commit(struct outbox *outbox, size_t len);
@@ -173,19 +183,22 @@ bool outbox_append_message(struct outbox *outbox, enum payload_type type, const 
 void outbox_connected(struct outbox *outbox, int64_t now_ms);
 void outbox_disconnected(struct outbox *outbox);
 
-/* Everything was sent, what was resent is unanswered, and nothing newer is on its way whose acknowledgement could show that
- * the peer has it (pitfall 1). An acknowledgement of something new, of no meaning, would end that. */
+/* Everything was sent, what was resent is unanswered, and nothing newer is on its way whose acknowledgement
+ * could show that the peer has it (pitfall 1). An acknowledgement of something new, of no meaning, would end
+ * that. */
 bool outbox_wants_ack_probe(const struct outbox *outbox);
 
 /* Moves what is overdue to LOST. Call before asking what to send. */
 void outbox_tick(struct outbox *outbox, int64_t now_ms);
-/* When something more will be overdue or due; what is already (it waits for the pacer or the socket) does not count. */
+/* When something more will be overdue or due; what is already (it waits for the pacer
+ * or the socket) does not count. */
 int64_t outbox_deadline(const struct outbox *outbox, int64_t now_ms);
 
-/* What would be transmitted next with at most flight_max in flight, and of new messages only those with numbers below
- * `new_below`; OUTBOX_NO_SLOT when nothing. */
+/* What would be transmitted next with at most flight_max in flight, and of new messages only those with
+ * numbers below `new_below`; OUTBOX_NO_SLOT when nothing. */
 uint16_t outbox_choose(const struct outbox *outbox, int64_t now_ms, uint32_t flight_max, int64_t new_below);
-/* Seals (or re-masks) and begins it; the frame is *len bytes. outbox_end when the connection has taken them all. */
+/* Seals (or re-masks) and begins it; the frame is *len bytes. outbox_end when the
+ * connection has taken them all. */
 const uint8_t *outbox_begin(struct outbox *outbox, uint16_t slot, uint64_t created_unix_ms, struct prng *prng,
                             size_t *len);
 void outbox_end(struct outbox *outbox, int64_t now_ms);
@@ -200,8 +213,8 @@ size_t outbox_in_flight(const struct outbox *outbox);
 
 /* A lower bound of the numbers of pieces that are not acknowledged; UINT64_MAX when none is here. */
 uint64_t outbox_oldest_piece(const struct outbox *outbox);
-/* Moves the oldest unacknowledged piece of an outbox whose connection is gone for good to the end of another. False when
- * `to` has no room; true with *moved false when there is none left. */
+/* Moves the oldest unacknowledged piece of an outbox whose connection is gone for good to the end of another.
+ * False when `to` has no room; true with *moved false when there is none left. */
 bool outbox_move_piece(struct outbox *from, struct outbox *to, bool *moved);
 
 #endif

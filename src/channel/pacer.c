@@ -88,8 +88,8 @@ static int64_t urgent_rate(const struct pacer *pacer)
     return count * MILLIONTHS / (PACER_URGENT_BUCKETS * PACER_BUCKET_MS);
 }
 
-/* The highest constant rate (millionths of a message a millisecond) that will not run into the window's limit within
- * the coming 2 s, given what leaves the window when, and that interactive streams go on as they do. */
+/* The highest constant rate (millionths of a message a millisecond) that will not run into the window's limit
+ * within the coming 2 s, given what leaves the window when, and that interactive streams go on as they do. */
 static int64_t plan_even_rate(const struct pacer *pacer)
 {
     int64_t free_now = (int64_t) pacer_window_limit(pacer) - reserve_of(pacer) - pacer->window_sent;

@@ -4,7 +4,7 @@
  *
  * The promise: in ANY window of 2 s at most 2 × rate messages go, resends included. A token bucket would let
  * burst + 2 × rate pass, so what was sent is counted instead, in buckets of PACER_BUCKET_MS. A window is
- * judged by whole buckets, one more than fit into it, which errs on the side of sending less (0.25%).
+ * counted in whole buckets, one more than fit into it, which errs on the side of sending less (0.25%).
  *
  * Within the promise there are two classes:
  *  - PACER_BULK: everything that nobody waits for by the millisecond. After quiet, up to `burst` messages go
@@ -18,7 +18,8 @@
  * Evenly spread means: in clumps of at least PACER_CLUMP_MS worth of messages, so that a bulk copy costs 250
  * wake-ups a second and not 1,000.
  *
- *            pacer_slow_down (at a high rate pause_publication and then the end of the connection, or a close)
+ *            pacer_slow_down (at a high rate pause_publication and then the end of the connection, or a
+ *            close)
  *     FULL ─────────────────────────────────────────────► HALVED (again: a quarter, … down to the floor)
  *       ▲                                                     │
  *       └───── + 1/20 of the full rate every 10 s ────────────┘
@@ -82,8 +83,8 @@ int64_t pacer_next_ms(struct pacer *pacer, int64_t now_ms, enum pacer_class clas
 bool pacer_is_fast(struct pacer *pacer, int64_t now_ms);
 /* The service wants less: half of rate and burst. */
 void pacer_slow_down(struct pacer *pacer, int64_t now_ms);
-/* The service closed the websocket, and not as it does once an hour (1000, "Bye"; protocol.md, pitfall 20): a signal
- * only if much was being sent. True if it counted. */
+/* The service closed the websocket, and not as it does once an hour (1000, "Bye"; protocol.md, pitfall 20): a
+ * signal only if much was being sent. True if it counted. */
 bool pacer_closed_on(struct pacer *pacer, int64_t now_ms);
 
 uint32_t pacer_window_limit(const struct pacer *pacer); /* 2 × rate as it is now; 0 no limit */

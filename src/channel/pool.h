@@ -1,14 +1,15 @@
 /*
- * pool: the memory that all sessions of a process share, in blocks of one size. Messages that wait for an acknowledgement,
- * messages that nobody has consumed, and bytes held for slow targets all live here, so one bound holds for all of them.
+ * pool: the memory that all sessions of a process share, in blocks of one size. Messages that wait for an
+ * acknowledgement, messages that nobody has consumed, and bytes held for slow targets all live here, so one
+ * bound holds for all of them.
  *
- * Who may take a block (dynamic thresholds, Choudhury and Hahne 1998): each user gets POOL_USER_RESERVE blocks for
- * certain, and beyond that as many as it would leave free. The user that holds most waits first, and a newcomer always
- * finds room: of n greedy users each ends with 1/(n+1) of the pool. POOL_USER_CRITICAL more are for what everything else waits for: the
- * message that closes a gap.
+ * Who may take a block (dynamic thresholds, Choudhury and Hahne 1998): each user gets POOL_USER_RESERVE
+ * blocks for certain, and beyond that as many as it would leave free. The user that holds most waits first,
+ * and a newcomer always finds room: of n greedy users each ends with 1/(n+1) of the pool. POOL_USER_CRITICAL
+ * more are for what everything else waits for: the message that closes a gap.
  *
- * Memory is the caller's. A block that was never used costs nothing; freed blocks are used again last-in first-out. When
- * nobody uses any, pool_idle says what may be given back to the system.
+ * Memory is the caller's. A block that was never used costs nothing; freed blocks are used again last-in
+ * first-out. When nobody uses any, pool_idle says what may be given back to the system.
  */
 #ifndef FUMIDAI_CHANNEL_POOL_H
 #define FUMIDAI_CHANNEL_POOL_H
@@ -45,8 +46,8 @@ struct pool_user {
     int32_t critical; /* taken of POOL_USER_CRITICAL */
 };
 
-/* `count` blocks of memory, zeroed, aligned for any type, for at most users_max users: their reserves are set aside from the
- * start. False when there are too few blocks for them. */
+/* `count` blocks of memory, zeroed, aligned for any type, for at most users_max users: their reserves are set
+ * aside from the start. False when there are too few blocks for them. */
 bool pool_init(struct pool *pool, void *memory, size_t count, size_t users_max);
 
 /* False when there are users_max already. */
@@ -60,7 +61,8 @@ int32_t pool_take(struct pool_user *user, enum pool_purpose purpose);
 void pool_give(struct pool_user *user, int32_t block);
 uint8_t *pool_block(const struct pool *pool, int32_t block);
 
-/* Memory that was touched and is not used by anybody; the caller may drop its pages (they read as zeroes then). */
+/* Memory that was touched and is not used by anybody; the caller may drop its
+ * pages (they read as zeroes then). */
 void *pool_idle(struct pool *pool, size_t *len);
 
 #endif

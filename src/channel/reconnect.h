@@ -15,7 +15,8 @@
  *
  * After any other failure the pause is random between 0 and a window that doubles up to a cap
  * (base/backoff.h). Only a good connection resets the window, or one of a data channel on which something was
- * acknowledged: one that opens and is closed at once, again and again, does not. When the service asks for fewer calls, the pause has a floor.
+ * acknowledged: one that opens and is closed at once, again and again, does not. When the service asks for
+ * fewer calls, the pause has a floor.
  *
  * A data channel is over when the API refuses it ("Session is already terminated"), or when give_up_ms have
  * passed since its last good connection was lost. Failed names, TCP, TLS, proxies and broken answers pass:

@@ -1,8 +1,9 @@
 /*
  * memory: how much memory this process may use, and address space that counts only where it is touched.
  *
- * The limit is the least of what the control group says (version 2: memory.max; version 1: memory.limit_in_bytes), and the
- * machine's MemTotal. On Fargate a container often has no limit of its own; the task's stands in its metadata.
+ * The limit is the least of what the control group says (version 2: memory.max; version 1:
+ * memory.limit_in_bytes), and the machine's MemTotal. On Fargate a container often has no limit of its own;
+ * the task's stands in its metadata.
  */
 #ifndef FUMIDAI_HOST_MEMORY_H
 #define FUMIDAI_HOST_MEMORY_H

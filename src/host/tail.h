@@ -5,11 +5,11 @@
  *                                       │   ▲                 end: TAIL_RESTART, on with the new one ──┐
  *                                       └───┴── the file shrank: TAIL_RESTART, from its beginning ─────┘
  *
- * A file may be absent for as long as it likes: that is not an error. A renamed file is read to its end before its successor is
- * opened, and stays open while there is no successor. Bytes are handed over as they are; lines are somebody
- * else's business, but TAIL_RESTART says that whatever partial line was collected will not be completed. Two
- * rotations between two polls lose the file in the middle, and a file cut and refilled beyond the old
- * position looks as if it had only grown: neither can be seen from outside.
+ * A file may be absent for as long as it likes: that is not an error. A renamed file is read to its end
+ * before its successor is opened, and stays open while there is no successor. Bytes are handed over as they
+ * are; lines are somebody else's business, but TAIL_RESTART says that whatever partial line was collected
+ * will not be completed. Two rotations between two polls lose the file in the middle, and a file cut and
+ * refilled beyond the old position looks as if it had only grown: neither can be seen from outside.
  */
 #ifndef FUMIDAI_HOST_TAIL_H
 #define FUMIDAI_HOST_TAIL_H

@@ -288,7 +288,8 @@ static void session_over(struct relay_tunnel *t, unsigned lane)
 
 /* ---- joining ------------------------------------------------------------------------------------------- */
 
-/* Both were made from the service's start messages: the same owner and the same document with the same parameters. */
+/* Both were made from the service's start messages: the same owner and the same
+ * document with the same parameters. */
 static bool is_same_document(const struct document *a, const struct document *b)
 {
     return strcmp(a->owner, b->owner) == 0 && strcmp(a->document_name, b->document_name) == 0 &&

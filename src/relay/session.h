@@ -1,10 +1,11 @@
 /*
- * relay_session: one Session Manager session in the task: its gateway connection and its lane; and the tunnel that it belongs
- * to, with the sockets of its streams. Nearly always a tunnel has one session; a client of ours may let several join one.
+ * relay_session: one Session Manager session in the task: its gateway connection and its lane; and the tunnel
+ * that it belongs to, with the sockets of its streams. Nearly always a tunnel has one session; a client of
+ * ours may let several join one.
  *
  *     relay_session ── lane ──┐
- *     relay_session ── lane ──┼── relay_tunnel ── run/tcp_endpoints ── targets
- *          (gateway)          ┘    (tunnel/tunnel, run/turn)
+ *     relay_session ── lane ──┴── relay_tunnel ── run/tcp_endpoints ── targets
+ *         (gateway)               (tunnel/tunnel, run/turn)
  *
  * It writes the audit: one event when a session starts, one for each stream, one at the end. Never payload.
  */
@@ -30,7 +31,8 @@ struct relay_context {
     struct network *network;
     struct aws_client *client;
     struct dial_policy policy;
-    /* A port of FUMIDAI_LISTEN on loopback may be dialled whatever FUMIDAI_ALLOW says: it leads to one target only. */
+    /* A port of FUMIDAI_LISTEN on loopback may be dialled whatever FUMIDAI_ALLOW says:
+     * it leads to one target only. */
     bool (*is_own_port)(const struct relay_context *relay, uint16_t port);
     struct linger_set *linger; /* connections of closed streams */
     struct pool pool;          /* what all sessions keep */
@@ -46,8 +48,8 @@ struct relay_context {
 
 struct relay_session;
 
-/* `document` is copied. `over` comes from the loop, once, as the last thing; the owner then calls relay_session_free. Null when
- * there is no memory (err says so). */
+/* `document` is copied. `over` comes from the loop, once, as the last thing; the owner then calls
+ * relay_session_free. Null when there is no memory (err says so). */
 struct relay_session *relay_session_start(struct relay_context *relay, const struct document *document,
                                           void (*over)(struct relay_session *session, void *owner),
                                           void *owner, struct error *err);

@@ -1,14 +1,16 @@
 /*
- * tcp_endpoints: the sockets of one tunnel's streams, one for each slot: targets that are dialled (agent), or local connections
- * that were accepted (client). It carries out the tunnel's steps and tells the tunnel the news.
+ * tcp_endpoints: the sockets of one tunnel's streams, one for each slot: targets that are dialled (agent), or
+ * local connections that were accepted (client). It carries out the tunnel's steps and tells the tunnel the
+ * news.
  *
  *     open ──► dialling ──► connected ◄── adopt (accepted elsewhere)
  *                 │ failed        │ close (what was written arrives: run/linger), reset, broke
  *                 └───────────────┴──► gone
  *
- * The probe. Before a session's handshake is complete its target is dialled once, to say what was reached. That connection
- * becomes the first stream's: a server that accepts one connection (nc -l, a debugger) is not used up by it, and one that
- * counts connections without a log-in sees none. If no stream comes within TCP_ENDPOINTS_PROBE_KEPT_MS it is closed.
+ * The probe. Before a session's handshake is complete its target is dialled once, to say what was reached.
+ * That connection becomes the first stream's: a server that accepts one connection (nc -l, a debugger) is not
+ * used up by it, and one that counts connections without a log-in sees none. If no stream comes within
+ * TCP_ENDPOINTS_PROBE_KEPT_MS it is closed.
  */
 #ifndef FUMIDAI_RUN_TCP_ENDPOINTS_H
 #define FUMIDAI_RUN_TCP_ENDPOINTS_H
@@ -78,7 +80,8 @@ int tcp_endpoints_probe(struct tcp_endpoints *set, const char *host, uint16_t po
                         struct error *err);
 const char *tcp_endpoints_address(const struct tcp *tcp, char out[TCP_ENDPOINTS_ADDRESS_SIZE]);
 
-/* Client: an accepted socket becomes this stream's. Negative, and it is closed, when the loop does not take it. */
+/* Client: an accepted socket becomes this stream's. Negative, and it is closed,
+ * when the loop does not take it. */
 int tcp_endpoints_adopt(struct tcp_endpoints *set, uint16_t stream, int fd, struct error *err);
 
 /* For struct turn_endpoint_ops; the context is the set. */

@@ -21,8 +21,8 @@
  *    An IPv4 address inside IPv6 counts as that IPv4 address: ::ffff:0:0/96, ::/96, 64:ff9b::/96 (NAT64),
  *    2002::/16 (6to4).
  *
- * 2. FUMIDAI_ALLOW narrows what is left. Empty, it allows everything; otherwise one rule must match. Rules are
- *    separated by commas or blanks: "*.cluster.internal:5432-5439, 10.0.0.0/16:5439, [fd12::/16]:443".
+ * 2. FUMIDAI_ALLOW narrows what is left. Empty, it allows everything; otherwise one rule must match. Rules
+ *    are separated by commas or blanks: "*.cluster.internal:5432-5439, 10.0.0.0/16:5439, [fd12::/16]:443".
  *
  *        PATTERN[:PORTS]
  *        PATTERN   a host name as the session asked for it, `*` standing for any run of characters; or an
@@ -68,8 +68,8 @@ int dial_policy_init(struct dial_policy *policy, struct str allow, struct error 
 /* A block of the subnet this task lives in, from the task's metadata. More than the maximum are ignored. */
 void dial_policy_add_subnet(struct dial_policy *policy, struct ip_block subnet);
 
-/* 0, or ERROR_DENIED with the rule named ("may not be dialled: ..."; who asks says of what). `host` is what the
- * session asked for, `address` what it resolved to now. */
+/* 0, or ERROR_DENIED with the rule named ("may not be dialled: ..."; who asks says of what). `host` is what
+ * the session asked for, `address` what it resolved to now. */
 int dial_policy_check(const struct dial_policy *policy, struct str host, struct ip address, uint16_t port,
                       struct error *err);
 

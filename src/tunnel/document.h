@@ -1,5 +1,5 @@
 /*
- * session_document: what an `interactive_shell` message asks for, reduced to what a port session needs.
+ * document: what an `interactive_shell` message asks for, reduced to what a port session needs.
  *
  * The message's payload is {"Content": "<a JSON document as a string>", ...}; that document names the
  * session, its owner and the SSM document, whose `properties` hold `{{ name }}` references to `Parameters` (a
@@ -50,9 +50,10 @@ struct document {
     enum document_kind kind;
     char host[DIAL_POLICY_HOST_SIZE]; /* "localhost" when the document names none */
     uint16_t port;
-    /* A stream between two fumidai ends may name a target of its own. Only where the document leaves the host to its user:
-     * AWS-StartPortForwardingSessionToRemoteHost, and a document of the account's whose properties say
-     * "fumidaiDestinations": "any". A document that fixes the host is what an IAM policy allows. */
+    /* A stream between two fumidai ends may name a target of its own. Only where the document leaves the host
+     * to its user: AWS-StartPortForwardingSessionToRemoteHost, and a document of the account's whose
+     * properties say "fumidaiDestinations": "any". A document that fixes the host is what an IAM policy
+     * allows. */
     bool any_destination;
     char properties[DOCUMENT_PROPERTIES_SIZE]; /* JSON object for the handshake, references replaced */
 };

@@ -1,5 +1,5 @@
 /*
- * listen_list: FUMIDAI_LISTEN, the fixed relays: "5439=warehouse.internal:5439, 0.0.0.0:6000=[fd12::5]:6000".
+ * forward_spec: FUMIDAI_LISTEN, fixed relays: "5439=warehouse.internal:5439, 0.0.0.0:6000=[fd12::5]:6000".
  *
  *     [ADDRESS:]PORT=HOST:PORT     ADDRESS to listen on, loopback (127.0.0.1) unless given; IPv6 in brackets
  *

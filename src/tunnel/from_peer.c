@@ -45,8 +45,8 @@ bool tunnel_take_piece(struct tunnel *t, const uint8_t *data, size_t len)
 
 /* ---- slow endpoints ---- */
 
-/* The stream to reset when there is no room for this one: itself if its own share is used up, else the one whose endpoint has
- * taken nothing of what is held for it for the longest time. */
+/* The stream to reset when there is no room for this one: itself if its own share is used up, else the one
+ * whose endpoint has taken nothing of what is held for it for the longest time. */
 static uint16_t slowest(const struct tunnel *t, uint16_t stream)
 {
     if (tunnel_slot(t, stream)->held.len >= HELD_STREAM_MAX)
@@ -238,7 +238,8 @@ bool tunnel_attend(struct tunnel *t, int64_t now_ms, struct tunnel_step *step)
     return any;
 }
 
-/* Data for a stream: offered to its endpoint, or held behind what is held already, or dropped. False when it has to wait. */
+/* Data for a stream: offered to its endpoint, or held behind what is held already, or
+ * dropped. False when it has to wait. */
 static bool take_data(struct tunnel *t, int64_t now_ms, uint16_t stream, size_t available,
                       struct tunnel_step *step)
 {

@@ -1,22 +1,25 @@
 /*
- * handshake: the three messages that open a session, and the versions that decide what the two ends may assume. Plain
- * functions; when each message goes out is tunnel/lane's business.
+ * handshake: the three messages that open a session, and the versions that decide what the two ends may
+ * assume. Plain functions; when each message goes out is tunnel/lane's business.
  *
  *   agent                                    client
  *     HandshakeRequest  (payload type 5) ──►          "this is a Port session with these properties"
  *                       ◄── HandshakeResponse (6)     its version, whether it can do that
  *     HandshakeComplete (payload type 7) ──►          a sentence for the person at the other end
  *
- * Two fumidai ends know each other by one more member, "Fumidai", in request and response. AWS's programs ignore it. What the
- * agent offers and the client accepts holds:
+ * Two fumidai ends know each other by one more member, "Fumidai", in request and response. AWS's programs
+ * ignore it. What the agent offers and the client accepts holds:
  *
- *     lanes         several sessions carry one tunnel; Output payloads begin with the number of a piece (tunnel/tunnel)
+ *     lanes         several sessions carry one tunnel; Output payloads begin with the number of a piece
+ *                   (tunnel/tunnel)
  *     destinations  a stream's SYN may name a target of its own
  *
- * "Tunnel" is the agent's secret for this tunnel, 128 random bits; a later session that answers with it as "Join" becomes a
- * lane of the tunnel. "HalfClose" in the response: the client keeps the directions of a stream apart.
+ * "Tunnel" is the agent's secret for this tunnel, 128 random bits; a later session that answers with it as
+ * "Join" becomes a lane of the tunnel. "HalfClose" in the response: the client keeps the directions of a
+ * stream apart.
  *
- * Each message must fit one stream message; the writers leave out the offer, or shorten the text, rather than send more.
+ * Each message must fit one stream message; the writers leave out the offer, or shorten the text, rather than
+ * send more.
  */
 #ifndef FUMIDAI_TUNNEL_HANDSHAKE_H
 #define FUMIDAI_TUNNEL_HANDSHAKE_H
@@ -28,8 +31,8 @@
 #include "base/error.h"
 #include "base/str.h"
 
-/* What our client calls itself: a level whose behaviour it has. AWS names 1.2.764.0 as the oldest that the service will
- * accept (protocol.md, section 11). */
+/* What our client calls itself: a level whose behaviour it has. AWS names 1.2.764.0 as the oldest that the
+ * service will accept (protocol.md, section 11). */
 #define HANDSHAKE_CLIENT_VERSION "1.2.804.0"
 
 enum {
@@ -43,11 +46,13 @@ enum {
     HANDSHAKE_TOKENS_MAX = 256 /* a request has the document's properties; a response one result an action */
 };
 
-/* As AWS's programs compare them: field by field, numbers as numbers and everything else as text; missing fields count as 0. */
+/* As AWS's programs compare them: field by field, numbers as numbers and everything else as
+ * text; missing fields count as 0. */
 int handshake_version_compare(struct str a, struct str b);
 /* The first client that multiplexes (amazon-ssm-agent, agent/session/plugins/port). */
 bool handshake_client_multiplexes(struct str client_version);
-/* The first agents that multiplex, and that know the flag TerminateSession (session-manager-plugin, version.go). */
+/* The first agents that multiplex, and that know the flag TerminateSession
+ * (session-manager-plugin, version.go). */
 bool handshake_agent_multiplexes(struct str agent_version);
 bool handshake_agent_takes_terminate_flag(struct str agent_version);
 
@@ -71,7 +76,8 @@ struct handshake_response {
     struct handshake_extension extension;
 };
 
-/* `properties` is a JSON object: the document's, with references replaced. The offer is left out when there is no room. */
+/* `properties` is a JSON object: the document's, with references replaced. The offer is
+ * left out when there is no room. */
 void handshake_write_request(struct writer *out, struct str properties,
                              const struct handshake_extension *offer);
 /* ERROR_INVALID when malformed. */
@@ -79,7 +85,8 @@ int handshake_read_request(struct str payload, struct handshake_request *request
 
 /* Accepts a Port session; refuses (status 3, unsupported) what is not one. */
 void handshake_write_response(struct writer *out, const struct handshake_response *response, bool accepts);
-/* ERROR_INVALID when malformed, ERROR_UNSUPPORTED with the client's own words when it refuses the session type. */
+/* ERROR_INVALID when malformed, ERROR_UNSUPPORTED with the client's own words when
+ * it refuses the session type. */
 int handshake_read_response(struct str payload, struct handshake_response *response, struct error *err);
 
 /* `message` is shown to the user; cut at a character's border if it would not fit. */

@@ -1,11 +1,12 @@
 /*
- * held: bytes that wait for a slow endpoint, in blocks of the pool, first in first out. smux 1 has no window for each stream,
- * so what one endpoint does not take must be kept somewhere, or all streams behind it would wait.
+ * held: bytes that wait for a slow endpoint, in blocks of the pool, first in first out. smux 1 has no window
+ * for each stream, so what one endpoint does not take must be kept somewhere, or all streams behind it would
+ * wait.
  *
  *     held_add ──► [ block ] ► [ block ] ► [ block ] ──► held_front, held_take
  *
- * Bounds: HELD_STREAM_MAX for one stream, HELD_MAX for all of a tunnel; and what the pool allows. What is beyond them is not
- * taken in: the data channel's inbox fills, and TCP pushes back.
+ * Bounds: HELD_STREAM_MAX for one stream, HELD_MAX for all of a tunnel; and what the pool allows. What is
+ * beyond them is not taken in: the data channel's inbox fills, and TCP pushes back.
  */
 #ifndef FUMIDAI_TUNNEL_HELD_H
 #define FUMIDAI_TUNNEL_HELD_H

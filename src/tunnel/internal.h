@@ -35,7 +35,8 @@ void tunnel_take_flag(struct tunnel *t, int64_t now_ms, const struct lane_event 
 /* The endpoint took n of what WRITE offered. */
 void tunnel_wrote(struct tunnel *t, int64_t now_ms, const struct tunnel_step *step,
                   const struct tunnel_result *result);
-/* Streams with held bytes whose endpoint may take them, and those that have come to an end. False when nothing was done. */
+/* Streams with held bytes whose endpoint may take them, and those that have come to an end.
+ * False when nothing was done. */
 bool tunnel_attend(struct tunnel *t, int64_t now_ms, struct tunnel_step *step);
 /* Whether anybody but the stream that is blocked has something in what is not taken in yet. */
 bool tunnel_others_wait(const struct tunnel *t);

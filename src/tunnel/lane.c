@@ -39,7 +39,8 @@ static void ignore(struct lane *lane, int64_t now_ms)
     (void) now_ms;
 }
 
-/* Not part of the stream, so neither kept nor resent: said again if the connection breaks before the client has answered. */
+/* Not part of the stream, so neither kept nor resent: said again if the connection breaks
+ * before the client has answered. */
 static void announce(struct lane *lane, int64_t now_ms)
 {
     char payload[SSMMESSAGES_PAYLOAD_SIZE];
@@ -59,7 +60,8 @@ static void send_handshake(struct lane *lane, int64_t now_ms, enum payload_type 
         lane_end(lane, now_ms, true, str_from(err.text));
 }
 
-/* As long as connections have to be made anew, the handshake has time. How long that may go on is channel/reconnect's. */
+/* As long as connections have to be made anew, the handshake has time. How long that may
+ * go on is channel/reconnect's. */
 static void announce_again(struct lane *lane, int64_t now_ms)
 {
     lane->until_ms = now_ms + HANDSHAKE_TIMEOUT_MS;
@@ -169,7 +171,8 @@ static void begin_ending(struct lane *lane, int64_t now_ms)
     lane->until_ms = now_ms + LANE_DRAIN_MS;
 }
 
-/* The connection is lost while the end is near: what is not there yet has its time still, over another connection. */
+/* The connection is lost while the end is near: what is not there yet has its time
+ * still, over another connection. */
 static void keep_ending(struct lane *lane, int64_t now_ms)
 {
     if (lane->said_goodbye || (peer_has_all(lane) && lane->input_is_empty) || now_ms >= lane->until_ms)
@@ -187,7 +190,8 @@ static void say_goodbye(struct lane *lane, int64_t now_ms)
     data_channel_shut_down(&lane->channel, now_ms, WEBSOCKET_CLOSE_NORMAL, STR_LITERAL("session ended"));
 }
 
-/* A macro that names every event: a missing cell does not compile. LOST before the end is the caller's to mend. */
+/* A macro that names every event: a missing cell does not compile. LOST before the
+ * end is the caller's to mend. */
 #define ROW(connected, answered, completed, timer, end, lost)                                                \
     {                                                                                                        \
         [CHANGE_CONNECTED] = (connected), [CHANGE_ANSWERED] = (answered), [CHANGE_COMPLETE] = (completed),   \
@@ -195,7 +199,8 @@ static void say_goodbye(struct lane *lane, int64_t now_ms)
     }
 
 static const lane_transition lifecycle[2][LANE_STATE_COUNT][CHANGE_COUNT] = {
-    /*                       connected          answered        complete  timer           end           lost */
+    /*                       connected          answered        complete  timer
+     *           end           lost */
     [LANE_AGENT] = {[LANE_STARTING] = ROW(request_handshake, ignore, ignore, ignore, begin_ending, ignore),
                     [LANE_HANDSHAKING] =
                         ROW(announce_again, await_probe, ignore, fail_handshake, begin_ending, ignore),
@@ -333,7 +338,8 @@ static void take_request(struct lane *lane, int64_t now_ms, struct str payload)
         change(lane, CHANGE_ANSWERED, now_ms);
 }
 
-/* Some clients send data before they have answered: the answer is looked for behind it. It is skipped when its turn comes. */
+/* Some clients send data before they have answered: the answer is looked for behind it. It is
+ * skipped when its turn comes. */
 static void find_response(struct lane *lane, int64_t now_ms)
 {
     struct data_channel_event data;

@@ -1,26 +1,33 @@
 /*
- * lane: one Session Manager session as one of its two ends sees it, from the first connection of its data channel to its end:
- * the data channel, the handshake in either role, and the shutdown. A tunnel has one lane or more.
+ * lane: one Session Manager session as one of its two ends sees it, from the first connection of its data
+ * channel to its end: the data channel, the handshake in either role, and the shutdown. A tunnel has one lane
+ * or more.
  *
- *   agent:   STARTING ── connected ──► HANDSHAKING ── HandshakeResponse ──► COMPLETING ── probed, or LANE_PROBE_MS ──┐
- *                       (Connected,                   (acknowledged)                    HandshakeComplete            │
- *                        HandshakeRequest)                                                                           ▼
- *   client:  STARTING ── connected ──► HANDSHAKING ── HandshakeRequest ───► COMPLETING ── HandshakeComplete ───────► OPEN
- *                                                     (HandshakeResponse)
+ *               connected              answered                complete
+ *     STARTING ───────────► HANDSHAKING ──────────► COMPLETING ──────────► OPEN
+ *         └──────────────────────┴───────────────────────┴─── end ──────────┴──► ENDING ───► OVER
+ *                                          drained and the websocket closed, or the time is over
  *
- *   any state ── end ──► ENDING ── drained and the websocket closed, or the time is over ──► OVER
+ *                  connected                     answered                  complete
+ *     agent        Connected, HandshakeRequest   HandshakeResponse,        the target was probed, or
+ *                  go out                        and it is acknowledged    LANE_PROBE_MS: HandshakeComplete
+ *                                                                          goes out
+ *     client       nothing goes out              HandshakeRequest came:    HandshakeComplete came
+ *                                                HandshakeResponse goes out
  *
- * Connections come and go in every state (LANE_EVENT_LOST asks for the next one); nothing is lost with them. How often and how
- * long to try is the caller's (channel/reconnect).
+ * Connections come and go in every state (LANE_EVENT_LOST asks for the next one); nothing is lost with them.
+ * How often and how long to try is the caller's (channel/reconnect).
  *
- * What ends a lane: the service (channel_closed), the client (flag TerminateSession), the caller (lane_end), or a handshake
- * that is not answered within HANDSHAKE_TIMEOUT_MS (the client: LANE_REQUEST_MS). Then nothing new is taken from endpoints, but what was said before still
- * arrives: at the peer, over another connection if need be. LANE_DRAIN_MS at most.
+ * What ends a lane: the service (channel_closed), the client (flag TerminateSession), the caller (lane_end),
+ * or a handshake that is not answered within HANDSHAKE_TIMEOUT_MS (the client: LANE_REQUEST_MS). Then nothing
+ * new is taken from endpoints, but what was said before still arrives: at the peer, over another connection
+ * if need be. LANE_DRAIN_MS at most.
  *
  * Data that arrives before the handshake is complete waits, in order, within the inbox's bound.
  *
- * Ack probes. AWS's client does not acknowledge again what it has processed before (pitfall 1), and on a quiet session nothing
- * newer shows that it has. Then one smux NOP is sent, whose acknowledgement ends the resending.
+ * Ack probes. AWS's client does not acknowledge again what it has processed before (pitfall 1), and on a
+ * quiet session nothing newer shows that it has. Then one smux NOP is sent, whose acknowledgement ends the
+ * resending.
  */
 #ifndef FUMIDAI_TUNNEL_LANE_H
 #define FUMIDAI_TUNNEL_LANE_H
@@ -38,7 +45,8 @@ enum {
         60 * 1000,        /* how long a client waits for its agent: a task may be starting, or reconnecting */
     LANE_PROBE_MS = 2000, /* how long HandshakeComplete waits for the target's answer */
     LANE_DRAIN_MS = 2000, /* as AWS's agent */
-    /* A basic session's target may speak first, but its client is deaf until it has opened its port (pitfall 3). */
+    /* A basic session's target may speak first, but its client is deaf until it has
+     * opened its port (pitfall 3). */
     LANE_BASIC_HOLD_MS = 500,
     LANE_ACK_PROBE_FIRST_MS = 1000, /* between two ack probes, doubling while none is acknowledged */
     LANE_ACK_PROBE_MAX_MS = 60 * 1000,
@@ -69,9 +77,9 @@ struct lane_config {
 
 enum lane_event_type {
     LANE_EVENT_NONE,
-    LANE_EVENT_AGREED, /* the peer's half of the handshake is known: lane_peer_multiplexes and the like answer */
+    LANE_EVENT_AGREED, /* the peer's half of the handshake is known: ask lane_peer_multiplexes and the like */
     LANE_EVENT_OPEN, /* the handshake is complete */
-    LANE_EVENT_DATA, /* `payload_type` is Output or Flag; take it with lane_consume, or leave it until later */
+    LANE_EVENT_DATA, /* `payload_type` is Output or Flag; take it by lane_consume, or leave it until later */
     LANE_EVENT_LOST,    /* the connection is gone: `text` says why; make a new one */
     LANE_EVENT_UNKNOWN, /* a message of an unknown type: `text` */
 };
@@ -127,7 +135,8 @@ bool lane_wants_connection(const struct lane *lane);
 
 /* Agent: what the person at the other end is shown: what was reached or why not, and when the task ends. */
 void lane_probed(struct lane *lane, int64_t now_ms, struct str banner);
-/* Ends it: `failed` with a reason for the user, or as finished. What is under way towards the peer still goes out. */
+/* Ends it: `failed` with a reason for the user, or as finished. What is under way
+ * towards the peer still goes out. */
 void lane_end(struct lane *lane, int64_t now_ms, bool failed, struct str reason);
 
 void lane_next(struct lane *lane, int64_t now_ms, struct lane_event *event);
@@ -140,7 +149,8 @@ const char *lane_peer_version(const struct lane *lane);
 /* Agreed with a peer of ours. */
 bool lane_has_pieces(const struct lane *lane);
 bool lane_has_destinations(const struct lane *lane);
-/* Agent: the tunnel that the client wants to join, empty for none. Client: the agent's name for the tunnel. */
+/* Agent: the tunnel that the client wants to join, empty for none. Client: the
+ * agent's name for the tunnel. */
 const char *lane_secret(const struct lane *lane);
 
 /* How the caller multiplexes: AWS's peers need ack probes then, and without it another hold. */

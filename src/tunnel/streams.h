@@ -1,23 +1,24 @@
 /*
- * streams: the connections inside a tunnel: their slots, their smux ids, what each has yet to send, and whose turn it is.
- * Plain data and its bookkeeping; what happens when is tunnel/tunnel.
+ * streams: the connections inside a tunnel: their slots, their smux ids, what each has yet to send, and whose
+ * turn it is. Plain data and its bookkeeping; what happens when is tunnel/tunnel.
  *
  * A stream has two ends: the endpoint (a socket of this process) and the peer (the other end of the tunnel).
  *
  *                        agent: SYN came                          client: a local connection came
  *                              │ OPEN step                                │
- *     FREE ──────────────► OPENING ── endpoint opened ──► OPEN ◄──────────┘
+ *     FREE ───────────────► OPENING ── endpoint opened ─► OPEN ◄──────────┘
  *      ▲                      │ failed                     │ broke, or reset
  *      │                      └──────────► GONE ◄──────────┤
  *      │                                    │ refusal, FIN │ both ends are done, or the peer refused it
  *      └────────────────────────────────────┴──────────────┘
  *
- * Turns. Streams that have something to send stand in one of two rings: interactive (it sent little lately) or bulk. Each turn
- * is one read of at most STREAMS_TURN_MAX bytes; then the stream goes to the end of its ring. A stream counts as interactive
- * while what it sent, halved each STREAMS_WEIGHT_HALF_MS, is below STREAMS_INTERACTIVE_MAX.
+ * Turns. Streams that have something to send stand in one of two rings: interactive (it sent little lately)
+ * or bulk. Each turn is one read of at most STREAMS_TURN_MAX bytes; then the stream goes to the end of its
+ * ring. A stream counts as interactive while what it sent, halved each STREAMS_WEIGHT_HALF_MS, is below
+ * STREAMS_INTERACTIVE_MAX.
  *
- * Memory is the caller's (STREAMS_MEMORY_SIZE; slots that were never used are never touched). Slots are taken from the lowest
- * on, so a caller can keep an array of its own beside them.
+ * Memory is the caller's (STREAMS_MEMORY_SIZE; slots that were never used are never touched). Slots are taken
+ * from the lowest on, so a caller can keep an array of its own beside them.
  */
 #ifndef FUMIDAI_TUNNEL_STREAMS_H
 #define FUMIDAI_TUNNEL_STREAMS_H
@@ -97,7 +98,8 @@ uint16_t streams_add(struct streams *streams, uint32_t id, enum streams_state st
 /* What is held for it has been dropped. The slot may be given to another stream by the next streams_add. */
 void streams_remove(struct streams *streams, uint16_t stream);
 
-/* Puts a stream that has something to send into the ring that its weight says. Nothing when it stands in one. */
+/* Puts a stream that has something to send into the ring that its weight says.
+ * Nothing when it stands in one. */
 void streams_queue(struct streams *streams, uint16_t stream, int64_t now_ms);
 /* The end of its turn, in which it sent n bytes: to the end of a ring if it has more. */
 void streams_end_turn(struct streams *streams, uint16_t stream, int64_t now_ms, size_t n);
@@ -105,7 +107,8 @@ void streams_end_turn(struct streams *streams, uint16_t stream, int64_t now_ms, 
 uint16_t streams_next(const struct streams *streams, enum pacer_class class);
 bool streams_has_turn(const struct streams_slot *s);
 
-/* Streams that need attention: their endpoint may take what is held for it, or something has ended. First come first served. */
+/* Streams that need attention: their endpoint may take what is held for it, or something has
+ * ended. First come first served. */
 void streams_attend(struct streams *streams, uint16_t stream);
 uint16_t streams_take_attended(struct streams *streams); /* STREAMS_NONE when there is none */
 

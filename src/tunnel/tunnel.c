@@ -80,7 +80,8 @@ void tunnel_settle(struct tunnel *t, uint16_t stream, int64_t now_ms, struct tun
     *step = (struct tunnel_step){.type = TUNNEL_STEP_SHUT, .stream = stream};
     if (t->half_close || s->ended)
         return;
-    /* The peer is gone whole: what the endpoint says from here on has no reader. FIN answers, then the slot is free. */
+    /* The peer is gone whole: what the endpoint says from here on has no reader. FIN
+     * answers, then the slot is free. */
     s->ended = true;
     s->readable = false;
     s->fin_due = true;
@@ -223,7 +224,8 @@ static bool others_are_open(const struct tunnel *t, unsigned index)
     return false;
 }
 
-/* Sends what a lane has not had acknowledged over the others. False when they have no room for all of it now. */
+/* Sends what a lane has not had acknowledged over the others. False when they
+ * have no room for all of it now. */
 static bool move_pieces(struct tunnel *t, unsigned index)
 {
     struct data_channel *from = &t->lanes[index]->channel;
@@ -238,8 +240,8 @@ static bool move_pieces(struct tunnel *t, unsigned index)
     return false;
 }
 
-/* Pieces that came over a lane and were acknowledged, in order or early, will not come again. False when there is no room for
- * all of them now. */
+/* Pieces that came over a lane and were acknowledged, in order or early, will not come again. False when
+ * there is no room for all of them now. */
 static bool save_pieces(struct tunnel *t, unsigned index)
 {
     struct data_channel *channel = &t->lanes[index]->channel;

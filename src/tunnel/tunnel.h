@@ -1,53 +1,64 @@
 /*
- * tunnel: streams over one lane or more, in either role. What every session of fumidai runs on, in the task and on a runner.
+ * tunnel: streams over one lane or more, in either role. What every session of fumidai runs on, in the task
+ * and on a runner.
  *
- *                             endpoints (sockets, of the caller)
- *                 OPEN WRITE SHUT CLOSE RESET │ ▲ READ                     steps, one at a time: tunnel_next, tunnel_done
- *                                             ▼ │
- *        ┌──────────── streams ─── turns ─── held bytes ───────────┐       news of endpoints: tunnel_notify
- *        │   smux frames, or the bytes of the one basic connection │
- *        └───────┬───────────────────┬───────────────────┬─────────┘
- *              lane 0              lane 1              lane n              bytes: tunnel_lane_in_buf, tunnel_lane_out_buf
- *                └─────────────── gateway connections ───┘
+ *                          endpoints (sockets, of the caller)         steps, one at a time:
+ *              OPEN WRITE SHUT CLOSE RESET │ ▲ READ                   tunnel_next, tunnel_done
+ *                                          ▼ │
+ *     ┌──────────── streams ─── turns ─── held bytes ───────────┐     news of endpoints: tunnel_notify
+ *     │   smux frames, or the bytes of the one basic connection │
+ *     └───────┬───────────────────┬───────────────────┬─────────┘     bytes: tunnel_lane_in_buf,
+ *           lane 0              lane 1              lane n                   tunnel_lane_out_buf
+ *             └─────────────── gateway connections ───┘
  *
- * The caller's turn (run/turn has it): tunnel_tick; bytes into lanes while they want input; tunnel_next until NONE, with
- * tunnel_done after each step; bytes out of lanes until there are none; tunnel_deadline says when the next turn is, if nothing
- * happens before. Each call of tunnel_next does a bounded amount of work; BUSY says that it did some and has more.
+ * The caller's turn (run/turn has it): tunnel_tick; bytes into lanes while they want input; tunnel_next until
+ * NONE, with tunnel_done after each step; bytes out of lanes until there are none; tunnel_deadline says when
+ * the next turn is, if nothing happens before. Each call of tunnel_next does a bounded amount of work; BUSY
+ * says that it did some and has more.
  *
  * Streams
- * - Agent: a SYN opens a stream, the step OPEN its endpoint. Client: tunnel_open, and the endpoint is there already.
- * - The peer's FIN: everything it sent before reaches the endpoint first; then SHUT, or CLOSE when both directions are over. A
- *   peer that does not keep the directions apart (all of AWS's) is answered with FIN, and what the endpoint still says is
- *   dropped: nobody would read it, and an aborted query must not use up the rate.
- * - The endpoint's end: FIN after its last byte. A client of AWS's agent waits TUNNEL_HALF_CLOSE_MS of quiet first, since that
- *   agent closes a stream whole, and the answer to a half-closed request would be lost (pitfall 16).
- * - An endpoint that can't be opened: AWS's clients are told by flag ConnectToPortError and FIN, ours by REFUSED with the reason;
- *   REFUSED also says that a connection broke, so that the other end resets its own instead of taking it for a proper end.
- * - Frames of streams that are not here are dropped: they were sent before the peer knew. A SYN of a stream that is here changes
- *   nothing. A SYN for which there is no slot is refused at once; until that is said, nothing more is taken in.
+ * - Agent: a SYN opens a stream, the step OPEN its endpoint. Client: tunnel_open, and the endpoint is there
+ *   already.
+ * - The peer's FIN: everything it sent before reaches the endpoint first; then SHUT, or CLOSE when both
+ *   directions are over. A peer that does not keep the directions apart (all of AWS's) is answered with FIN,
+ *   and what the endpoint still says is dropped: nobody would read it, and an aborted query must not use up
+ *   the rate.
+ * - The endpoint's end: FIN after its last byte. A client of AWS's agent waits TUNNEL_HALF_CLOSE_MS of quiet
+ *   first, since that agent closes a stream whole, and the answer to a half-closed request would be lost
+ *   (pitfall 16).
+ * - An endpoint that can't be opened: AWS's clients are told by flag ConnectToPortError and FIN, ours by
+ *   REFUSED with the reason; REFUSED also says that a connection broke, so that the other end resets its own
+ *   instead of taking it for a proper end.
+ * - Frames of streams that are not here are dropped: they were sent before the peer knew. A SYN of a stream
+ *   that is here changes nothing. A SYN for which there is no slot is refused at once; until that is said,
+ *   nothing more is taken in.
  *
- * Basic sessions have one stream without frames. LocalPortForwarding: when its target has closed, the next data opens it anew;
- * flag DisconnectToPort closes it. Other types (ssh through a proxy command): the target's end is the session's end.
+ * Basic sessions have one stream without frames. LocalPortForwarding: when its target has closed, the next
+ * data opens it anew; flag DisconnectToPort closes it. Other types (ssh through a proxy command): the
+ * target's end is the session's end.
  *
- * Slow endpoints. What one does not take is held (tunnel/held). When that is full, no more input is taken, the data channel's
- * own store fills and TCP pushes back. If an endpoint has taken nothing for TUNNEL_STALL_MS while others have to wait for it,
- * its stream is reset (pitfall 15); if nobody waits, it may take TUNNEL_STUCK_MS: that the session has ended may stand behind
- * what is not read. When held bytes of all are full, the one to reset is not the stream whose turn it is but the one that has
- * taken nothing for the longest time.
+ * Slow endpoints. What one does not take is held (tunnel/held). When that is full, no more input is taken,
+ * the data channel's own store fills and TCP pushes back. If an endpoint has taken nothing for
+ * TUNNEL_STALL_MS while others have to wait for it, its stream is reset (pitfall 15); if nobody waits, it may
+ * take TUNNEL_STUCK_MS: that the session has ended may stand behind what is not read. When held bytes of all
+ * are full, the one to reset is not the stream whose turn it is but the one that has taken nothing for the
+ * longest time.
  *
- * Pieces. Two fumidai ends may use several sessions as one tunnel: what is sent goes over all lanes, in pieces with numbers of
- * their own, so one connection gets n times the service's limit for a session, and a lane that is over loses nothing: its
- * unacknowledged pieces go over the others. At most TUNNEL_PIECES_SPAN numbers lie between the oldest unacknowledged piece and
- * the next, so whatever the order in which they come, the receiver has room for the one it waits for.
+ * Pieces. Two fumidai ends may use several sessions as one tunnel: what is sent goes over all lanes, in
+ * pieces with numbers of their own, so one connection gets n times the service's limit for a session, and a
+ * lane that is over loses nothing: its unacknowledged pieces go over the others. At most TUNNEL_PIECES_SPAN
+ * numbers lie between the oldest unacknowledged piece and the next, so whatever the order in which they come,
+ * the receiver has room for the one it waits for.
  *
- * A lane joins a tunnel with the secret that its agent gave to the first lane. The engine only reads it (step JOIN); the caller
- * looks for the tunnel, checks that owner and document are the same, and moves the lane with tunnel_move_lane.
+ * A lane joins a tunnel with the secret that its agent gave to the first lane. The engine only reads it (step
+ * JOIN); the caller looks for the tunnel, checks that owner and document are the same, and moves the lane
+ * with tunnel_move_lane.
  *
- * Destinations. Where both ends agreed, a stream may name its own target: the client is asked for it (step DESTINATION), the
- * agent gets it with OPEN. The dial policy holds for each.
+ * Destinations. Where both ends agreed, a stream may name its own target: the client is asked for it (step
+ * DESTINATION), the agent gets it with OPEN. The dial policy holds for each.
  *
- * Memory is the caller's: TUNNEL_MEMORY_SIZE for the tunnel, LANE_MEMORY_SIZE and a struct lane for each lane, blocks of the
- * pool. Nothing else grows, whatever the peer does.
+ * Memory is the caller's: TUNNEL_MEMORY_SIZE for the tunnel, LANE_MEMORY_SIZE and a struct lane for each
+ * lane, blocks of the pool. Nothing else grows, whatever the peer does.
  */
 #ifndef FUMIDAI_TUNNEL_TUNNEL_H
 #define FUMIDAI_TUNNEL_TUNNEL_H
@@ -100,17 +111,20 @@ enum tunnel_step_type {
     TUNNEL_STEP_BUSY, /* work was done and there is more: call again, now or in the next turn */
     /* Endpoints. done() follows where it says so. */
     TUNNEL_STEP_OPEN, /* open an endpoint for `stream`: `host`, `port`. Then news: OPENED or FAILED */
-    TUNNEL_STEP_WRITE, /* offer `vectors` (`len` bytes); done: n taken. It has failed or is full if n is less */
+    TUNNEL_STEP_WRITE, /* offer `vectors` (`len` bytes); done: n taken. If less, it is full or has failed */
     TUNNEL_STEP_READ,  /* read at most `len` bytes into `vectors`; done: n, and more, ended or failed */
     TUNNEL_STEP_SHUT,  /* no more will be written: half-close */
     TUNNEL_STEP_CLOSE, /* what was written arrives, then close; `why` for the log. No more of this endpoint */
     TUNNEL_STEP_RESET, /* abort the connection; `why`. No more of this endpoint */
-    TUNNEL_STEP_DESTINATION, /* client: which target does the stream want? done: text, empty for the session's own */
-    TUNNEL_STEP_ANSWERED, /* client: the agent has opened the stream's target; `text` is its address. Our agents only */
+    /* Client: which target does the stream want? done: text, empty for the session's own. */
+    TUNNEL_STEP_DESTINATION,
+    /* Client: the agent has opened the stream's target; `text` is its address. Agents of ours only. */
+    TUNNEL_STEP_ANSWERED,
     /* Lanes */
     TUNNEL_STEP_LANE_LOST, /* its connection is gone; `text` says why: make a new one */
     TUNNEL_STEP_LANE_OPEN, /* its handshake is complete */
-    TUNNEL_STEP_LANE_OVER, /* its session is over: `over` says how, and is not the tunnel's any more. Lanes behind it move up */
+    /* Its session is over: `over` says how, and is not the tunnel's any more. Lanes behind it move up. */
+    TUNNEL_STEP_LANE_OVER,
     TUNNEL_STEP_JOIN, /* agent: the client wants this session to be a lane of the tunnel with secret `text` */
     TUNNEL_STEP_UNKNOWN, /* a message of an unknown type came: `text` */
     TUNNEL_STEP_OVER     /* no lane is left. Endpoints that are still open are the caller's to close */
@@ -196,11 +210,12 @@ void tunnel_release(struct tunnel *tunnel);
 
 /* ---- lanes ---- */
 
-/* The lane is initialised, in the tunnel's role, and stays where it is until LANE_OVER. Its index; -1 when there are
- * TUNNEL_LANES_MAX. */
+/* The lane is initialised, in the tunnel's role, and stays where it is until LANE_OVER. Its index; -1 when
+ * there are TUNNEL_LANES_MAX. */
 int tunnel_add_lane(struct tunnel *tunnel, struct lane *lane);
-/* Takes a lane whose peer asked for it (step JOIN) to the tunnel that it belongs to. Its new index; ERROR_TOO_LARGE when that
- * has no place, ERROR_NOT_FOUND when it is over, ERROR_INVALID when one of them does not know pieces; the lane is still here then. */
+/* Takes a lane whose peer asked for it (step JOIN) to the tunnel that it belongs to. Its new index;
+ * ERROR_TOO_LARGE when that has no place, ERROR_NOT_FOUND when it is over, ERROR_INVALID when one of them
+ * does not know pieces; the lane is still here then. */
 int tunnel_move_lane(struct tunnel *from, unsigned lane, struct tunnel *to, int64_t now_ms,
                      struct error *err);
 
@@ -221,8 +236,8 @@ void tunnel_done(struct tunnel *tunnel, int64_t now_ms, const struct tunnel_step
 void tunnel_notify(struct tunnel *tunnel, int64_t now_ms, uint16_t stream, enum tunnel_news news,
                    struct str text);
 
-/* Client: a local connection wants a stream. STREAMS_NONE when no slot is free, when a basic session has its one already, or
- * when no lane is open yet. */
+/* Client: a local connection wants a stream. STREAMS_NONE when no slot is free, when a basic session has its
+ * one already, or when no lane is open yet. */
 uint16_t tunnel_open(struct tunnel *tunnel, int64_t now_ms);
 
 const struct streams_slot *tunnel_stream(const struct tunnel *tunnel, uint16_t stream);

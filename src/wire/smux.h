@@ -28,7 +28,8 @@ enum {
     SMUX_TEXT_MAX = 512 /* data of SYN, OPENED and REFUSED: a name of 253 bytes and a port, or a sentence */
 };
 
-/* The last two are ours alone, between ends that have agreed on them (tunnel/handshake): the answer to SYN. */
+/* The last two are ours alone, between ends that have agreed on them
+ * (tunnel/handshake): the answer to SYN. */
 enum smux_command {
     SMUX_SYN, /* extended: data is the target, "host:port", of a stream that has one of its own */
     SMUX_FIN,

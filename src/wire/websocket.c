@@ -112,9 +112,9 @@ void websocket_decoder_init(struct websocket_decoder *decoder, enum websocket_ro
 }
 
 /*
- * The buffer: [ gap ][ gathered fragments ][ gap ][ start … end: not yet shown ][ free ]. The gaps are what frames
- * before the message, headers, and control frames between fragments leave behind; closing them costs a move, so it
- * waits until room is short.
+ * The buffer: [ gap ][ gathered fragments ][ gap ][ start … end: not yet shown ][ free ]. The gaps are what
+ * frames before the message, headers, and control frames between fragments leave behind; closing them costs a
+ * move, so it waits until room is short.
  */
 uint8_t *websocket_in_buf(struct websocket_decoder *decoder, size_t *room)
 {

@@ -1,6 +1,6 @@
 /*
- * Two data channels, or one and a model of AWS's client, over a gateway that does its worst, on a virtual clock. Every
- * byte is checked. A run follows from its seed; a failure prints what to give to reproduce it:
+ * Two data channels, or one and a model of AWS's client, over a gateway that does its worst, on a virtual
+ * clock. Every byte is checked. A run follows from its seed; a failure prints what to give to reproduce it:
  *
  *     SIM_ONLY=<scenario> SIM_SEED=<seed> SIM_RUNS=1 SIM_VERBOSE=1 build/unit/tests/sim/sim_channel
  */
@@ -208,7 +208,8 @@ static const struct scenario scenarios[] = {
      .rate = 960,
      .burst = 512,
      .limit_ms = 30 * MINUTE_MS},
-    /* Round trips longer than the first guess, and than a second: no slower than the pace, and what the window lets through. */
+    /* Round trips longer than the first guess, and than a second: no slower than the pace, and
+     * what the window lets through. */
     {"far_away", 100, {.delay_ms = 150}, {5000000, 100000}, .rate = 960, .burst = 512, .limit_ms = 9000},
     {"aws_far_away",
      100,
@@ -274,8 +275,8 @@ static const struct scenario scenarios[] = {
      .limit_ms = 60 * MINUTE_MS},
 };
 
-/* Issue: a one-byte message of one stream beside a bulk copy on another arrives within 25 ms in 99 of 100 cases, under
- * the service's limit, as often as a client asks. */
+/* Issue: a one-byte message of one stream beside a bulk copy on another arrives within 25 ms in 99 of 100
+ * cases, under the service's limit, as often as a client asks. */
 static void interactive_beside_bulk(void **state)
 {
     const struct scenario s = {

@@ -1,7 +1,8 @@
 /*
- * Whole tunnels: the product's engine in the product's loop at both ends, or at one end with a model of AWS's client or agent at
- * the other, over one gateway or several that do their worst, on a virtual clock. Every byte is checked, both ways; every stream
- * and every session comes to its end; no end connects again and again; and nothing stays in the pool.
+ * Whole tunnels: the product's engine in the product's loop at both ends, or at one end with a model of AWS's
+ * client or agent at the other, over one gateway or several that do their worst, on a virtual clock. Every
+ * byte is checked, both ways; every stream and every session comes to its end; no end connects again and
+ * again; and nothing stays in the pool.
  *
  *     sim_tunnel                 every scenario
  *     sim_tunnel SEED [NAME]     one run of each, or of the one with this name: what a failure tells to do
@@ -198,8 +199,8 @@ static bool client_is_done(const struct world *w)
     return w->client.is_open && sim_end_open_streams(&w->client) == 0;
 }
 
-/* The targets know of all streams' ends. With one basic connection, the flag that ends the session may come right behind the
- * data: what is here for a target still reaches it. */
+/* The targets know of all streams' ends. With one basic connection, the flag that ends the session may come
+ * right behind the data: what is here for a target still reaches it. */
 static bool targets_are_done(const struct world *w)
 {
     bool basic = w->peers == OURS_AWS && w->aws_user.options.mode == AWS_USER_BASIC;
@@ -297,7 +298,8 @@ static void step(struct world *w)
     w->now_ms = num_max_i64(due_ms, w->now_ms + 1);
 }
 
-/* With a gateway that fails to open all the time, no handshake may come about. That is an end with a reason. */
+/* With a gateway that fails to open all the time, no handshake may come about.
+ * That is an end with a reason. */
 static bool gave_up(const struct world *w, const struct scenario *s)
 {
     const struct sim_end *end = w->peers != AWS_OURS ? &w->agent : &w->client;

@@ -949,7 +949,8 @@ static void pitfall_2_what_has_no_room_is_refused_and_few_of_ours_are_in_flight(
     assert_int_equal(data_channel_send_room(&channel, now_ms, PACER_BULK), 0);
     say_ack(0);
     assert_int_equal(data_channel_send_room(&channel, now_ms, PACER_BULK), PAYLOAD);
-    /* The peer holds 8,000 that we refused: nothing new, and after the last acknowledgement no reading either. */
+    /* The peer holds 8,000 that we refused: nothing new, and after the last
+     * acknowledgement no reading either. */
     fill_inbox(INBOX_MESSAGES + DATA_CHANNEL_REFUSED_MAX);
     assert_int_equal(data_channel_send_room(&channel, now_ms, PACER_BULK), 0);
     assert_true(data_channel_wants_input(&channel));
@@ -971,7 +972,8 @@ static void pitfall_3_nothing_follows_handshake_complete_until_the_client_speaks
     assert_int_equal(data_channel_send_room(&channel, now_ms, PACER_INTERACTIVE), 0);
     data_channel_send_message(&channel, PAYLOAD_FLAG, "\0\0\0\3", 4, NULL);
     assert_int_equal(hear(), 0);
-    /* The response comes once more (its acknowledgement is slow): not even that is answered, however long it takes. */
+    /* The response comes once more (its acknowledgement is slow): not even that is
+     * answered, however long it takes. */
     for (int i = 0; i < 100; i++) {
         say(AGENT_MESSAGE_INPUT_STREAM_DATA, 0, PAYLOAD_HANDSHAKE_RESPONSE, "{}", 2);
         tick_to(now_ms + 5);

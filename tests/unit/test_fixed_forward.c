@@ -203,7 +203,8 @@ static void count_turn(struct loop_hook *hook)
     loop_hook_defer(&loop, hook);
 }
 
-/* The fault: one bulk transfer between two fast ends never came to an end that blocks, and the loop to nothing else. */
+/* The fault: one bulk transfer between two fast ends never came to an end that blocks,
+ * and the loop to nothing else. */
 static void two_fast_ends_leave_others_their_turns(void **state)
 {
     struct fast_client readers[3];

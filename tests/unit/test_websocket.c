@@ -267,7 +267,8 @@ static void the_largest_message_fits_however_it_is_cut(void **state)
     }
 }
 
-/* A first fragment behind other frames, up to the last byte of the buffer: what lies in front of it makes room. */
+/* A first fragment behind other frames, up to the last byte of the buffer: what
+ * lies in front of it makes room. */
 static void there_is_room_behind_a_fragment_wherever_it_lies(void **state)
 {
     (void) state;

@@ -1,7 +1,8 @@
 /*
- * aws_agent: AWS's agent as it serves a port session (protocol.md, sections 4 to 6 and 9): the handshake, smux, and the targets
- * of the plays. It closes a stream whole when either direction ends, tells a failed dial by flag and FIN, knows nothing of
- * fumidai's extensions, and reads its smux buffer slowly: beyond AWS_AGENT_BUFFER bytes it tears the session down.
+ * aws_agent: AWS's agent as it serves a port session (protocol.md, sections 4 to 6 and 9): the handshake,
+ * smux, and the targets of the plays. It closes a stream whole when either direction ends, tells a failed
+ * dial by flag and FIN, knows nothing of fumidai's extensions, and reads its smux buffer slowly: beyond
+ * AWS_AGENT_BUFFER bytes it tears the session down.
  */
 #ifndef FUMIDAI_TESTS_SIM_AWS_AGENT_H
 #define FUMIDAI_TESTS_SIM_AWS_AGENT_H

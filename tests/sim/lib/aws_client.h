@@ -1,9 +1,9 @@
 /*
- * aws_client: AWS's session-manager-plugin as far as its data channel goes, with what makes it hard to serve (AWS's agent is
- * much the same: `side`)
- * (protocol.md, section 9): it ignores what it has processed without acknowledging it, resends only the oldest
- * message it holds, one each 100 ms, sends at most one message a millisecond, keeps 10,000 early messages, and drops
- * the oldest unacknowledged one when it holds 10,000.
+ * aws_client: AWS's session-manager-plugin as far as its data channel goes, with what makes it hard to serve
+ * (AWS's agent is much the same: `side`)
+ * (protocol.md, section 9): it ignores what it has processed without acknowledging it, resends only the
+ * oldest message it holds, one each 100 ms, sends at most one message a millisecond, keeps 10,000 early
+ * messages, and drops the oldest unacknowledged one when it holds 10,000.
  */
 #ifndef FUMIDAI_TESTS_SIM_AWS_CLIENT_H
 #define FUMIDAI_TESTS_SIM_AWS_CLIENT_H

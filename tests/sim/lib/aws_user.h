@@ -1,6 +1,7 @@
 /*
- * aws_user: AWS's client above its data channel (sim/lib/aws_client): the handshake, smux, and the client's end of each play.
- * Any message that it reads between HandshakeComplete and the start of its multiplexer makes it deaf (pitfall 3).
+ * aws_user: AWS's client above its data channel (sim/lib/aws_client): the handshake, smux, and the client's
+ * end of each play. Any message that it reads between HandshakeComplete and the start of its multiplexer
+ * makes it deaf (pitfall 3).
  */
 #ifndef FUMIDAI_TESTS_SIM_AWS_USER_H
 #define FUMIDAI_TESTS_SIM_AWS_USER_H

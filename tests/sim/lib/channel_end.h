@@ -1,6 +1,6 @@
 /*
- * channel_end: one data channel engine at the gateway, with everything around it that a relay would have: connections
- * that are opened again, bytes in pieces, a reader and a writer above.
+ * channel_end: one data channel engine at the gateway, with everything around it that a relay would have:
+ * connections that are opened again, bytes in pieces, a reader and a writer above.
  */
 #ifndef FUMIDAI_TESTS_SIM_CHANNEL_END_H
 #define FUMIDAI_TESTS_SIM_CHANNEL_END_H

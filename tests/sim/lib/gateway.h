@@ -1,7 +1,7 @@
 /*
- * gateway: the message gateway service as a hostile place. Two sides, agent and client; what one sends reaches the
- * other late, twice, out of order or not at all. A side that is away loses what is sent to it. A side that does not
- * take its messages makes the gateway stop reading from the other, as TCP would.
+ * gateway: the message gateway service as a hostile place. Two sides, agent and client; what one sends
+ * reaches the other late, twice, out of order or not at all. A side that is away loses what is sent to it. A
+ * side that does not take its messages makes the gateway stop reading from the other, as TCP would.
  */
 #ifndef FUMIDAI_TESTS_SIM_GATEWAY_H
 #define FUMIDAI_TESTS_SIM_GATEWAY_H

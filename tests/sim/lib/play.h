@@ -1,6 +1,7 @@
 /*
- * play: what happens on one connection through a session, as a script that both ends know: the client's end (how much it
- * says, when it ends) and the target's (what kind of server it is). Every byte follows from the play's seed and its place.
+ * play: what happens on one connection through a session, as a script that both ends know: the client's end
+ * (how much it says, when it ends) and the target's (what kind of server it is). Every byte follows from the
+ * play's seed and its place.
  */
 #ifndef FUMIDAI_TESTS_SIM_PLAY_H
 #define FUMIDAI_TESTS_SIM_PLAY_H
@@ -20,7 +21,7 @@ enum play_kind {
     PLAY_NEVER,  /* hears 64 KiB and then no more */
     PLAY_BREAKS, /* a source whose connection breaks after break_at bytes */
     PLAY_REFUSE, /* can't be dialled */
-    PLAY_PING, /* an echo; the client says one byte, waits for it, pauses, and so on until all others are done */
+    PLAY_PING, /* an echo; the client sends a byte, waits for it, pauses, until all others are done */
     PLAY_KINDS
 };
 

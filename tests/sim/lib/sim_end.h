@@ -1,7 +1,7 @@
 /*
- * sim_end: one end of a tunnel, in either role, over one gateway or several: the product's engine in the product's loop
- * (run/turn), with lanes that are simulated connections and endpoints that are plays. An agent's end has a tunnel for each
- * session until it learns that a session joins another's.
+ * sim_end: one end of a tunnel, in either role, over one gateway or several: the product's engine in the
+ * product's loop (run/turn), with lanes that are simulated connections and endpoints that are plays. An
+ * agent's end has a tunnel for each session until it learns that a session joins another's.
  */
 #ifndef FUMIDAI_TESTS_SIM_END_H
 #define FUMIDAI_TESTS_SIM_END_H

@@ -1,7 +1,8 @@
 /*
- * sim_link: one side's connection of one lane to the gateway, in the place of cloud/gateway: it opens when it may (by the
- * product's own channel/reconnect), breaks as the gateway says, and fails in opening as often as a test wants. It checks what
- * the engine sends: whole frames, whole messages, and that it does not connect more often than a service would bear.
+ * sim_link: one side's connection of one lane to the gateway, in the place of cloud/gateway: it opens when it
+ * may (by the product's own channel/reconnect), breaks as the gateway says, and fails in opening as often as
+ * a test wants. It checks what the engine sends: whole frames, whole messages, and that it does not connect
+ * more often than a service would bear.
  */
 #ifndef FUMIDAI_TESTS_SIM_LINK_H
 #define FUMIDAI_TESTS_SIM_LINK_H

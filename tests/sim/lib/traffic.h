@@ -1,4 +1,5 @@
-/* traffic: a byte stream whose every byte follows from a seed and its place, so that either end can check it. */
+/* traffic: a byte stream whose every byte follows from a seed and its place, so
+ * that either end can check it. */
 #ifndef FUMIDAI_TESTS_SIM_TRAFFIC_H
 #define FUMIDAI_TESTS_SIM_TRAFFIC_H
 
