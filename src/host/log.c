@@ -301,11 +301,11 @@ bool log_limiter_report(struct log_limiter *limiter, int64_t now_ms, struct log_
 /* The one log of the process. */
 static struct {
     struct log_settings settings;
-    int fd; /* -1: nowhere */
+    int fd; /* 0: nowhere; standard input is never the log */
     enum { WRITE_NONBLOCKING, WRITE_AS_SOCKET, WRITE_AFTER_POLL } way;
     uint64_t dropped;
     struct log_limiter limiter;
-} the_log = {.fd = -1};
+} the_log;
 
 /* The first free descriptors are what libraries and children take for stdin, stdout, stderr. */
 static void occupy_standard_descriptors(void)
@@ -333,8 +333,8 @@ static void open_own_stderr(void)
         return;
     }
     if (S_ISREG(status.st_mode)) {
-        the_log.way =
-            WRITE_NONBLOCKING; /* never blocks, and the position is shared with whoever else writes */
+        /* Never blocks, and the position is shared with whoever else writes. */
+        the_log.way = WRITE_NONBLOCKING;
         return;
     }
     int fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -346,7 +346,7 @@ static void open_own_stderr(void)
 
 void log_open(const struct log_settings *settings)
 {
-    if (the_log.fd < 0) {
+    if (the_log.fd == 0) {
         occupy_standard_descriptors();
         open_own_stderr();
     }
@@ -356,7 +356,7 @@ void log_open(const struct log_settings *settings)
 
 bool log_enabled(int level)
 {
-    return the_log.fd >= 0 && level >= the_log.settings.minimum_level;
+    return the_log.fd != 0 && level >= the_log.settings.minimum_level;
 }
 
 /* One attempt; a line that does not go out now does not go out. */
