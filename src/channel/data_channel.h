@@ -121,7 +121,7 @@ enum data_channel_event_type {
     DATA_CHANNEL_EVENT_NONE,
     DATA_CHANNEL_EVENT_DATA,           /* the next payload, or what is left of it: see data_channel_consume */
     DATA_CHANNEL_EVENT_CHANNEL_CLOSED, /* the service ends the session; data is the JSON */
-    DATA_CHANNEL_EVENT_OTHER, /* a message of an unknown type, `type_text`; log each type once */
+    DATA_CHANNEL_EVENT_OTHER,          /* a message of an unknown type, `type_text`; log each type once */
     DATA_CHANNEL_EVENT_LOST /* the connection is over (state DOWN): `code`, `text`; connect anew or give up */
 };
 

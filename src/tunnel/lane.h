@@ -78,9 +78,9 @@ struct lane_config {
 enum lane_event_type {
     LANE_EVENT_NONE,
     LANE_EVENT_AGREED, /* the peer's half of the handshake is known: ask lane_peer_multiplexes and the like */
-    LANE_EVENT_OPEN, /* the handshake is complete */
+    LANE_EVENT_OPEN,   /* the handshake is complete */
     LANE_EVENT_DATA, /* `payload_type` is Output or Flag; take it by lane_consume, or leave it until later */
-    LANE_EVENT_LOST,    /* the connection is gone: `text` says why; make a new one */
+    LANE_EVENT_LOST, /* the connection is gone: `text` says why; make a new one */
     LANE_EVENT_UNKNOWN, /* a message of an unknown type: `text` */
 };
 

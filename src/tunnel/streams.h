@@ -4,13 +4,14 @@
  *
  * A stream has two ends: the endpoint (a socket of this process) and the peer (the other end of the tunnel).
  *
- *                        agent: SYN came                          client: a local connection came
- *                              │ OPEN step                                │
- *     FREE ───────────────► OPENING ── endpoint opened ─► OPEN ◄──────────┘
- *      ▲                      │ failed                     │ broke, or reset
- *      │                      └──────────► GONE ◄──────────┤
- *      │                                    │ refusal, FIN │ both ends are done, or the peer refused it
- *      └────────────────────────────────────┴──────────────┘
+ *                     agent: SYN came                         client: a local connection came
+ *                             │ OPEN step                                │
+ *                             ▼                                          │
+ *     FREE                 OPENING ── endpoint opened ─────► OPEN ◄──────┘
+ *      ▲                      │ failed                         │ broke, or reset
+ *      │                      └────────────► GONE ◄────────────┤
+ *      │                                      │ refusal, FIN   │ both ends are done, or the peer refused it
+ *      └──────────────────────────────────────┴────────────────┘
  *
  * Turns. Streams that have something to send stand in one of two rings: interactive (it sent little lately)
  * or bulk. Each turn is one read of at most STREAMS_TURN_MAX bytes; then the stream goes to the end of its

@@ -126,7 +126,8 @@ int tunnel_add_lane(struct tunnel *t, struct lane *lane)
 static void take_lane_out(struct tunnel *t, unsigned lane)
 {
     t->lane_count--;
-    memmove(&t->lanes[lane], &t->lanes[lane + 1], (t->lane_count - lane) * sizeof t->lanes[0]);
+    for (unsigned i = lane; i < t->lane_count; i++)
+        t->lanes[i] = t->lanes[i + 1];
 }
 
 int tunnel_move_lane(struct tunnel *from, unsigned index, struct tunnel *to, int64_t now_ms,

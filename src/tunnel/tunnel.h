@@ -110,7 +110,7 @@ enum tunnel_step_type {
     TUNNEL_STEP_NONE, /* nothing until input, news, or the deadline */
     TUNNEL_STEP_BUSY, /* work was done and there is more: call again, now or in the next turn */
     /* Endpoints. done() follows where it says so. */
-    TUNNEL_STEP_OPEN, /* open an endpoint for `stream`: `host`, `port`. Then news: OPENED or FAILED */
+    TUNNEL_STEP_OPEN,  /* open an endpoint for `stream`: `host`, `port`. Then news: OPENED or FAILED */
     TUNNEL_STEP_WRITE, /* offer `vectors` (`len` bytes); done: n taken. If less, it is full or has failed */
     TUNNEL_STEP_READ,  /* read at most `len` bytes into `vectors`; done: n, and more, ended or failed */
     TUNNEL_STEP_SHUT,  /* no more will be written: half-close */
@@ -216,7 +216,7 @@ int tunnel_add_lane(struct tunnel *tunnel, struct lane *lane);
 /* Takes a lane whose peer asked for it (step JOIN) to the tunnel that it belongs to. Its new index;
  * ERROR_TOO_LARGE when that has no place, ERROR_NOT_FOUND when it is over, ERROR_INVALID when one of them
  * does not know pieces; the lane is still here then. */
-int tunnel_move_lane(struct tunnel *from, unsigned lane, struct tunnel *to, int64_t now_ms,
+int tunnel_move_lane(struct tunnel *from, unsigned index, struct tunnel *to, int64_t now_ms,
                      struct error *err);
 
 bool tunnel_lane_wants_input(const struct tunnel *tunnel, unsigned lane);

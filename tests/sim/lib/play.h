@@ -21,7 +21,7 @@ enum play_kind {
     PLAY_NEVER,  /* hears 64 KiB and then no more */
     PLAY_BREAKS, /* a source whose connection breaks after break_at bytes */
     PLAY_REFUSE, /* can't be dialled */
-    PLAY_PING, /* an echo; the client sends a byte, waits for it, pauses, until all others are done */
+    PLAY_PING,   /* an echo; the client sends a byte, waits for it, pauses, until all others are done */
     PLAY_KINDS
 };
 
