@@ -288,13 +288,13 @@ static void session_over(struct relay_tunnel *t, unsigned lane)
 
 /* ---- joining ------------------------------------------------------------------------------------------- */
 
-/* Both were made from the service's start messages: the same owner and the same
- * document with the same parameters. */
+/* Both were made from the service's start messages: the same owner, who is known, and the same document with
+ * the same parameters. */
 static bool is_same_document(const struct document *a, const struct document *b)
 {
-    return strcmp(a->owner, b->owner) == 0 && strcmp(a->document_name, b->document_name) == 0 &&
-           strcmp(a->properties, b->properties) == 0 && strcmp(a->host, b->host) == 0 && a->port == b->port &&
-           a->kind == b->kind;
+    return strcmp(a->owner, DOCUMENT_UNKNOWN) != 0 && strcmp(a->owner, b->owner) == 0 &&
+           strcmp(a->document_name, b->document_name) == 0 && strcmp(a->properties, b->properties) == 0 &&
+           strcmp(a->host, b->host) == 0 && a->port == b->port && a->kind == b->kind;
 }
 
 static struct relay_tunnel *find_tunnel(struct relay_tunnel *joiner, struct str secret)
@@ -526,6 +526,7 @@ void relay_session_free(struct relay_session *s)
     lane_release(&s->lane);
     pool_leave(&s->user);
     memory_unmap(s->memory, LANE_MEMORY_SIZE);
+    bytes_wipe(&s->lane, sizeof s->lane); /* the tunnel's secret */
     free(s);
 }
 

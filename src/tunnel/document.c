@@ -194,14 +194,13 @@ static int read_identity(const struct source *src, struct document *document, st
         document->session_id[0] == '\0')
         return error_set(err, ERROR_INVALID, "the start message names no SessionId of 1 to %d bytes",
                          DOCUMENT_ID_SIZE - 1);
-    /* Not needed to serve: an absent or over-long owner or name is shown as "unknown", never a reason to
-     * refuse. */
+    /* Not needed to serve: without one, or with one that is too long, a session is not refused. */
     if (!json_string(doc, json_member(doc, root, "SessionOwner"), document->owner, sizeof document->owner,
                      NULL))
-        str_copy(STR_LITERAL("unknown"), document->owner, sizeof document->owner);
+        str_copy(STR_LITERAL(DOCUMENT_UNKNOWN), document->owner, sizeof document->owner);
     if (!json_string(doc, json_member(doc, root, "DocumentName"), document->document_name,
                      sizeof document->document_name, NULL))
-        str_copy(STR_LITERAL("unknown"), document->document_name, sizeof document->document_name);
+        str_copy(STR_LITERAL(DOCUMENT_UNKNOWN), document->document_name, sizeof document->document_name);
     return 0;
 }
 

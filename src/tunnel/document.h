@@ -35,6 +35,9 @@ enum {
     DOCUMENT_PROPERTIES_SIZE = 800
 };
 
+/* An owner or a document's name that the message lacks, or that is too long. */
+#define DOCUMENT_UNKNOWN "unknown"
+
 /* How the target's bytes travel. */
 enum document_kind {
     DOCUMENT_LOCAL_FORWARDING, /* properties.type is LocalPortForwarding: multiplexed with a client that
