@@ -116,20 +116,20 @@ def page():
 
 <!-- Made by docs/generate from docs/prices.json (prices and assumptions), task-def.json and infra/cloudformation.yml. -->
 
-**List prices as known on {m.known}. Nobody has looked them up since, and this project has seen no bill: check before you rely on
-them.** They stand in [prices.json](prices.json), with the assumptions; after a change `docs/generate` computes this page anew.
+**List prices as known on {m.known}. They were not looked up since, and this project has no bill to compare with: check before you rely on
+them.** They are in [prices.json](prices.json), with the assumptions; after a change `docs/generate` computes this page again.
 
 ## What is compared
 
 - **fumidai**: the task of [task-def.json](../task-def.json), {m.vcpu:g} vCPU and {m.gb:g} GB. A run is a CI job, or a person, that needs the \
 bastion for {m.run_minutes}
-  minutes. The task then waits for the idle timeout ({m.idle_minutes} minutes) and ends. {m.days} working days; the runs of a day come so far apart that
-  each starts a task of its own. Runs that come closer together share one and cost less.
+  minutes. The task then waits for the idle timeout ({m.idle_minutes} minutes) and ends. {m.days} working days; the runs of a day are so far apart that
+  each starts a task of its own. Runs that are closer together share a task and cost less.
 - **The same task, always on**: {m.hours} hours.
-- **An EC2 instance, always on**: t4g.nano, {m.month['disk_gb']} GB of gp3. Its operating system is yours to patch.
+- **An EC2 instance, always on**: t4g.nano, {m.month['disk_gb']} GB of gp3. You have to patch its operating system.
 
-Each of them has a public IPv4 address for as long as it runs, which is the cheapest way to AWS's endpoints. (It opens no way in: the
-template's security group has no inbound rule.)
+Each of them has a public IPv4 address while it runs, which is the cheapest route to AWS's endpoints. (It permits no inbound connection:
+the template's security group has no inbound rule.)
 
 {results(m, MACHINES)}
 ## The formula
@@ -153,26 +153,26 @@ log hour   = {m.month['log_lines_an_hour']} × {m.month['log_bytes_a_line']} / 1
 fumidai    = {hours:.2f} × ({m.task_hour(first, machine):.6f} + {m.log_hour(first):.6f}) = {m.fumidai(first, machine, runs):.2f}
 ```
 
-The log is the definition's, at level `debug`, of which the line `watching` each second is nearly all: about 190 bytes as JSON, and 26 that
-CloudWatch Logs counts for each line. At level `info` an idle task writes next to nothing.
+The log level is the definition's, `debug`. Nearly all of that log is the line `watching` each second: about 190 bytes as JSON, and 26 that
+CloudWatch Logs adds for each line. At level `info` an idle task logs almost nothing.
 
 ## When the instance is cheaper
 
-From so many task hours a month on (a month has {m.hours}):
+The instance is cheaper from this many task hours a month on (a month has {m.hours}):
 
 {even}
-## The way to AWS's endpoints, if not by a public address
+## Reaching AWS's endpoints without a public address
 
-A NAT gateway or interface endpoints cost by the hour, whether a bastion runs or not, and more than any bastion here. If a VPC has one
-already, it costs the bastion nothing but the traffic. The endpoints are those of
+A NAT gateway or interface endpoints cost by the hour, whether a bastion runs or not, and more than any bastion here. If the VPC has one
+already, the bastion adds only its traffic. The endpoints are those of
 [infra/cloudformation.yml](../infra/cloudformation.yml); the one for S3 is a gateway endpoint, which has no price.
 
 {ways}
 ## What is not counted
 
-Data that leaves AWS or a zone, data through endpoints, keeping logs and images, the time in which the image is pulled (Fargate charges
-from then on), the least charge of a minute a task, tax, discounts. For sessions of Session Manager AWS charges nothing, as far as
-known.
+Data that leaves AWS or a zone, data through endpoints, storage of logs and images, the time in which the image is pulled (Fargate charges
+from then on), Fargate's minimum charge of one minute per task, tax, discounts. As far as known, AWS does not charge for sessions of Session
+Manager.
 
 ## The prices
 
