@@ -66,7 +66,7 @@ static int set_address(struct credentials_plan *plan, const char *variable, stru
     if (!plan->endpoint.tls && !may_be_asked_in_clear(&plan->endpoint)) {
         return error_set(
             err, ERROR_DENIED,
-            "%s: http to %s: keys may cross only loopback or ECS's and EKS's own addresses in clear; "
+            "%s: http to %s: without TLS, keys may only come from loopback, ECS's or EKS's own addresses; "
             "use https",
             variable, plan->endpoint.host);
     }

@@ -114,7 +114,7 @@ static int say_failure(const struct json *doc, const char *kind, struct error *e
     api_json_text(doc, first, "reason", reason, sizeof reason, NULL);
     if (reason[0] == '\0')
         return error_set(err, ERROR_INVALID, "the answer holds no %s", kind);
-    return error_set(err, ERROR_NOT_FOUND, "no such one among the %s (%s)", kind, reason);
+    return error_set(err, ERROR_NOT_FOUND, "not found among the %s (%s)", kind, reason);
 }
 
 /* Gives the first element of the member called `kind`. */
@@ -161,7 +161,7 @@ static int read_count(const struct json *doc, int object, const char *name, uint
 {
     int64_t number;
     if (!json_i64(doc, json_member(doc, object, name), &number) || number < 0 || number > UINT32_MAX)
-        return error_set(err, ERROR_INVALID, "%s is missing or no count", name);
+        return error_set(err, ERROR_INVALID, "%s is missing or not a count", name);
     *count = (uint32_t) number;
     return 0;
 }

@@ -35,7 +35,7 @@ int health_check(const struct health_facts *facts, struct error *why)
         return error_set(why, ERROR_UNAVAILABLE, "the relay is not running; it was started %llu times",
                          (unsigned long long) facts->relay_starts);
     if (facts->relay_silent_ms > HEALTH_SILENCE_MS)
-        return unhealthy(why, "the relay has not been heard of", facts->relay_silent_ms, "");
+        return unhealthy(why, "the relay has not reported", facts->relay_silent_ms, "");
     if (facts->serves_sessions && !facts->channel_is_open && facts->sessions == 0 &&
         facts->channel_for_ms > facts->channel_limit_ms)
         return unhealthy(why, "the control channel has not been open", facts->channel_for_ms,
@@ -92,7 +92,7 @@ static int find_name(char *const *env, struct sockaddr_un *name, socklen_t *len,
         url.len--;
     if (!str_cut_last(url, '/', &head, &id) || id.len == 0)
         return error_set(err, ERROR_UNSUPPORTED,
-                         "this is not a container of an ECS task: ECS_CONTAINER_METADATA_URI_V4 names none");
+                         "this is not a container of an ECS task: ECS_CONTAINER_METADATA_URI_V4 has none");
     memset(name, 0, sizeof *name);
     name->sun_family = AF_UNIX;
     /* An abstract name begins with a NUL and is not terminated. */
@@ -204,7 +204,7 @@ static int connect_to_keeper(int fd, char *const *env, struct error *err)
         return error_set(err, ERROR_SYSTEM, "set the time-outs: %s", strerror(errno));
     if (connect(fd, (struct sockaddr *) &name, len) < 0)
         return error_set(err, ERROR_CLOSED, "no keeper answers at the abstract name %s: %s",
-                         name.sun_path + 1, errno == EAGAIN ? "too many are asking" : strerror(errno));
+                         name.sun_path + 1, errno == EAGAIN ? "too many ask at once" : strerror(errno));
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &keeper, &keeper_len) < 0)
         return error_set(err, ERROR_SYSTEM, "who answers: %s", strerror(errno));
     if (keeper.pid == 0) /* no number in our namespace */
@@ -235,7 +235,7 @@ static int read_line(const char *line, struct error *err)
         return 0;
     if (str_starts_with(text, "{\"healthy\":false,"))
         return error_set(err, ERROR_UNAVAILABLE, "unhealthy");
-    return error_set(err, ERROR_INVALID, "the keeper's answer says nothing of health");
+    return error_set(err, ERROR_INVALID, "the keeper's answer is malformed");
 }
 
 int health_ask(char *const *env, char line[HEALTH_LINE_SIZE], struct error *err)

@@ -286,7 +286,7 @@ static bool decide_to_relay(const struct keeper *k, const char **why)
         return config->relay == TASK_RELAY_ON;
     }
     if (exec_agent_is_present()) {
-        *why = "AWS's exec agent is in this container, and two agents on one target would fight";
+        *why = "AWS's exec agent is in this container, and a task can have one agent only";
         return false;
     }
     if (!k->task.exists) {

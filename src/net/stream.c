@@ -374,8 +374,7 @@ static void connect_answered(struct stream *stream, size_t bytes_left)
     int status = stream->connect->answer.status;
     if (status < 200 || status > 299) {
         error_set(&stream->err, status == 407 ? ERROR_DENIED : ERROR_UNAVAILABLE, "the proxy answered %d%s",
-                  status,
-                  status == 407 ? ": it requires a user and password in HTTPS_PROXY, or other ones" : "");
+                  status, status == 407 ? ": HTTPS_PROXY needs a valid user and password" : "");
         fail(stream);
     } else if (bytes_left > 0) {
         error_set(&stream->err, ERROR_INVALID, "the proxy sent bytes before the host could");

@@ -149,7 +149,7 @@ static int explain_certificate(int number, const char *host, struct error *err)
     case BR_ERR_X509_NOT_CA:
     case BR_ERR_X509_FORBIDDEN_KEY_USAGE:
         return error_set(err, ERROR_DENIED,
-                         "the certificate chain uses a key for what it may not be used for");
+                         "the certificate chain uses a key for a purpose it does not allow");
     case BR_ERR_X509_WEAK_PUBLIC_KEY:
         return error_set(err, ERROR_DENIED, "a certificate's RSA key has less than %d bits",
                          8 * RSA_BYTES_MIN);
@@ -185,16 +185,16 @@ int tls_explain(const struct tls *tls, struct error *err)
     if (number == BR_ERR_OK)
         return 0;
     if (number >= BR_ERR_SEND_FATAL_ALERT) {
-        return error_set(err, ERROR_INVALID, "the peer broke the protocol, and was told so (alert %d)",
+        return error_set(err, ERROR_INVALID, "the peer violated the protocol (alert %d sent)",
                          number - BR_ERR_SEND_FATAL_ALERT);
     }
     if (number >= BR_ERR_RECV_FATAL_ALERT) {
         int alert = number - BR_ERR_RECV_FATAL_ALERT;
-        return error_set(err, ERROR_UNAVAILABLE, "the peer gave up: alert %d, %s", alert, alert_name(alert));
+        return error_set(err, ERROR_UNAVAILABLE, "the peer refused: alert %d, %s", alert, alert_name(alert));
     }
     if (number > BR_ERR_X509_OK)
         return explain_certificate(number, tls->client.eng.server_name, err);
     if (number == BR_ERR_UNSUPPORTED_VERSION || number == BR_ERR_BAD_VERSION)
         return error_set(err, ERROR_UNSUPPORTED, "the peer does not speak TLS 1.2");
-    return error_set(err, ERROR_INVALID, "the peer broke the protocol (BearSSL error %d)", number);
+    return error_set(err, ERROR_INVALID, "the peer violated the protocol (BearSSL error %d)", number);
 }

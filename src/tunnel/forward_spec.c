@@ -92,7 +92,7 @@ int forward_spec_parse(struct forward_specs *list, struct str text, struct error
             if (result < 0)
                 return result;
             if (is_taken(list, &list->entries[list->count]))
-                return error_set(err, ERROR_INVALID, "\"%.*s\": port %u is another entry's",
+                return error_set(err, ERROR_INVALID, "\"%.*s\": port %u is used twice",
                                  STR_ARG(str_slice(text, at, end)), list->entries[list->count].port);
             list->count++;
         }

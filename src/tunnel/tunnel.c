@@ -137,7 +137,7 @@ int tunnel_move_lane(struct tunnel *from, unsigned index, struct tunnel *to, int
     if (!tunnel_is_open(to))
         return error_set(err, ERROR_NOT_FOUND, "that tunnel is over");
     if (!to->has_pieces || !lane_has_pieces(lane))
-        return error_set(err, ERROR_INVALID, "that tunnel is not one of several sessions");
+        return error_set(err, ERROR_INVALID, "that tunnel takes no other sessions");
     if (tunnel_add_lane(to, lane) < 0)
         return error_set(err, ERROR_TOO_LARGE, "a tunnel takes %d sessions at most", TUNNEL_LANES_MAX);
     take_lane_out(from, index);

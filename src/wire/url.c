@@ -72,7 +72,7 @@ static int check_host(const struct url *url, struct error *err)
         colons += c == ':';
     }
     if (url->host_is_ipv6 && colons < 2)
-        return error_set(err, ERROR_INVALID, "the brackets in the URL hold no IPv6 address");
+        return error_set(err, ERROR_INVALID, "the brackets in the URL do not hold an IPv6 address");
     return 0;
 }
 

@@ -25,7 +25,7 @@ const (
 	top          = ".." // of the repository: the demo is run in tests/
 )
 
-// place is AWS, a database, and a person's folder with what he deploys.
+// place is AWS, a database, and a user's folder with what they deploy.
 type place struct {
 	*emulator.Emulator
 	server    *postgrestest.Server

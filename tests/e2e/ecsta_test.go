@@ -284,7 +284,7 @@ func (e *ecsta) testLogs() {
 	}
 }
 
-// The task is stopped while somebody uses it: he is told so, and loses nothing that was under way within the time there is.
+// The task is stopped while somebody uses it: they are told so, and lose nothing that was under way within the time there is.
 func (e *ecsta) testStop() {
 	f := e.forward("--remote-host", e.remote.host, "--remote-port", e.remote.port)
 	c, session := f.dial(), e.session()

@@ -12,9 +12,9 @@ import (
 	"fumidai/tests/emulator/edge"
 )
 
-// TestReachesTheEndWhateverFails: with 30% of the ECS calls failing and the metadata endpoint down for the first 10 s,
+// TestShutsDownWhateverFails: with 30% of the ECS calls failing and the metadata endpoint down for the first 10 s,
 // 20 tasks of 20 end as they should.
-func TestReachesTheEndWhateverFails(t *testing.T) {
+func TestShutsDownWhateverFails(t *testing.T) {
 	t.Parallel()
 	const runs = 20
 	w := newWorld(t, func(o *emulator.Options) { o.Seed = uint64(time.Now().UnixNano()) })

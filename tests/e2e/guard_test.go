@@ -269,7 +269,7 @@ func TestGuardNameServerSaysNo(t *testing.T) {
 	}
 }
 
-// A name that means something else at the stream's dial than it did at the probe is judged anew.
+// A name that means something else at the stream's dial than it did at the probe is checked again.
 func TestGuardAnswerThatChanges(t *testing.T) {
 	s := isolated(t, nil)
 	good, bad := netip.MustParseAddr(s.remote.host), netip.MustParseAddr("169.254.170.2")
@@ -556,7 +556,7 @@ func TestGuardSIGTERM(t *testing.T) {
 	}
 	s.must(ask(c, 10_000, 100_000, 0x200))
 	s.converse(d)
-	// A relay that starts in this time does not open the door again, and the rest of the time is as it was.
+	// A relay that starts in this time does not open admission again, and the rest of the time is as it was.
 	<-d.client.End.Done()
 	s.within("the session ended", time.Since(stopping), 3*time.Second, 5*time.Second)
 	_, err = d.client.End.Next()

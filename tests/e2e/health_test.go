@@ -138,7 +138,7 @@ func TestHealthOfStoppedRelay(t *testing.T) {
 	}
 	w.must(syscall.Kill(all[0], syscall.SIGSTOP))
 	w.becomes(task, "silent", 4*time.Second, func(r report) bool {
-		return !r.Healthy && strings.Contains(r.Reason, "the relay has not been heard of for")
+		return !r.Healthy && strings.Contains(r.Reason, "the relay has not reported for")
 	})
 	r := w.becomes(task, "open again", 15*time.Second, isOpen) // the keeper has replaced it
 	if r.Relay.Starts != 2 {

@@ -23,7 +23,7 @@ import (
 // A service nobody has used for raceWait, and fifty visitors, one each, from a second before its task's end to a second
 // after it. Every other one starts as a workflow does, with `scale --tasks=1`; the others go straight to the task they know
 // of, and scale only when they find no way in. Each has to get through: to the old task, or to a new one.
-func TestRaceAtTheEnd(t *testing.T) {
+func TestRaceAtTheShutdown(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("50 tasks")
@@ -164,7 +164,7 @@ func (r *race) tunnel(limited context.Context, task *ecs.Task) (io.ReadWriteClos
 const noted = 50 * time.Millisecond
 
 // wasOverwritten tells whether the first task has set the count after it had looked, and the visitor between the two: ECS
-// has no conditional update, so that nothing but asking again helps him.
+// has no conditional update, so that the user has to ask again.
 func (r *race) wasOverwritten(asked time.Time) bool {
 	var looked, set time.Time
 	for _, c := range r.Edge.Recorder.Calls(edge.ByTask(r.first.ARN())) {
@@ -184,7 +184,7 @@ func (r *race) wasOverwritten(asked time.Time) bool {
 }
 
 // A session that comes while it is being decided whether the task ends: it waits for the decision, and is served or told.
-func TestSessionsWaitAtTheDoor(t *testing.T) {
+func TestSessionsWaitForAdmission(t *testing.T) {
 	for name, asked := range map[string]bool{"somebody has asked for the service": true, "nobody has": false} {
 		t.Run(name, func(t *testing.T) {
 			s := isolated(t, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "4s", "ECS_TST_IDLE_TIMEOUT": "4s",

@@ -482,7 +482,7 @@ func faulty() map[string]gateway.Faults {
 	cut := func(agent, client int64) gateway.Faults {
 		return gateway.Faults{AgentChannel: gateway.Channel{CutBytes: agent, CutSpread: .3}, ClientChannel: gateway.Channel{CutBytes: client, CutSpread: .3}}
 	}
-	half := gateway.Line{LoseData: .005, LoseAcks: .005, DoubleData: .005, DoubleAcks: .005, ReorderData: .005, ReorderAcks: .005}
+	half := gateway.Line{LoseData: .005, LoseAcks: .005, DuplicateData: .005, DuplicateAcks: .005, ReorderData: .005, ReorderAcks: .005}
 	together := both(half)
 	together.ExpireTokens = .005
 	together.AgentChannel = gateway.Channel{CutBytes: 4_000_000, CutSpread: .5, StallEvery: 3_000_000, StallFor: 100 * time.Millisecond}
@@ -490,8 +490,8 @@ func faulty() map[string]gateway.Faults {
 	return map[string]gateway.Faults{
 		"data lost":                        both(gateway.Line{LoseData: .01}),
 		"acknowledgements lost":            both(gateway.Line{LoseAcks: .01}),
-		"data doubled":                     both(gateway.Line{DoubleData: .01}),
-		"acknowledgements doubled":         both(gateway.Line{DoubleAcks: .01}),
+		"data duplicated":                  both(gateway.Line{DuplicateData: .01}),
+		"acknowledgements duplicated":      both(gateway.Line{DuplicateAcks: .01}),
 		"data reordered":                   both(gateway.Line{ReorderData: .01}),
 		"acknowledgements reordered":       both(gateway.Line{ReorderAcks: .01}),
 		"everything late":                  both(gateway.Line{Delay: 20 * time.Millisecond, Jitter: 20 * time.Millisecond}),
@@ -505,7 +505,7 @@ func faulty() map[string]gateway.Faults {
 	}
 }
 
-// Whatever the gateway does to messages and connections: nothing is lost, nothing doubled, no session lost.
+// Whatever the gateway does to messages and connections: nothing is lost, nothing duplicated, no session lost.
 func TestSessionFaults(t *testing.T) {
 	for name, faults := range faulty() {
 		for _, ignoreOld := range []bool{false, true} {
@@ -546,7 +546,7 @@ func TestSessionFaultsWithPlugin(t *testing.T) {
 	d := s.open(way{plugin: true, where: "remote"})
 	s.Gateway.SetFaults(gateway.Faults{Seed: 1, AgentChannel: gateway.Channel{CutBytes: 1_000_000, CutSpread: .3},
 		// A millisecond, as any network has: the plugin takes note of what it sends only after it has sent it.
-		AgentToClient: gateway.Line{LoseData: .01, DoubleData: .01, ReorderData: .01, Delay: time.Millisecond}})
+		AgentToClient: gateway.Line{LoseData: .01, DuplicateData: .01, ReorderData: .01, Delay: time.Millisecond}})
 	s.inTime(120*time.Second, "20 MB down, 1 MB up", func() error {
 		c, err := s.connect(d)
 		if err != nil {
@@ -735,7 +735,7 @@ func testUnreadTarget(t *testing.T, unread int, limit time.Duration) {
 }
 
 // A client that closes after its last byte, a target that reads slowly and says something meanwhile: it still gets all.
-func TestSessionSlowTargetAfterTheEnd(t *testing.T) {
+func TestSessionSlowTargetAfterTheClose(t *testing.T) {
 	const n = 1_000_000
 	t.Parallel()
 	s := newSite(t, nil)

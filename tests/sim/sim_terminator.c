@@ -1,5 +1,5 @@
 /*
- * sim_terminator: random lives of a task on a virtual clock, each judged against what must never happen.
+ * sim_terminator: random lives of a task on a virtual clock, each checked against what must never happen.
  *
  *     sim_terminator [seed [histories]]      default: 1 100000; `sim_terminator SEED 1 -v` tells one history
  *

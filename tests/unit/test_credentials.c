@@ -99,7 +99,7 @@ static void follows_the_chain(void **state)
 
 #define NOT_IN_CLEAR(host)                                                                                   \
     "AWS_CONTAINER_CREDENTIALS_FULL_URI: http to " host                                                      \
-    ": keys may cross only loopback or ECS's and EKS's own addresses in clear; use https"
+    ": without TLS, keys may only come from loopback, ECS's or EKS's own addresses; use https"
 
 static const struct {
     char *const env[3];

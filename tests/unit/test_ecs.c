@@ -196,7 +196,7 @@ static const struct {
     const char *text;
 } TASK_ANSWERS[] = {
     {200, "{\"failures\":[{\"arn\":\"a\",\"reason\":\"MISSING\"}],\"tasks\":[]}", API_FAILED, ERROR_NOT_FOUND,
-     "DescribeTasks: no such one among the tasks (MISSING)"},
+     "DescribeTasks: not found among the tasks (MISSING)"},
     {200, "{\"tasks\":[]}", API_FAILED, ERROR_INVALID, "DescribeTasks: the answer holds no tasks"},
     {200, "{\"tasks\":[7]}", API_FAILED, ERROR_INVALID, "DescribeTasks: the answer holds no tasks"},
     {200, "{}", API_FAILED, ERROR_INVALID, "DescribeTasks: the answer holds no tasks"},
@@ -252,17 +252,17 @@ static const struct {
     {"{\"services\":[{\"status\":\"ACTIVE\",\"desiredCount\":2,\"runningCount\":1,\"pendingCount\":3}]}",
      API_OK, 0, ""},
     {"{\"services\":[],\"failures\":[{\"arn\":\"a\",\"reason\":\"MISSING\"}]}", API_FAILED, ERROR_NOT_FOUND,
-     "DescribeServices: no such one among the services (MISSING)"},
+     "DescribeServices: not found among the services (MISSING)"},
     {"{\"services\":[{\"status\":7,\"desiredCount\":2,\"runningCount\":-1,\"pendingCount\":null}]}", API_OK,
      0, ""}, /* all but the desired count is not read */
     {"{\"services\":[{\"runningCount\":1}]}", API_FAILED, ERROR_INVALID,
-     "DescribeServices: desiredCount is missing or no count"},
+     "DescribeServices: desiredCount is missing or not a count"},
     {"{\"services\":[{\"desiredCount\":-1}]}", API_FAILED, ERROR_INVALID,
-     "DescribeServices: desiredCount is missing or no count"},
+     "DescribeServices: desiredCount is missing or not a count"},
     {"{\"services\":[{\"desiredCount\":4294967296}]}", API_FAILED, ERROR_INVALID,
-     "DescribeServices: desiredCount is missing or no count"},
+     "DescribeServices: desiredCount is missing or not a count"},
     {"{\"services\":[{\"desiredCount\":1.5}]}", API_FAILED, ERROR_INVALID,
-     "DescribeServices: desiredCount is missing or no count"},
+     "DescribeServices: desiredCount is missing or not a count"},
 };
 
 static void reads_services(void **state)

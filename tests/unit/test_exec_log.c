@@ -136,7 +136,7 @@ static void test_lines_in_any_pieces(void **state)
     }
 }
 
-static void test_an_overlong_line_is_judged_by_its_beginning(void **state)
+static void test_an_overlong_line_is_classified_by_its_beginning(void **state)
 {
     (void) state;
     feed("2026-11-22 10:00:00 INFO [ssm-session-worker] [long] ", 1);
@@ -181,7 +181,7 @@ static void test_a_last_line_without_newline(void **state)
     expect(0, 1, 4000);
 }
 
-static void test_a_quiet_piece_is_judged_again_whole(void **state)
+static void test_a_quiet_piece_is_classified_again_whole(void **state)
 {
     (void) state;
     feed("2026-11-22 10:00:00 INFO [ssm-session-worker] [a] Session wor", 0);
@@ -418,10 +418,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_lines, start),
         cmocka_unit_test_setup(test_lines_in_any_pieces, start),
-        cmocka_unit_test_setup(test_an_overlong_line_is_judged_by_its_beginning, start),
+        cmocka_unit_test_setup(test_an_overlong_line_is_classified_by_its_beginning, start),
         cmocka_unit_test_setup(test_ids_have_a_bound, start),
         cmocka_unit_test_setup(test_a_last_line_without_newline, start),
-        cmocka_unit_test_setup(test_a_quiet_piece_is_judged_again_whole, start),
+        cmocka_unit_test_setup(test_a_quiet_piece_is_classified_again_whole, start),
         cmocka_unit_test_setup(test_restart_ends_the_line, start),
         cmocka_unit_test_setup(test_closed_is_closed, start),
         cmocka_unit_test_setup(test_what_was_there_before_does_not_count, start),

@@ -76,9 +76,9 @@ static const struct {
     {"1=[a:80", "\"1=[a:80\": \"[a:80\" is not HOST:PORT"},
     {"1=a]:80", "\"1=a]:80\": \"a]:80\" is not HOST:PORT"},
     {"1=a=b:80", "\"1=a=b:80\": \"a=b:80\" is not HOST:PORT"},
-    {"1=a:1,2=b:1,1=c:1", "\"1=c:1\": port 1 is another entry's"},
-    {"0.0.0.0:1=a:1,1=c:1", "\"1=c:1\": port 1 is another entry's"},
-    {"127.0.0.1:1=a:1,[::]:1=c:1", "\"[::]:1=c:1\": port 1 is another entry's"},
+    {"1=a:1,2=b:1,1=c:1", "\"1=c:1\": port 1 is used twice"},
+    {"0.0.0.0:1=a:1,1=c:1", "\"1=c:1\": port 1 is used twice"},
+    {"127.0.0.1:1=a:1,[::]:1=c:1", "\"[::]:1=c:1\": port 1 is used twice"},
 };
 
 static void refuses_with_the_entry_and_what_is_wrong_with_it(void **state)

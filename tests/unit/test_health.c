@@ -34,15 +34,14 @@ static const struct {
     {{RELAY(false, true, "")}, "the relay is not running; it was started 1 times"},
     {{RELAYING, .channel_is_open = true, .relay_silent_ms = HEALTH_SILENCE_MS}, ""},
     {{RELAYING, .channel_is_open = true, .relay_silent_ms = HEALTH_SILENCE_MS + 1},
-     "the relay has not been heard of for 2.501s"},
+     "the relay has not reported for 2.501s"},
     {{RELAYING, .channel_for_ms = 180000}, ""},
     {{RELAY(true, true, "CreateControlChannel: 403"), .channel_for_ms = 180001},
      "the control channel has not been open for 3m0.001s: CreateControlChannel: 403"},
     {{RELAYING, .channel_for_ms = 200000}, "the control channel has not been open for 3m20s"},
     {{RELAYING, .channel_for_ms = 200000, .sessions = 1}, ""}, /* a new task would not help them */
     {{RELAY(true, false, ""), .channel_for_ms = 200000}, ""},  /* fixed relays only */
-    {{RELAY(true, false, ""), .relay_silent_ms = 3000, .sessions = 1},
-     "the relay has not been heard of for 3s"},
+    {{RELAY(true, false, ""), .relay_silent_ms = 3000, .sessions = 1}, "the relay has not reported for 3s"},
 };
 
 static void checks_relay_and_channel(void **state)
@@ -203,9 +202,9 @@ static void answer_of_another_kind_is_not_believed(void **state)
     static const struct {
         const char *answer;
         const char *reason;
-    } rows[] = {{"hello", "the keeper's answer says nothing of health"},
-                {"{\"healthy\":truer}", "the keeper's answer says nothing of health"},
-                {"{\"reason\":\"none\"}", "the keeper's answer says nothing of health"},
+    } rows[] = {{"hello", "the keeper's answer is malformed"},
+                {"{\"healthy\":truer}", "the keeper's answer is malformed"},
+                {"{\"reason\":\"none\"}", "the keeper's answer is malformed"},
                 {"", "the keeper did not answer: closed"}};
     (void) state;
     int fd = health.watch.fd; /* the listening socket, without its keeper */

@@ -49,7 +49,7 @@ static const char *const documents[] = {
     "[\"\",\"a\\\"b\\\\c\\/d\\be\\ff\\ng\\rh\\ti\\u00e9\\uD83D\\uDE00\"]",
     "[\"{[:,]}\",\"\\\\\",\"\\\"\"]",
     "{\"\":\"\",\"a\":1,\"a\":2,\"a b\":\" \"}",
-    "[\"\xC3\xA9\x7F\xFF\"]", /* not for the grammar to judge; json_string replaces */
+    "[\"\xC3\xA9\x7F\xFF\"]", /* the grammar allows them; json_string replaces */
 };
 
 static const struct {

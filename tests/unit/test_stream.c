@@ -470,7 +470,7 @@ static void an_old_peer_has_nothing_in_common(void **state)
     struct tls_peer old = {.certificate = CERTIFICATE_LEAF_EC, .key = KEY_LEAF_EC, .old_versions_only = true};
     fails_with_peer(
         &old, "localhost", ERROR_UNAVAILABLE,
-        "TLS with localhost:PORT: the peer gave up: alert 40, handshake_failure, probably no cipher suite "
+        "TLS with localhost:PORT: the peer refused: alert 40, handshake_failure, probably no cipher suite "
         "in common");
 }
 
@@ -676,7 +676,7 @@ static void a_proxy_may_refuse(void **state)
         const char *text;
     } cases[] = {
         {"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 3\r\n\r\nno\n", ERROR_DENIED,
-         "the proxy answered 407: it requires a user and password in HTTPS_PROXY, or other ones"},
+         "the proxy answered 407: HTTPS_PROXY needs a valid user and password"},
         {"HTTP/1.1 503 No\r\n\r\n", ERROR_UNAVAILABLE, "the proxy answered 503"},
         {"HTTP/1.1 200 Yes\r\n\r\nx", ERROR_INVALID, "the proxy sent bytes before the host could"},
     };

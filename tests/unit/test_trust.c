@@ -46,7 +46,7 @@ static void write_bundle(const char *const parts[], size_t count)
     write_bundle((const char *const[]){__VA_ARGS__},                                                         \
                  sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
-static void the_built_in_roots_are_there(void **state)
+static void the_built_in_certificates_are_there(void **state)
 {
     (void) state;
     assert_true(TRUST_ANCHOR_COUNT >= 5);
@@ -58,7 +58,7 @@ static void the_built_in_roots_are_there(void **state)
     }
 }
 
-static void a_bundle_adds_its_roots_once(void **state)
+static void a_bundle_adds_its_certificates_once(void **state)
 {
     (void) state;
     WRITE_BUNDLE("# comment\n", CERTIFICATE_ROOT_EC, "text between\n", CERTIFICATE_ROOT_RSA,
@@ -161,8 +161,8 @@ static void a_distributions_bundle_fits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_built_in_roots_are_there, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_bundle_adds_its_roots_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_built_in_certificates_are_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_bundle_adds_its_certificates_once, setup, teardown),
         cmocka_unit_test_setup_teardown(keys_and_damage_are_passed_over, setup, teardown),
         cmocka_unit_test_setup_teardown(the_last_line_needs_no_end, setup, teardown),
         cmocka_unit_test_setup_teardown(a_leaf_is_trusted_for_itself_only, setup, teardown),

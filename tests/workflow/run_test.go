@@ -80,7 +80,7 @@ func TestStepsAfterAFailure(t *testing.T) {
 	}
 }
 
-// What is not known is refused, not passed over.
+// What is not known is refused, not skipped.
 func TestUnknownIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, steps := range []string{

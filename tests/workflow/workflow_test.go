@@ -41,7 +41,7 @@ func TestWorkflow(t *testing.T) {
 	if _, err := w.run(m); err != nil {
 		t.Error(err)
 	}
-	w.wantVerdicts(m, "pass", "pass")
+	w.wantResults(m, "pass", "pass")
 	w.wantEnd(1)
 }
 
@@ -63,7 +63,7 @@ func TestWorkflowFindsTheMistake(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "Run the models and their tests: exit status 1") {
 		t.Errorf("the workflow ends with %v", err)
 	}
-	w.wantVerdicts(m, "fail", "pass")
+	w.wantResults(m, "fail", "pass")
 	if closing := results[len(results)-1]; !closing.Ran || closing.Err != nil || !strings.Contains(closing.Output, "Reached "+warehouse) {
 		t.Errorf("the tunnel is not closed: %+v", closing)
 	}
@@ -87,7 +87,7 @@ func TestWorkflowsShareATask(t *testing.T) {
 	}
 	wait.Wait()
 	for _, m := range machines {
-		w.wantVerdicts(m, "pass", "pass")
+		w.wantResults(m, "pass", "pass")
 	}
 	w.wantEnd(len(machines))
 }
@@ -112,7 +112,7 @@ func TestWorkflowWithTheArticlesTools(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		w.wantVerdicts(m, "pass", "pass")
+		w.wantResults(m, "pass", "pass")
 		w.wantEnd(1)
 		return
 	}

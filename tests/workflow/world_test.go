@@ -266,8 +266,8 @@ func (w *world) run(m *Machine) ([]Result, error) {
 	return m.Run(context.Background(), flow, "dbt")
 }
 
-// verdicts are what dbt says of the unit tests, by name.
-func (m *Machine) verdicts() (map[string]string, error) {
+// results are what dbt says of the unit tests, by name.
+func (m *Machine) results() (map[string]string, error) {
 	text, err := os.ReadFile(filepath.Join(m.Workspace, "examples/dbt/target/run_results.json"))
 	if err != nil {
 		return nil, err
@@ -288,10 +288,10 @@ func (m *Machine) verdicts() (map[string]string, error) {
 	return found, err
 }
 
-// wantVerdicts checks what became of the two unit tests. After one that fails dbt leaves out the other, if it is not over yet.
-func (w *world) wantVerdicts(m *Machine, first, later string) {
+// wantResults checks what became of the two unit tests. After one that fails dbt leaves out the other, if it is not over yet.
+func (w *world) wantResults(m *Machine, first, later string) {
 	w.Helper()
-	got, err := m.verdicts()
+	got, err := m.results()
 	if first == "fail" && got["nothing_before_five_days_ago_changes"] == "skipped" {
 		later = "skipped"
 	}

@@ -47,14 +47,14 @@ func (e *Edge) welcomeTLS(conn *peekedConn, fallbackName string) {
 	config := e.CA.tlsConfig(fallbackName)
 	host := serverName(conn.reader)
 	label, _, _ := strings.Cut(host, ".")
-	verdict := e.Faults.Decide(ServiceTLS, label, host, 0)
-	time.Sleep(verdict.Delay)
-	if verdict.Fault == nil {
+	decision := e.Faults.Decide(ServiceTLS, label, host, 0)
+	time.Sleep(decision.Delay)
+	if decision.Fault == nil {
 		e.proxied.hand(tls.Server(conn, config))
 		return
 	}
-	e.Log.Debug("connection fault", "host", host, "fault", verdict.Fault.Effect)
-	switch verdict.Fault.Effect {
+	e.Log.Debug("connection fault", "host", host, "fault", decision.Fault.Effect)
+	switch decision.Fault.Effect {
 	case EffectWrongName:
 		config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return e.CA.Leaf("another.example") }
 		e.proxied.hand(tls.Server(conn, config))

@@ -173,8 +173,8 @@ func (e *Edge) serve(w *answerWriter, c *Call) error {
 	if c.Service.Subject != nil {
 		subject = c.Service.Subject(c.Request)
 	}
-	verdict := e.Faults.Decide(c.Service.Name, c.Action, subject, 0)
-	if err := e.before(c, verdict); err != nil {
+	decision := e.Faults.Decide(c.Service.Name, c.Action, subject, 0)
+	if err := e.before(c, decision); err != nil {
 		return err
 	}
 	if c.Service.Unsigned == nil || !c.Service.Unsigned(c.Request) {
@@ -215,7 +215,7 @@ func (c *Call) permitted() error {
 }
 
 // before applies what a fault does before the service sees the call.
-func (e *Edge) before(c *Call, v Verdict) error {
+func (e *Edge) before(c *Call, v Decision) error {
 	if v.Delay > 0 {
 		select {
 		case <-time.After(v.Delay):

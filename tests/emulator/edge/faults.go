@@ -135,17 +135,17 @@ func (f *Faults) List() map[int]Fault {
 	return all
 }
 
-// Verdict is what the switchboard decided for one call.
-type Verdict struct {
+// Decision is what the switchboard decided for one call.
+type Decision struct {
 	Delay time.Duration
 	Fault *Fault // nil: let it through
 }
 
 // Decide asks the switchboard about one call. age is how long the subject has lived.
-func (f *Faults) Decide(service, action, subject string, age time.Duration) Verdict {
+func (f *Faults) Decide(service, action, subject string, age time.Duration) Decision {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var v Verdict
+	var v Decision
 	for _, r := range f.rules {
 		if !r.matches(service, action, subject, age) {
 			continue

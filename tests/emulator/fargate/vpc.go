@@ -219,7 +219,7 @@ func NetNSOf(pid int) (*NetNS, error) {
 	return &NetNS{handle: handle}, nil
 }
 
-// Close lets go of the namespace.
+// Close releases the namespace.
 func (n *NetNS) Close() error { return n.handle.Close() }
 
 // Do runs f on a thread that is in the namespace. Sockets made by f and processes it starts belong to it.

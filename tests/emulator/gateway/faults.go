@@ -34,10 +34,10 @@ type Faults struct {
 
 // Line is what can happen to messages on their way from one side to the other.
 type Line struct {
-	LoseData, LoseAcks       float64
-	DoubleData, DoubleAcks   float64
-	ReorderData, ReorderAcks float64
-	Delay, Jitter            time.Duration // each message waits Delay and up to Jitter more; order is kept
+	LoseData, LoseAcks           float64
+	DuplicateData, DuplicateAcks float64
+	ReorderData, ReorderAcks     float64
+	Delay, Jitter                time.Duration // each message waits Delay and up to Jitter more; order is kept
 	// LateBy is how long the first message of payload type LateType waits in addition, as one does whose packet was lost;
 	// whatever is sent after it arrives after it.
 	LateType uint32
@@ -248,14 +248,14 @@ const (
 	lineMessages    = 8192                  // delayed at most; then the sender is not read any more
 )
 
-// line is the way from one side to the other: it loses, doubles, reorders and delays.
+// line is the way from one side to the other: it loses, duplicates, reorders and delays.
 type line struct {
 	dice    *dice
 	deliver func([]byte)
 
-	plan                     atomic.Pointer[Line]
-	pending                  atomic.Int64 // messages held back or delayed
-	lost, doubled, reordered atomic.Int64
+	plan                        atomic.Pointer[Line]
+	pending                     atomic.Int64 // messages held back or delayed
+	lost, duplicated, reordered atomic.Int64
 
 	mu       sync.Mutex // held while delivering, which may block: nothing but the line itself may want it
 	space    sync.Cond
@@ -287,9 +287,9 @@ func (l *line) push(b []byte, isAck bool) {
 	if plan == nil {
 		plan = &Line{}
 	}
-	lose, double, reorder := plan.LoseData, plan.DoubleData, plan.ReorderData
+	lose, duplicate, reorder := plan.LoseData, plan.DuplicateData, plan.ReorderData
 	if isAck {
-		lose, double, reorder = plan.LoseAcks, plan.DoubleAcks, plan.ReorderAcks
+		lose, duplicate, reorder = plan.LoseAcks, plan.DuplicateAcks, plan.ReorderAcks
 	}
 	switch {
 	case l.dice.hit(lose):
@@ -301,8 +301,8 @@ func (l *line) push(b []byte, isAck bool) {
 	default:
 		l.forward(b, plan)
 	}
-	if l.dice.hit(double) {
-		l.doubled.Add(1)
+	if l.dice.hit(duplicate) {
+		l.duplicated.Add(1)
 		l.holdBack(b)
 	}
 	kept := l.overdue[:0]

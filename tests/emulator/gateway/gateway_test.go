@@ -285,13 +285,13 @@ func TestHalfClose(t *testing.T) {
 	})
 }
 
-// Every fault at 1%, each alone and all together: nothing lost, nothing doubled, no session lost.
+// Every fault at 1%, each alone and all together: nothing lost, nothing duplicated, no session lost.
 func TestFaults(t *testing.T) {
-	all := gateway.Line{LoseData: .01, LoseAcks: .01, DoubleData: .01, DoubleAcks: .01, ReorderData: .01, ReorderAcks: .01}
+	all := gateway.Line{LoseData: .01, LoseAcks: .01, DuplicateData: .01, DuplicateAcks: .01, ReorderData: .01, ReorderAcks: .01}
 	cases := map[string]gateway.Faults{
 		"lose data":              {AgentToClient: gateway.Line{LoseData: .01}, ClientToAgent: gateway.Line{LoseData: .01}},
 		"lose acknowledgements":  {AgentToClient: gateway.Line{LoseAcks: .01}, ClientToAgent: gateway.Line{LoseAcks: .01}},
-		"double":                 {AgentToClient: gateway.Line{DoubleData: .01, DoubleAcks: .01}, ClientToAgent: gateway.Line{DoubleData: .01, DoubleAcks: .01}},
+		"double":                 {AgentToClient: gateway.Line{DuplicateData: .01, DuplicateAcks: .01}, ClientToAgent: gateway.Line{DuplicateData: .01, DuplicateAcks: .01}},
 		"reorder":                {AgentToClient: gateway.Line{ReorderData: .01, ReorderAcks: .01}, ClientToAgent: gateway.Line{ReorderData: .01, ReorderAcks: .01}},
 		"delay":                  {AgentToClient: gateway.Line{Delay: 5 * time.Millisecond, Jitter: 5 * time.Millisecond}},
 		"cut the agent":          {AgentChannel: gateway.Channel{CutBytes: 400_000, CutSpread: .5}},
@@ -322,7 +322,7 @@ func TestFaults(t *testing.T) {
 			st := w.gw.Sessions("")[0].Stats()
 			t.Logf("agent %+v", st.Agent)
 			t.Logf("client %+v", st.Client)
-			hit := st.Agent.Lost + st.Agent.Doubled + st.Agent.Reordered + st.Client.Lost + int64(st.Agent.Opened+st.Client.Opened-2)
+			hit := st.Agent.Lost + st.Agent.Duplicated + st.Agent.Reordered + st.Client.Lost + int64(st.Agent.Opened+st.Client.Opened-2)
 			if hit == 0 && name != "delay" && name != "stalls" && name != "expired tokens" {
 				t.Error("the fault has not happened")
 			}

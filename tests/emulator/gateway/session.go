@@ -99,7 +99,7 @@ type SideStats struct {
 	Dropped      int64 // messages for it that came while it was away
 	Held         int64 // messages that were kept for it while it was away
 	Lost         int64 // by faults, on the way from it
-	Doubled      int64
+	Duplicated   int64
 	Reordered    int64
 }
 
@@ -172,7 +172,7 @@ func (e *side) snapshot() SideStats {
 	e.meterMu.Unlock()
 	st.Opened, st.Dropped, st.Held = int(e.opened.Load()), e.dropped.Load(), e.held.Load()
 	st.PayloadBytes = e.dataBytes.Load()
-	st.Lost, st.Doubled, st.Reordered = e.line.lost.Load(), e.line.doubled.Load(), e.line.reordered.Load()
+	st.Lost, st.Duplicated, st.Reordered = e.line.lost.Load(), e.line.duplicated.Load(), e.line.reordered.Load()
 	return st
 }
 
