@@ -655,8 +655,9 @@ static void stream_deadline(struct data_channel *channel, int64_t now_ms, int64_
     uint16_t slot = choose(channel, now_ms);
     if (slot != OUTBOX_NO_SLOT && pacer_allows(&channel->pacer, now_ms, class_of(channel, slot)) == 0)
         earlier(deadline, pacer_next_ms(&channel->pacer, now_ms, class_of(channel, slot)));
+    /* What the pacer allows already is waiting for the socket. */
     for (int i = PACER_BULK; i <= PACER_INTERACTIVE; i++) {
-        if (channel->caller_waits[i])
+        if (channel->caller_waits[i] && pacer_allows(&channel->pacer, now_ms, (enum pacer_class) i) == 0)
             earlier(deadline, pacer_next_ms(&channel->pacer, now_ms, (enum pacer_class) i));
     }
 }

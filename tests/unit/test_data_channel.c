@@ -719,6 +719,26 @@ static void what_waits_before_the_pacer_is_what_it_allows(void **state)
     assert_int_equal(hear_stream_data(), DATA_CHANNEL_UNSENT_MAX);
 }
 
+/* The fault: a caller with more to send than the pacer allows was to ask again at once, and at once again, as
+ * long as the socket did not take what the pacer allowed already: turns without end. */
+static void a_socket_that_takes_nothing_is_not_asked_again_and_again(void **state)
+{
+    struct data_channel_config config = usual();
+    (void) state;
+    config.messages_per_second = 100;
+    config.burst_messages = 20;
+    begin(&config);
+    hear();
+    while (data_channel_send_room(&channel, now_ms, PACER_BULK) >= PAYLOAD)
+        send_messages(1);
+    assert_int_equal(channel.outbox.lists[OUTBOX_UNSENT].count, 20);
+    assert_int_equal(data_channel_send_room(&channel, now_ms, PACER_BULK), 0);
+    assert_true(data_channel_deadline(&channel, now_ms) > now_ms);
+    assert_int_equal(hear_stream_data(), 20);
+    assert_int_equal(data_channel_send_room(&channel, now_ms, PACER_BULK), 0);
+    assert_in_range(data_channel_deadline(&channel, now_ms), now_ms + 1, now_ms + 100); /* now it is the pacer */
+}
+
 static void pause_at_a_high_rate(void)
 {
     struct data_channel_config config = usual();
@@ -1209,6 +1229,7 @@ int main(void)
         TEST(a_quiet_session_touches_little_memory),
         TEST(the_pacer_counts_every_transmission_and_tells_when_to_ask_again),
         TEST(what_waits_before_the_pacer_is_what_it_allows),
+        TEST(a_socket_that_takes_nothing_is_not_asked_again_and_again),
         TEST(a_pause_before_the_end_of_the_connection_slows_down),
         TEST(two_pauses_slow_down),
         TEST(a_pause_that_ends_changes_nothing),
