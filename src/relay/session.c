@@ -248,6 +248,8 @@ static void link_down(struct gateway *link, const struct gateway_down *down)
     }
     if (down->is_final)
         relay_session_end(s, true, str_from(down->why));
+    if (!lane_wants_connection(&s->lane))
+        gateway_close(link); /* it only waits for what is held for its targets */
     wake(s->tunnel);
 }
 

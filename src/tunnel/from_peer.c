@@ -37,7 +37,7 @@ bool tunnel_take_piece(struct tunnel *t, const uint8_t *data, size_t len)
     uint64_t number = reader_u64be(&in);
     enum inbox_result result =
         INBOX_DUPLICATE; /* a payload without a number, or with a wild one, is dropped */
-    if (!in.failed && number <= INT64_MAX)
+    if (!in.failed && number - (uint64_t) t->pieces.front < INBOX_SPAN)
         result = inbox_take(&t->pieces, (int64_t) number, PAYLOAD_OUTPUT, in.at, in.left);
     inbox_settle(&t->pieces);
     return result != INBOX_REFUSED;
@@ -246,6 +246,7 @@ static bool take_data(struct tunnel *t, int64_t now_ms, uint16_t stream, size_t 
     struct streams_slot *s = stream == STREAMS_NONE ? NULL : tunnel_slot(t, stream);
     if (s == NULL || s->peer_ended ||
         s->state == STREAMS_GONE) { /* not here any more, or gone on after its FIN */
+        t->blocked = STREAMS_NONE;
         skip_data(t, available);
         return true;
     }
@@ -328,10 +329,11 @@ static void take_refusal(struct tunnel *t, uint16_t stream, const char *why, str
 
 static void take_fin(struct tunnel *t, int64_t now_ms, uint16_t stream, struct tunnel_step *step)
 {
+    bool is_refusal = t->connect_error; /* AWS's agent: flag ConnectToPortError, then FIN */
+    t->connect_error = false;
     if (stream == STREAMS_NONE || tunnel_slot(t, stream)->peer_ended)
         return;
-    if (t->connect_error) { /* AWS's agent: flag ConnectToPortError, then FIN */
-        t->connect_error = false;
+    if (is_refusal) {
         take_refusal(t, stream,
                      "the agent could not connect to the target; its log on the instance or task says why",
                      step);
@@ -382,7 +384,8 @@ static void take_text(struct tunnel *t, int64_t now_ms, const struct smux_event 
         open_stream(t, now_ms, event->stream, (struct str){t->text, t->text_len}, step);
     else if (event->command == SMUX_REFUSED)
         take_refusal(t, stream, t->text, step);
-    else if (event->command == SMUX_OPENED && stream != STREAMS_NONE && t->role == LANE_CLIENT)
+    else if (event->command == SMUX_OPENED && stream != STREAMS_NONE && t->role == LANE_CLIENT &&
+             tunnel_slot(t, stream)->state == STREAMS_OPEN)
         *step = (struct tunnel_step){
             .type = TUNNEL_STEP_ANSWERED, .stream = stream, .text = {t->text, t->text_len}};
 }
@@ -415,8 +418,8 @@ static bool take_basic(struct tunnel *t, int64_t now_ms, size_t len, struct tunn
     uint16_t stream = streams_find(&t->streams, 0);
     if (stream != STREAMS_NONE && tunnel_slot(t, stream)->peer_ended)
         return false; /* these bytes are the next connection's: they wait until this one is done with */
-    if (stream == STREAMS_NONE &&
-        t->role == LANE_AGENT) { /* LocalPortForwarding after its target has closed */
+    if (stream == STREAMS_NONE && t->role == LANE_AGENT && !t->basic_over) {
+        /* LocalPortForwarding after its target has closed */
         open_stream(t, now_ms, 0, (struct str){NULL, 0}, step);
         return true;
     }

@@ -21,6 +21,8 @@ static inline bool tunnel_has_step(const struct tunnel_step *step)
 void tunnel_settle(struct tunnel *t, uint16_t stream, int64_t now_ms, struct tunnel_step *step);
 /* Its endpoint is no more, `why` for a peer of ours. The stream remains until the peer has been told. */
 void tunnel_lose_endpoint(struct tunnel *t, uint16_t stream, int64_t now_ms, bool was_open);
+/* A basic session whose one connection was its last: what comes for the next is dropped. */
+void tunnel_end_basic(struct tunnel *t, int64_t now_ms, bool failed, struct str reason);
 /* The slot is free. */
 void tunnel_free_stream(struct tunnel *t, uint16_t stream);
 

@@ -158,6 +158,12 @@ static void fail_handshake(struct lane *lane, int64_t now_ms)
                                       : STR_LITERAL("the agent did not complete the handshake within 60 s"));
 }
 
+static bool input_is_empty(const struct lane *lane)
+{
+    struct data_channel_event event;
+    return !data_channel_peek(&lane->channel, 0, &event);
+}
+
 static bool peer_has_all(const struct lane *lane)
 {
     return lane->peer_gone || data_channel_drained(&lane->channel);
@@ -171,11 +177,11 @@ static void begin_ending(struct lane *lane, int64_t now_ms)
     lane->until_ms = now_ms + LANE_DRAIN_MS;
 }
 
-/* The connection is lost while the end is near: what is not there yet has its time
- * still, over another connection. */
+/* The connection is lost while the end is near: what is not there yet has its time still, at the peer over
+ * another connection. */
 static void keep_ending(struct lane *lane, int64_t now_ms)
 {
-    if (lane->said_goodbye || (peer_has_all(lane) && lane->input_is_empty) || now_ms >= lane->until_ms)
+    if (lane->said_goodbye || now_ms >= lane->until_ms)
         lane->state = LANE_OVER;
 }
 
@@ -237,7 +243,6 @@ void lane_init(struct lane *lane, const struct lane_config *config, int64_t now_
     lane->until_ms = INT64_MAX;
     lane->probe_pause_ms = LANE_ACK_PROBE_FIRST_MS;
     lane->probe_sequence = -1;
-    lane->input_is_empty = true;
     channel.role = config->role == LANE_AGENT ? DATA_CHANNEL_AGENT : DATA_CHANNEL_CLIENT;
     channel.peer_ignores_duplicates = config->role == LANE_AGENT;
     channel.memory = config->memory;
@@ -376,8 +381,8 @@ static bool is_for_caller(struct lane *lane, int64_t now_ms, const struct data_c
                           bool *waits)
 {
     bool is_output = data->payload_type == PAYLOAD_OUTPUT;
-    *waits = false;
-    if (lane->state == LANE_OVER || (lane->state == LANE_ENDING && (!is_output || !lane->agreed)))
+    *waits = lane->state == LANE_OVER; /* the tunnel will look for pieces among what is left */
+    if (*waits || (lane->state == LANE_ENDING && (!is_output || !lane->agreed)))
         return false;
     if (lane->role == LANE_AGENT && is_terminate_flag(data)) {
         lane_end(lane, now_ms, false, STR_LITERAL("the client ended the session"));
@@ -460,7 +465,6 @@ void lane_next(struct lane *lane, int64_t now_ms, struct lane_event *event)
     *event = (struct lane_event){.type = LANE_EVENT_NONE};
     while (more && !show_own(lane, event) && event->type == LANE_EVENT_NONE)
         more = take_event(lane, now_ms, event);
-    lane->input_is_empty = event->type != LANE_EVENT_DATA;
 }
 
 void lane_consume(struct lane *lane, size_t n)
@@ -517,7 +521,7 @@ static void send_terminate(struct lane *lane)
 static bool may_leave(const struct lane *lane, bool others_wait)
 {
     return lane->state == LANE_ENDING && !lane->said_goodbye && !lane->terminate_due && !others_wait &&
-           lane->input_is_empty && peer_has_all(lane);
+           input_is_empty(lane) && peer_has_all(lane);
 }
 
 void lane_tick(struct lane *lane, int64_t now_ms, bool others_wait)

@@ -103,9 +103,8 @@ struct lane {
     struct handshake_request agent;   /* client: what the agent asked */
     bool agreed;
     bool failed;
-    bool peer_gone;      /* the service has ended the session: nobody is left to drain to */
-    bool said_goodbye;   /* ENDING: the websocket is being closed */
-    bool input_is_empty; /* nothing waits in the inbox, as far as was asked */
+    bool peer_gone;    /* the service has ended the session: nobody is left to drain to */
+    bool said_goodbye; /* ENDING: the websocket is being closed */
     bool probed;
     bool probes;     /* NOPs may be sent: set by lane_use_ack_probes */
     bool basic_hold; /* the hold ends a while after HandshakeComplete has arrived */

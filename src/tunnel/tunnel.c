@@ -94,7 +94,7 @@ void tunnel_lose_endpoint(struct tunnel *t, uint16_t stream, int64_t now_ms, boo
     if (s->state == STREAMS_FREE || s->state == STREAMS_GONE)
         return;
     bool knows = s->fin_sent && (s->peer_ended || !t->is_ours); /* the peer has nothing to be told */
-    if (knows || (t->mode != TUNNEL_MULTIPLEXED && t->role == LANE_AGENT)) {
+    if (knows || s->syn_due || (t->mode != TUNNEL_MULTIPLEXED && t->role == LANE_AGENT)) {
         tunnel_free_stream(t, stream);
         return;
     }
@@ -179,6 +179,12 @@ void tunnel_end(struct tunnel *t, int64_t now_ms, bool failed, struct str reason
         lane_end(t->lanes[i], now_ms, failed, reason);
 }
 
+void tunnel_end_basic(struct tunnel *t, int64_t now_ms, bool failed, struct str reason)
+{
+    t->basic_over = true;
+    tunnel_end(t, now_ms, failed, reason);
+}
+
 bool tunnel_is_open(const struct tunnel *t)
 {
     for (unsigned i = 0; i < t->lane_count; i++)
@@ -216,11 +222,11 @@ static void agreed(struct tunnel *t, unsigned index, struct tunnel_step *step)
     }
 }
 
-/* Whether any lane but this one carries the tunnel. */
-static bool others_are_open(const struct tunnel *t, unsigned index)
+/* Whether any lane but this one carries the tunnel, or is about to. */
+static bool has_other(const struct tunnel *t, unsigned index)
 {
     for (unsigned i = 0; i < t->lane_count; i++)
-        if (i != index && t->lanes[i]->state == LANE_OPEN)
+        if (i != index && t->lanes[i]->state < LANE_ENDING)
             return true;
     return false;
 }
@@ -259,7 +265,7 @@ static bool save_pieces(struct tunnel *t, unsigned index)
 /* A lane that is over: its pieces go over the others, then the caller is told. */
 static void end_lane(struct tunnel *t, unsigned index, struct tunnel_step *step)
 {
-    if (t->has_pieces && others_are_open(t, index) && (!move_pieces(t, index) || !save_pieces(t, index)))
+    if (t->has_pieces && has_other(t, index) && (!move_pieces(t, index) || !save_pieces(t, index)))
         return;
     *step =
         (struct tunnel_step){.type = TUNNEL_STEP_LANE_OVER, .lane = (uint8_t) index, .over = t->lanes[index]};
@@ -357,7 +363,7 @@ static void reset_stalled(struct tunnel *t, int64_t now_ms, struct tunnel_step *
                                                 : "it took nothing for 20 min"};
     tunnel_lose_endpoint(t, stream, now_ms, true);
     if (t->mode != TUNNEL_MULTIPLEXED) /* the rest is not for the connection that it would open */
-        tunnel_end(t, now_ms, true, str_from(step->why));
+        tunnel_end_basic(t, now_ms, true, str_from(step->why));
 }
 
 /* From the peer to endpoints. */
@@ -381,6 +387,11 @@ void tunnel_next(struct tunnel *t, int64_t now_ms, struct tunnel_step *step)
 {
     bool busy = false;
     *step = (struct tunnel_step){.type = TUNNEL_STEP_NONE};
+    if (t->lane_count == 0) { /* the endpoints are the caller's */
+        step->type = t->over_told ? TUNNEL_STEP_NONE : TUNNEL_STEP_OVER;
+        t->over_told = true;
+        return;
+    }
     t->output_first = !t->output_first;
     if (t->output_first)
         tunnel_gather(t, now_ms, step);
@@ -392,10 +403,6 @@ void tunnel_next(struct tunnel *t, int64_t now_ms, struct tunnel_step *step)
         tunnel_gather(t, now_ms, step);
     if (!tunnel_has_step(step) && busy)
         step->type = TUNNEL_STEP_BUSY;
-    if (!tunnel_has_step(step) && t->lane_count == 0 && !t->over_told) {
-        t->over_told = true;
-        step->type = TUNNEL_STEP_OVER;
-    }
 }
 
 static void send_destination(struct tunnel *t, int64_t now_ms, uint16_t stream, struct str target)
@@ -447,7 +454,7 @@ static void lost(struct tunnel *t, uint16_t stream, int64_t now_ms, bool was_ope
     if (s->state == STREAMS_FREE || s->state == STREAMS_GONE)
         return;
     if (t->mode != TUNNEL_MULTIPLEXED && t->role == LANE_AGENT && (!was_open || t->mode == TUNNEL_BASIC_ONCE))
-        tunnel_end(t, now_ms, true, why);
+        tunnel_end_basic(t, now_ms, true, why);
     if (t->is_ours && !s->syn_due && tunnel_send_text(t, now_ms, SMUX_REFUSED, s->id, why))
         tunnel_free_stream(t, stream);
     else
@@ -514,10 +521,7 @@ unsigned tunnel_open_streams(const struct tunnel *t)
 /* What came over this lane has yet to reach endpoints, and no other lane will see to it. */
 static bool others_wait(const struct tunnel *t, unsigned lane)
 {
-    for (unsigned i = 0; i < t->lane_count; i++)
-        if (i != lane && t->lanes[i]->state < LANE_ENDING)
-            return false;
-    return t->held > 0 || inbox_ready(&t->pieces) > 0;
+    return !has_other(t, lane) && (t->held > 0 || inbox_ready(&t->pieces) > 0);
 }
 
 /* The next FIN that waits for quiet, INT64_MAX when there is none; those that have waited long enough go. */

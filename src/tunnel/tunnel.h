@@ -176,6 +176,7 @@ struct tunnel {
     bool output_first; /* input and output take turns */
     bool over_told;
     bool begin_due;     /* basic: the first endpoint has to be opened */
+    bool basic_over;    /* basic: that was the last one */
     bool connect_error; /* client: flag ConnectToPortError came; the next FIN says for which stream */
     const struct document *document;
     struct pool_user *user;

@@ -736,7 +736,8 @@ static void a_socket_that_takes_nothing_is_not_asked_again_and_again(void **stat
     assert_true(data_channel_deadline(&channel, now_ms) > now_ms);
     assert_int_equal(hear_stream_data(), 20);
     assert_int_equal(data_channel_send_room(&channel, now_ms, PACER_BULK), 0);
-    assert_in_range(data_channel_deadline(&channel, now_ms), now_ms + 1, now_ms + 100); /* now it is the pacer */
+    assert_in_range(data_channel_deadline(&channel, now_ms), now_ms + 1,
+                    now_ms + 100); /* now it is the pacer */
 }
 
 static void pause_at_a_high_rate(void)
