@@ -47,9 +47,9 @@ enum {
     CONTROL_CHANNEL_REPORTS = 1024, /* of sessions that ran: FUMIDAI_MAX_SESSIONS at its highest, and some */
     CONTROL_CHANNEL_REFUSALS =
         2048, /* a user who starts sessions as fast as the API lets them: 1,500 in 1.5 s */
-    CONTROL_CHANNEL_REPORT_TRIES = 3,
-    CONTROL_CHANNEL_REPORT_MS = 1000,
-    CONTROL_CHANNEL_REASON_SIZE = 512,
+    CONTROL_CHANNEL_REPORT_TRIES = 3,        /* as AWS's agent */
+    CONTROL_CHANNEL_REPORT_MS = 1000,        /* between two, as AWS's agent */
+    CONTROL_CHANNEL_REASON_SIZE = 512,       /* a sentence or two for the user */
     CONTROL_CHANNEL_TYPES_TOLD = 32,         /* unknown types told; further ones are not */
     CONTROL_CHANNEL_INPUT_SIZE = 160 * 1024, /* a document of 64 KB, escaped into a string */
     CONTROL_CHANNEL_OUTPUT_SIZE = 32 * 1024  /* the first frame, pongs, some reports */

@@ -84,16 +84,16 @@ enum {
     DATA_CHANNEL_INPUT_SIZE = 64 * 1024,
     DATA_CHANNEL_PLAIN_SIZE =
         8 * 1024, /* text frame, session state, pongs, close: a handful of small frames */
-    DATA_CHANNEL_PLAIN_MESSAGE_MAX = 4 * 1024,
+    DATA_CHANNEL_PLAIN_MESSAGE_MAX = 4 * 1024, /* the text frame with a token of some KB is the longest */
     DATA_CHANNEL_ACKS_MAX =
         4096, /* acknowledgements not yet written; a message that would need one more is refused */
     /* 64 KiB: four full TLS records a turn without a limit; 67 ms at the default rate, and only if the
      * socket, not the pacer, is what stops us. */
     DATA_CHANNEL_UNSENT_MAX = 64,
-    DATA_CHANNEL_BACKPRESSURED_FLIGHT = 64,
+    DATA_CHANNEL_BACKPRESSURED_FLIGHT = 64, /* of ours, while there is no room for the peer's */
     DATA_CHANNEL_REFUSED_MAX = 8000,    /* AWS's client loses its oldest unacknowledged message at 10,000 */
     DATA_CHANNEL_HOLD_RESEND_MS = 1000, /* far beyond the moment in which AWS's client goes deaf */
-    DATA_CHANNEL_ACK_SIZE = 24,
+    DATA_CHANNEL_ACK_SIZE = 24,         /* number 8, message id 16 */
     DATA_CHANNEL_MEMORY_SIZE = OUTBOX_MEMORY_SIZE + INBOX_MEMORY_SIZE +
                                DATA_CHANNEL_ACKS_MAX * DATA_CHANNEL_ACK_SIZE + DATA_CHANNEL_INPUT_SIZE +
                                DATA_CHANNEL_PLAIN_SIZE

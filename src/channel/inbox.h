@@ -29,10 +29,10 @@
 #include "channel/pool.h"
 
 enum {
-    INBOX_MESSAGES = 6144,
+    INBOX_MESSAGES = 6144,      /* AWS's client resends one message each 100 ms: see above */
     INBOX_BLOCK_PAYLOAD = 1024, /* a stream message's payload; the rest of a block stays empty */
     INBOX_SPAN = 8192,          /* a power of two above INBOX_MESSAGES */
-    INBOX_RESERVE = 64,
+    INBOX_RESERVE = 64,         /* blocks for the message that is expected, of 64 KiB at most */
     INBOX_PAYLOAD_MAX = INBOX_RESERVE * INBOX_BLOCK_PAYLOAD,
     INBOX_LENT_MAX =
         64, /* payloads that lie elsewhere: as many stream messages as a decoder's buffer holds */

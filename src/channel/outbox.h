@@ -50,13 +50,13 @@
 #include "wire/websocket.h"
 
 enum {
-    OUTBOX_WINDOW = 2048,
-    OUTBOX_SUSPECTS_MAX = 1984,
-    OUTBOX_FRESH = 64,
+    OUTBOX_WINDOW = 2048,       /* 100 MB/s need 100 at 1 ms of RTT, 960 a second need 192 at 200 ms */
+    OUTBOX_SUSPECTS_MAX = 1984, /* makes 4,096 of all together */
+    OUTBOX_FRESH = 64, /* new ones on a connection while the window is full: they show what is a suspect */
     OUTBOX_MESSAGES = OUTBOX_WINDOW + OUTBOX_SUSPECTS_MAX + OUTBOX_FRESH,
     OUTBOX_LARGE = 2, /* slots for whole messages that are longer: HandshakeRequest, HandshakeComplete */
-    OUTBOX_LARGE_PAYLOAD_MAX = 4096,
-    OUTBOX_SLOT_HEADROOM = 8, /* a masked websocket header for up to 65,535 bytes */
+    OUTBOX_LARGE_PAYLOAD_MAX = 4096, /* both are at most 1,024 bytes as fumidai writes them */
+    OUTBOX_SLOT_HEADROOM = 8,        /* a masked websocket header for up to 65,535 bytes */
     OUTBOX_LARGE_SLOT_SIZE = OUTBOX_SLOT_HEADROOM + AGENT_MESSAGE_HEADER_SIZE + OUTBOX_LARGE_PAYLOAD_MAX,
     /* Numbers between the oldest unacknowledged and the next: a power of two above
      * OUTBOX_GIVE_UP_LATER + OUTBOX_SLOTS. */
@@ -64,12 +64,12 @@ enum {
     OUTBOX_GIVE_UP_LATER = 10000,     /* AWS's client keeps no more than this many early messages */
     OUTBOX_GIVE_UP_RESENDS = 10,      /* protocol.md, pitfall 1 */
     OUTBOX_SUSPECTS_INTERVAL_MS = 10, /* they are resent one by one, at most a tenth of the default rate */
-    OUTBOX_SUSPECTS_PAUSE_MAX_MS = 60000,
-    OUTBOX_FLIGHT_MIN = 32,    /* messages in flight after a connection that died young */
-    OUTBOX_FLIGHT_STALLED = 8, /* when nothing came back for a whole RTO */
+    OUTBOX_SUSPECTS_PAUSE_MAX_MS = 60000, /* between two resends of one, doubling until then */
+    OUTBOX_FLIGHT_MIN = 32,               /* messages in flight after a connection that died young */
+    OUTBOX_FLIGHT_STALLED = 8,            /* when nothing came back for a whole RTO */
     OUTBOX_STALLED_PAUSE_MAX_MS =
-        4000, /* between rounds, doubling from RTO while nothing at all comes back */
-    OUTBOX_PIECE_HEADER_SIZE = 8,
+        4000,                     /* between rounds, doubling from RTO while nothing at all comes back */
+    OUTBOX_PIECE_HEADER_SIZE = 8, /* the piece's number */
     OUTBOX_RESERVE_MAX =
         18 /* messages of one frame of 16 KiB and its header that begins and ends in the middle of one */
 };

@@ -35,10 +35,10 @@
 enum pacer_class { PACER_BULK, PACER_INTERACTIVE };
 
 enum {
-    PACER_WINDOW_MS = 2000,
-    PACER_BUCKET_MS = 5,
+    PACER_WINDOW_MS = 2000, /* over which the service's limit was measured */
+    PACER_BUCKET_MS = 5,    /* counts 0.25% too much at most */
     PACER_BUCKETS = PACER_WINDOW_MS / PACER_BUCKET_MS + 1,
-    PACER_CLUMP_MS = 4,
+    PACER_CLUMP_MS = 4,              /* a bulk copy wakes the loop 250 times a second, not 1,000 */
     PACER_HORIZON_STEP = 4,          /* buckets: stops of less than 20 ms are not worth planning for */
     PACER_CREDIT_MAX_MS = 100,       /* how late a loop may be without losing what it was allowed */
     PACER_URGENT_BUCKETS = 50,       /* the last quarter of a second says how busy interactive streams are */

@@ -19,9 +19,9 @@
 #include <stdint.h>
 
 enum {
-    RETRANSMISSION_RTO_FIRST_MS = 20,
-    RETRANSMISSION_RTO_MIN_MS = 200, /* as Linux's TCP */
-    RETRANSMISSION_RTO_MAX_MS = 10000
+    RETRANSMISSION_RTO_FIRST_MS = 20, /* of the handshake request: a user waits for it */
+    RETRANSMISSION_RTO_MIN_MS = 200,  /* as Linux's TCP */
+    RETRANSMISSION_RTO_MAX_MS = 10000 /* a peer that is back is noticed within so long */
 };
 
 struct retransmission {

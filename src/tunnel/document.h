@@ -25,11 +25,11 @@ enum {
     /* SSM documents are at most 64 KB; escaped into a string they grow, but a Port document is a few hundred
        bytes. */
     DOCUMENT_CONTENT_MAX = 64 * 1024,
-    DOCUMENT_TOKENS_MAX = 2048,
-    DOCUMENT_ID_SIZE = 160,    /* ids are at most 96 characters (API reference of SSM: SessionId) */
-    DOCUMENT_OWNER_SIZE = 300, /* an assumed-role ARN with the longest role and session names */
-    DOCUMENT_NAME_SIZE = 160,  /* document names are at most 128 characters, ARNs of shared ones are longer */
-    DOCUMENT_TYPE_SIZE = 64,
+    DOCUMENT_TOKENS_MAX = 2048, /* a Port document has some fifty */
+    DOCUMENT_ID_SIZE = 160,     /* ids are at most 96 characters (API reference of SSM: SessionId) */
+    DOCUMENT_OWNER_SIZE = 300,  /* an assumed-role ARN with the longest role and session names */
+    DOCUMENT_NAME_SIZE = 160, /* document names are at most 128 characters, ARNs of shared ones are longer */
+    DOCUMENT_TYPE_SIZE = 64,  /* the longest known sessionType has 22 characters */
     /* The handshake request must fit one stream message of 1,024 bytes with some 200 of its own around this.
      */
     DOCUMENT_PROPERTIES_SIZE = 800

@@ -36,12 +36,12 @@
 #define HANDSHAKE_CLIENT_VERSION "1.2.804.0"
 
 enum {
-    HANDSHAKE_PAYLOAD_MAX = 1024,     /* one stream message */
-    HANDSHAKE_TIMEOUT_MS = 15 * 1000, /* how long AWS's agent waits for the response */
-    HANDSHAKE_VERSION_SIZE = 32,
-    HANDSHAKE_REASON_SIZE = 256,
-    HANDSHAKE_MESSAGE_SIZE = 1024, /* CustomerMessage */
-    HANDSHAKE_SECRET_BYTES = 16,
+    HANDSHAKE_PAYLOAD_MAX = 1024,                           /* one stream message */
+    HANDSHAKE_TIMEOUT_MS = 15 * 1000,                       /* how long AWS's agent waits for the response */
+    HANDSHAKE_VERSION_SIZE = 32,                            /* four numbers, or a client's name and three */
+    HANDSHAKE_REASON_SIZE = 256,                            /* the client's own words when it refuses */
+    HANDSHAKE_MESSAGE_SIZE = 1024,                          /* CustomerMessage */
+    HANDSHAKE_SECRET_BYTES = 16,                            /* 128 bits can't be guessed */
     HANDSHAKE_SECRET_SIZE = 2 * HANDSHAKE_SECRET_BYTES + 1, /* in hexadecimal, terminated */
     HANDSHAKE_TOKENS_MAX = 256 /* a request has the document's properties; a response one result an action */
 };

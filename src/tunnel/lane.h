@@ -48,9 +48,9 @@ enum {
     /* A basic session's target may speak first, but its client is deaf until it has
      * opened its port (pitfall 3). */
     LANE_BASIC_HOLD_MS = 500,
-    LANE_ACK_PROBE_FIRST_MS = 1000, /* between two ack probes, doubling while none is acknowledged */
-    LANE_ACK_PROBE_MAX_MS = 60 * 1000,
-    LANE_TEXT_SIZE = 512,
+    LANE_ACK_PROBE_FIRST_MS = 1000,    /* between two ack probes, doubling while none is acknowledged */
+    LANE_ACK_PROBE_MAX_MS = 60 * 1000, /* one message a minute costs nothing */
+    LANE_TEXT_SIZE = 512,              /* a reason, or the banner */
     LANE_MEMORY_SIZE = DATA_CHANNEL_MEMORY_SIZE
 };
 

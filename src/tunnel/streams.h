@@ -35,8 +35,8 @@ enum {
     STREAMS_MAX = 1000,                 /* of one tunnel; a task may have 64 sessions */
     STREAMS_TURN_MAX = 16 * 1024,       /* a full TLS record */
     STREAMS_INTERACTIVE_MAX = 4 * 1024, /* a few screens' or rows' worth */
-    STREAMS_WEIGHT_HALF_MS = 128,
-    STREAMS_BUCKETS = 1024, /* of the table by id */
+    STREAMS_WEIGHT_HALF_MS = 128,       /* a stream that was bulk is interactive a second later */
+    STREAMS_BUCKETS = 1024,             /* of the table by id */
     STREAMS_NONE = 0xffff
 };
 
