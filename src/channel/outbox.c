@@ -3,8 +3,9 @@
 #include <string.h>
 
 enum {
-    FLIGHT_SLOW_STEP = 8, /* acknowledgements that allow one more in flight above the threshold */
-    RESENDS_PER_NEW = 7   /* while the peer may ignore resends */
+    FLIGHT_SLOW_STEP = 8,    /* acknowledgements that allow one more in flight above the threshold */
+    RESENDS_PER_NEW = 7,     /* while the peer may ignore resends */
+    HOLE_PAUSE_MAX_MS = 1000 /* the longest retransmission timeout of AWS's agent */
 };
 
 _Static_assert(AGENT_MESSAGE_HEADER_SIZE + OUTBOX_LARGE_PAYLOAD_MAX <= 65535,
@@ -137,6 +138,8 @@ static void forget(struct outbox *outbox, uint16_t slot)
 
     *entry_of(outbox, message->sequence) = 0;
     outbox->in_use--;
+    if (slot == outbox->hole_slot && message->state != OUTBOX_SENDING)
+        outbox->hole_slot = OUTBOX_NO_SLOT;
     while (outbox->oldest < outbox->next && *entry_of(outbox, outbox->oldest) == 0)
         outbox->oldest++;
     if (message->state == OUTBOX_SENDING)
@@ -165,6 +168,7 @@ void outbox_init(struct outbox *outbox, void *memory, struct pool_user *user, en
     outbox->flight_threshold = OUTBOX_WINDOW;
     outbox->fresh_allowance = OUTBOX_FRESH;
     outbox->round_ms = INT64_MIN;
+    outbox->hole_slot = OUTBOX_NO_SLOT;
     retransmission_init(&outbox->retransmission);
 }
 
@@ -347,6 +351,9 @@ void outbox_connected(struct outbox *outbox, int64_t now_ms)
     outbox->suspects_turn++;
     outbox->suspects_turns = 0;
     outbox->suspects_ms = now_ms;
+    outbox->hole = outbox->oldest;
+    outbox->hole_ms = now_ms;
+    outbox->hole_slot = OUTBOX_NO_SLOT;
 }
 
 static void lose_all(struct outbox *outbox, enum outbox_state state)
@@ -403,6 +410,11 @@ void outbox_disconnected(struct outbox *outbox)
 }
 
 /* ---- what is overdue ---- */
+
+static int64_t min_ms(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 static int64_t rto_ms(const struct outbox *outbox)
 {
@@ -502,6 +514,43 @@ static void begin_round(struct outbox *outbox, int64_t now_ms)
     outbox->round_ms = now_ms + resend_pause_ms(outbox);
 }
 
+/* The oldest message from `hole` on that is not acknowledged while a later one is; OUTBOX_NO_SLOT when there
+ * is none. */
+static uint16_t find_hole(const struct outbox *outbox)
+{
+    int64_t sequence = outbox->hole > outbox->oldest ? outbox->hole : outbox->oldest;
+    while (sequence < outbox->acked_below && *entry_of(outbox, sequence) == 0)
+        sequence++;
+    return sequence < outbox->acked_below ? (uint16_t) (*entry_of(outbox, sequence) - 1) : OUTBOX_NO_SLOT;
+}
+
+static bool has_holes(const struct outbox *outbox)
+{
+    return outbox->oldest < outbox->acked_below;
+}
+
+static bool waits_its_turn(const struct outbox *outbox, uint16_t slot)
+{
+    return slot != OUTBOX_NO_SLOT &&
+           (outbox->messages[slot].state == OUTBOX_LOST || outbox->messages[slot].state == OUTBOX_RESTING ||
+            outbox->messages[slot].state == OUTBOX_SUSPECT);
+}
+
+/* The peer may be waiting for one message with thousands of later ones in its hands, and no room for more. So
+ * one at a time does not wait for its turn: the oldest first, when it was in vain the next, and when one was
+ * acknowledged the next at once. */
+static void advance_hole(struct outbox *outbox, int64_t now_ms)
+{
+    if (!has_holes(outbox) || now_ms < outbox->hole_ms)
+        return;
+    outbox->hole_ms = now_ms + min_ms(resend_pause_ms(outbox), HOLE_PAUSE_MAX_MS);
+    outbox->hole_slot = find_hole(outbox);
+    if (outbox->hole_slot == OUTBOX_NO_SLOT)
+        outbox->hole = outbox->oldest;
+    else
+        outbox->hole = outbox->messages[outbox->hole_slot].sequence + 1;
+}
+
 void outbox_tick(struct outbox *outbox, int64_t now_ms)
 {
     size_t in_flight = outbox_in_flight(outbox);
@@ -522,6 +571,7 @@ void outbox_tick(struct outbox *outbox, int64_t now_ms)
         retransmission_back_off(&outbox->retransmission);
     outbox->stalled += counts;
     give_up_suspects(outbox, now_ms);
+    advance_hole(outbox, now_ms);
 }
 
 bool outbox_wants_ack_probe(const struct outbox *outbox)
@@ -556,6 +606,8 @@ int64_t outbox_deadline(const struct outbox *outbox, int64_t now_ms)
     if (first_of(outbox, OUTBOX_SUSPECT) != OUTBOX_NO_SLOT && outbox->suspects_ms > now_ms &&
         outbox->suspects_ms < deadline)
         deadline = outbox->suspects_ms;
+    if (has_holes(outbox) && outbox->hole_ms > now_ms)
+        deadline = min_ms(deadline, outbox->hole_ms);
     return deadline;
 }
 
@@ -569,6 +621,8 @@ uint16_t outbox_choose(const struct outbox *outbox, int64_t now_ms, uint32_t fli
 
     if (outbox->sending != OUTBOX_NO_SLOT)
         return OUTBOX_NO_SLOT;
+    if (waits_its_turn(outbox, outbox->hole_slot))
+        return outbox->hole_slot;
     /* Resends that the peer may ignore do not keep new messages waiting: only these can show that it does. */
     if (unsent != OUTBOX_NO_SLOT &&
         (outbox->messages[unsent].sequence >= new_below || outbox->lists[OUTBOX_FIRST_FLIGHT].count >= limit))
@@ -642,12 +696,15 @@ const uint8_t *outbox_begin(struct outbox *outbox, uint16_t slot, uint64_t creat
         mask_anew(outbox, slot, prng);
     else
         seal(outbox, slot, created_unix_ms, prng);
-    if (message->state == OUTBOX_SUSPECT && was_overtaken(outbox, message))
-        message->silent_resends++;
+    bool again = message->state == OUTBOX_SUSPECT && was_overtaken(outbox, message);
+    bool out_of_turn = slot == outbox->hole_slot;
+    message->silent_resends += again && !out_of_turn;
     message->from = message->state;
     move(outbox, slot, OUTBOX_SENDING);
     outbox->sending = slot;
-    message->order = ++outbox->order;
+    outbox->order++;
+    if (!again || !out_of_turn) /* else it stays overtaken */
+        message->order = outbox->order;
     message->sends = message->sends < UINT8_MAX ? message->sends + 1 : UINT8_MAX;
     outbox->turn = resend ? outbox->turn + 1 : 0;
     outbox->sent += !resend;
@@ -669,12 +726,16 @@ void outbox_end(struct outbox *outbox, int64_t now_ms)
     if (message->done) {
         release_slot(outbox, slot);
     } else if (message->from == OUTBOX_SUSPECT) {
-        message->turn = outbox->suspects_turn;
+        if (slot != outbox->hole_slot)
+            message->turn = outbox->suspects_turn;
         move(outbox, slot, OUTBOX_SUSPECT);
-        end_suspect_turn(outbox, now_ms);
+        if (slot != outbox->hole_slot)
+            end_suspect_turn(outbox, now_ms);
     } else {
         move(outbox, slot, message->from == OUTBOX_UNSENT ? OUTBOX_FIRST_FLIGHT : OUTBOX_RESENT_FLIGHT);
     }
+    if (slot == outbox->hole_slot)
+        outbox->hole_slot = OUTBOX_NO_SLOT;
 }
 
 /* ---- acknowledgements ---- */
@@ -729,6 +790,10 @@ bool outbox_acknowledge(struct outbox *outbox, int64_t sequence, int64_t now_ms)
         retransmission_at_least(&outbox->retransmission, resend_pause_ms(outbox));
     outbox->acknowledged++;
     outbox->stalled = 0;
+    if (sequence == outbox->hole - 1)
+        outbox->hole_ms = now_ms;
+    if (sequence >= outbox->acked_below)
+        outbox->acked_below = sequence + 1;
     forget(outbox, slot);
     allow_more_flight(outbox);
     if (!outbox->peer_ignores_duplicates)

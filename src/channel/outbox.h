@@ -22,6 +22,10 @@
  * processed before. A message that was resent on this connection, while one first sent after that resend has
  * been acknowledged, has probably arrived long ago. It no longer counts against the window.
  *
+ * Holes. A peer that takes messages in order keeps the later ones, and may have no room for more. So each RTO
+ * (1 s at most) one message that is LOST, RESTING or SUSPECT, with a later one acknowledged, is resent out of
+ * turn: the oldest, then the next, and the next at once when one was acknowledged.
+ *
  * Every list is in order of transmission, and every step is O(1): an acknowledgement finds its message by the
  * number.
  *
@@ -144,6 +148,10 @@ struct outbox {
     uint8_t suspects_turn;     /* number of the round in which suspects are resent, modulo 256 */
     uint32_t suspects_turns;   /* rounds on this connection */
     int64_t suspects_ms;       /* when the next of them may be resent */
+    int64_t hole;              /* the number behind the last message that was resent out of turn */
+    int64_t hole_ms;           /* when the next may be */
+    uint16_t hole_slot;        /* it is to be resent now, or OUTBOX_NO_SLOT */
+    int64_t acked_below;       /* 1 + the highest number acknowledged */
     uint32_t turn;             /* resends since the last new message */
     uint64_t acked_on_connection;
     uint32_t fresh_allowance;
