@@ -82,7 +82,7 @@ enum {
     TUNNEL_VECTORS_MAX = OUTBOX_RESERVE_MAX,
     TUNNEL_WRITE_MAX = 64 * 1024, /* bytes of one WRITE */
     TUNNEL_FRAMES_PER_STEP = 64,  /* taken in by one call of tunnel_next without a step */
-    TUNNEL_STALL_MS = 30 * 1000,  /* a target that only pauses (a checkpoint, a full disk cache) resumes sooner */
+    TUNNEL_STALL_MS = 30 * 1000,  /* a target that only pauses (a checkpoint, a slow disk) resumes sooner */
     TUNNEL_STALL_CHECK_MS = 1000, /* how soon to look again whether anybody waits */
     TUNNEL_STUCK_MS =
         20 * 60 * 1000, /* the service's idle time: a session where nothing moves is over by then */

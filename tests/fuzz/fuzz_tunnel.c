@@ -411,7 +411,7 @@ static void say_frames(struct session *s, uint8_t what, uint8_t many)
     enum smux_command command = (enum smux_command)(what % 8 < 2   ? SMUX_SYN
                                                     : what % 8 < 3 ? SMUX_FIN
                                                                    : SMUX_PSH);
-    uint32_t id = 3 + 2 * (what / 8 % 8);
+    uint32_t id = 3 + 2 * (uint32_t) (what / 8 % 8);
     if (what % 8 == 7)
         command = SMUX_NOP;
     for (unsigned i = 0; i < (many >= 224 ? many % 32 * 8u : 1u); i++)
@@ -424,7 +424,7 @@ static void say_text(struct session *s, uint8_t what)
                                         "10.0.0.9:65535", ":80", "[::1]:80"};
     static const enum smux_command commands[] = {SMUX_SYN, SMUX_OPENED, SMUX_REFUSED, SMUX_SYN};
     const char *text = texts[what / 32];
-    lane_peer_smux(&s->peer, commands[what % 4], 3 + 2 * (what / 4 % 8), text, strlen(text));
+    lane_peer_smux(&s->peer, commands[what % 4], 3 + 2 * (uint32_t) (what / 4 % 8), text, strlen(text));
 }
 
 /* Out of order. */
