@@ -561,10 +561,10 @@ void outbox_tick(struct outbox *outbox, int64_t now_ms)
     if (outbox->peer_ignores_duplicates) {
         /* Silence says nothing: they may have arrived before. Others have their turn first. */
         lose_overdue(outbox, OUTBOX_RESENT_FLIGHT, OUTBOX_RESTING, rto_ms(outbox), now_ms);
-        begin_round(outbox, now_ms);
     } else if (lose_overdue(outbox, OUTBOX_RESENT_FLIGHT, OUTBOX_LOST, resend_pause_ms(outbox), now_ms)) {
         stalled = counts = true;
     }
+    begin_round(outbox, now_ms); /* some may rest from before the peer turned out to be better */
     if (stalled)
         stall(outbox, in_flight);
     if (counts)

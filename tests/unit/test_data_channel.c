@@ -957,6 +957,26 @@ static void fill_inbox(int64_t upto)
     }
 }
 
+/* The fault: what rested when the peer turned out to be one of ours rested for ever, and was due all the time. */
+static void pitfall_1_what_rests_is_resent_when_the_peer_turns_out_to_be_better(void **state)
+{
+    (void) state;
+    send_messages(1);
+    hear();
+    while (channel.outbox.lists[OUTBOX_RESTING].count == 0) {
+        tick_to(data_channel_deadline(&channel, now_ms));
+        if (channel.outbox.lists[OUTBOX_RESTING].count == 0)
+            hear();
+    }
+    data_channel_peer_acknowledges_duplicates(&channel);
+    assert_int_equal(hear_stream_data(), 0);
+    int64_t due_ms = data_channel_deadline(&channel, now_ms);
+    assert_in_range(due_ms, now_ms + 1, now_ms + 10000);
+    tick_to(due_ms);
+    assert_int_equal(hear_stream_data(), 1);
+    assert_true(data_channel_deadline(&channel, now_ms) > now_ms);
+}
+
 static void pitfall_2_reading_stops_but_not_while_own_data_waits(void **state)
 {
     (void) state;
@@ -1273,6 +1293,7 @@ int main(void)
         TEST(pitfall_1_a_full_window_of_ignored_messages_is_not_the_end),
         TEST(pitfall_1_ten_thousand_later_acknowledgements_prove_arrival),
         TEST(pitfall_1_a_peer_that_acknowledges_old_messages_is_waited_for),
+        TEST(pitfall_1_what_rests_is_resent_when_the_peer_turns_out_to_be_better),
         TEST(pitfall_2_reading_stops_but_not_while_own_data_waits),
         TEST(pitfall_2_early_messages_do_not_stop_reading),
         TEST(pitfall_2_what_has_no_room_is_refused_and_few_of_ours_are_in_flight),
