@@ -20,7 +20,12 @@
 
 #include "host/clock.h"
 
-enum { TARGETS = 30 };
+enum {
+    TARGETS = 30,
+    KERNEL_BYTES =
+        1024 * 1024, /* more than the kernel keeps of one connection, with buffers as small as here */
+    SENDING_MAX_MS = 60 * 1000, /* a test whose loop does not come back fails, and does not hang */
+};
 
 static struct loop loop;
 static struct linger_set set;
@@ -47,6 +52,8 @@ static void connect_target(int i)
     close(listener);
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){65536}, sizeof(int)), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){65536}, sizeof(int)), 0);
+    assert_int_equal(setsockopt(theirs[i], SOL_SOCKET, SO_SNDBUF, &(int){65536}, sizeof(int)), 0);
     assert_int_equal(tcp_adopt(&ours[i], &loop, fd, ignore_change, NULL), 0);
 }
 
@@ -134,9 +141,10 @@ static atomic_size_t sent;
 static void *send_for_ever(void *argument)
 {
     static const char noise[65536];
+    int64_t until_ms = clock_monotonic_ms() + SENDING_MAX_MS;
     sent = 0;
     (void) argument;
-    while (!stop_sending) {
+    while (!stop_sending && clock_monotonic_ms() < until_ms) {
         struct pollfd polled[TARGETS];
         for (int i = 0; i < TARGETS; i++)
             polled[i] = (struct pollfd){.fd = theirs[i], .events = POLLOUT};
@@ -157,12 +165,14 @@ static void count_turn(struct loop_hook *hook)
 }
 
 /* The fault: it read until there was nothing more, which was never; and as long as a target had yet to take
- * what it was sent, there was no bound either. */
+ * what it was sent, there was no bound either. How many bytes and turns half a second has is the machine's
+ * matter; what is read in a turn, and in the time that it took, is not. */
 static void targets_that_send_for_ever_leave_others_their_turns(void **state)
 {
     static char data[65536];
     struct loop_hook other;
     pthread_t sender;
+    uint64_t acknowledged;
     (void) state;
     linger_open(&set, &loop, TARGETS);
     for (int i = 0; i < TARGETS; i++) {
@@ -170,21 +180,26 @@ static void targets_that_send_for_ever_leave_others_their_turns(void **state)
         while (tcp_write(&ours[i], data, sizeof data) > 0) /* they read nothing: it goes on delivering */
             continue;
     }
+    bool is_told = tcp_is_delivering(&ours[0], &acknowledged); /* by the kernel; not by an emulator */
     loop_hook_init(&other, LOOP_GATHER, count_turn);
     loop_hook_queue(&loop, &other);
     stop_sending = false;
     assert_int_equal(pthread_create(&sender, NULL, send_for_ever, NULL), 0);
+    int64_t began_ms = clock_monotonic_ms();
     for (int i = 0; i < TARGETS; i++)
         linger_take(&set, &ours[i], 1);
-    int64_t began_ms = clock_monotonic_ms();
     turns_of_others = 0;
     size_t before = sent;
     run_for(500);
-    /* 25 MB/s, the first half a megabyte, and what the kernel's buffers take. */
-    assert_in_range(sent - before, 1, 13 * 1000 * 1000 + LINGER_BYTES + TARGETS * 7 * 1000 * 1000);
-    assert_true(clock_monotonic_ms() - began_ms < 2000);
-    assert_true(turns_of_others > 20);
-    assert_int_equal(set.count, TARGETS);
+    size_t bytes = sent - before;
+    size_t took_ms = (size_t) (clock_monotonic_ms() - began_ms);
+    assert_in_range(bytes, 1, (took_ms / LINGER_PAUSE_MS + 2) * LINGER_BYTES + TARGETS * KERNEL_BYTES);
+    assert_in_range(bytes, 1,
+                    (size_t) turns_of_others * LINGER_READS_PER_TURN * LINGER_READ_SIZE +
+                        TARGETS * KERNEL_BYTES);
+    assert_true(turns_of_others > 1);
+    if (is_told && took_ms < LINGER_STEP_MS)
+        assert_int_equal(set.count, TARGETS);
     /* In the second step they take nothing more; on a busy machine it may be a later one. */
     for (int step = 0; step < 10 && set.count > 0; step++)
         run_for(LINGER_STEP_MS);
