@@ -698,7 +698,8 @@ const uint8_t *outbox_begin(struct outbox *outbox, uint16_t slot, uint64_t creat
         seal(outbox, slot, created_unix_ms, prng);
     bool again = message->state == OUTBOX_SUSPECT && was_overtaken(outbox, message);
     bool out_of_turn = slot == outbox->hole_slot;
-    message->silent_resends += again && !out_of_turn;
+    if (again && !out_of_turn)
+        message->silent_resends++;
     message->from = message->state;
     move(outbox, slot, OUTBOX_SENDING);
     outbox->sending = slot;

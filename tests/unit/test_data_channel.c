@@ -836,8 +836,8 @@ static void pitfall_1_ignored_resends_leave_the_window_and_are_given_up_after_te
         assert_in_range(resends[i], OUTBOX_GIVE_UP_RESENDS, 100);
 }
 
-/* A client whose store of early messages is full, and which had no room for the one that it needs next: from then
- * on it acknowledges nothing but that one. */
+/* A client whose store of early messages is full, and which had no room for the one that it needs next: from
+ * then on it acknowledges nothing but that one. */
 static void a_hole_is_resent_while_nothing_else_is_acknowledged(void **state)
 {
     enum { KEPT = 500, MOST_MS = 2000 };
