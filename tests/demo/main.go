@@ -68,10 +68,10 @@ func run(ctx context.Context, binary string, shell bool, record string) error {
 
 // deploy brings the service up, from nothing.
 func (t *transcript) deploy() {
-	t.say("The definitions of this repository, as they are; what differs from place to place is in .env.")
+	t.say("The definitions of this repository, unchanged. The settings of this environment are in .env.")
 	t.run("grep -E 'CLUSTER|IMAGE|SUBNET|IDLE' .env")
 	t.run("ecspresso --envfile=.env deploy")
-	t.say("The service is there, with no task: it costs nothing. A CI job, or you, wakes it.")
+	t.say("The service exists and has no task, so it costs nothing. A CI job, or you, starts a task.")
 	t.run("ecspresso --envfile=.env scale --tasks=1")
 	t.task = t.find()
 	t.run("ecsta -c default list")
@@ -85,19 +85,19 @@ func (t *transcript) use() {
 	if t.VPC != nil {
 		t.say("From here the database can't be reached; through the tunnel it can, and it sees the task's address.")
 	} else {
-		t.say("Through the tunnel. (As root the database would be in a network that only the task reaches.)")
+		t.say("Through the tunnel. (Run as root, the database would be in a network that only the task can reach.)")
 	}
 	t.run(fmt.Sprintf(`psql -h 127.0.0.1 -p %s -c "select count(*) as orders, sum(amount) as amount, inet_client_addr() as seen_from from orders"`, t.localPort))
-	t.say("A session is kept below the rate at which Session Manager cuts clients off, about 1 MB/s:")
+	t.say("The relay keeps a session below the rate at which Session Manager disconnects it, about 1 MB/s:")
 	t.speed(fmt.Sprintf(`psql -h 127.0.0.1 -p %s -qAtc "copy (select repeat('x', 999) from generate_series(1, 2000)) to stdout"`, t.localPort))
 	t.interrupt(forward, "Ctrl-C")
-	t.say("Who connected when, to what, and how much went through is in the log; what went through is not.")
+	t.say("The log says who connected when, to which target, and how many bytes were transferred; never the data.")
 	t.run(fmt.Sprintf(`ecsta -c default logs --id %s --duration 5m | grep -E '(session|stream) (started|closed|ended)' | sed -E 's/.*"msg"/"msg"/; s/"(app|version|session)":[^,]*,//g'`, t.task))
 }
 
-// end waits for what a person would not notice: nobody is there, the task goes.
+// end waits until the task has ended because no session is open.
 func (t *transcript) end() {
-	t.say("And walk away. After %s (30 minutes, if .env does not say otherwise) nobody has been there:", idleTimeout)
+	t.say("Nothing is left to do. When no session was open for %s (30 minutes, if .env does not say otherwise), the task ends:", idleTimeout)
 	t.wait()
 	t.run("ecspresso --envfile=.env status")
 	t.say("The service is at 0 again, and the task is gone.")
@@ -105,11 +105,11 @@ func (t *transcript) end() {
 
 // leave gives the place to a person.
 func (p *place) leave(t *transcript) error {
-	t.say("All of it is yours until you leave this shell: ecspresso and ecsta in PATH, .env, the definitions. For example:\n"+
+	t.say("Everything runs until you leave this shell. It has ecspresso and ecsta in PATH, .env, and the definitions. For example:\n"+
 		"  ecsta -c default portforward --id %s --remote-host %s --remote-port %s --local-port %s &\n"+
 		"  psql -h 127.0.0.1 -p %s -c 'select * from orders limit 3'\n"+
 		"  ecsta -c default logs --id %s --duration 10m -f\n"+
-		"  curl $FUMIDAI_EMULATOR_CONTROL/          # every call, faults to switch on, sessions to cut\n"+
+		"  curl $FUMIDAI_EMULATOR_CONTROL/          # every call, faults to switch on, sessions to disconnect\n"+
 		"  ecspresso --envfile=.env scale --tasks=0", t.task, p.host, p.server.Port, t.localPort, t.localPort, t.task)
 	shell := os.Getenv("SHELL")
 	if shell == "" {

@@ -188,7 +188,7 @@ func (t *transcript) interrupt(cmd *exec.Cmd, key string) {
 		return
 	}
 	var status *exec.ExitError
-	if err := t.finish(cmd, "the tunnel"); err != nil && !errors.As(err, &status) { // 130 and the like are no failures here
+	if err := t.finish(cmd, "the tunnel"); err != nil && !errors.As(err, &status) { // 130 and the like are not failures here
 		t.err = err
 		return
 	}
@@ -269,7 +269,7 @@ func (t *transcript) find() string {
 	return ""
 }
 
-// wait waits for the end of the task, and of what ECS does about it.
+// wait waits until the task has ended, and ECS has done its part.
 func (t *transcript) wait() {
 	if t.err != nil {
 		return

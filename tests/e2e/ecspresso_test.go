@@ -258,7 +258,7 @@ func (e *ecspresso) testUpdate(task *ecs.Task) *ecs.Task {
 }
 
 // testRefresh: a deployment during a session. What is under way is finished, within the stop timeout and no longer than it
-// takes; nobody new is let in; then the new task serves.
+// takes; new sessions are refused; then the new task serves.
 func (e *ecspresso) testRefresh(task *ecs.Task) *ecs.Task {
 	d := e.open(way{where: "remote"})
 	c, err := e.connect(d)

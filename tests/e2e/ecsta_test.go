@@ -177,7 +177,7 @@ func TestEcsta(t *testing.T) {
 				t.Parallel()
 				s := newSite(t, map[string]string{"FUMIDAI_STOP_TIMEOUT": "7s"}) // sessions get 2 s of it
 				if s.task == nil {
-					t.Skip("the reference agent is no task")
+					t.Skip("the reference agent is not a task")
 				}
 				e := s.newEcsta(version, proxy)
 				e.testInquiry()

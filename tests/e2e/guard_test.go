@@ -948,7 +948,7 @@ func TestGuardRelayDiesWithManySessions(t *testing.T) {
 	s.converse(s.open(way{where: "remote"}))
 }
 
-// Fixed relays beside AWS's exec agent: the process that serves them is no agent, is replaced like one that is, and its
+// Fixed relays beside AWS's exec agent: the process that serves them is not an agent, is replaced like one, and its
 // connections hold the task.
 func TestGuardFixedRelaysBesideTheExecAgent(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,7 @@ import (
 
 // What hostile clients do to a relay.
 
-// Messages that come before the one that is due: when that comes, all of them are worked off at once, if nobody sees to it.
+// Messages that come before the one that is due: when that comes, all of them are processed at once, unless something prevents it.
 func TestHostileEarlyMessages(t *testing.T) {
 	const streams = 900
 	early := 1500

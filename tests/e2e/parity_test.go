@@ -262,7 +262,7 @@ func TestServiceNameUnknown(t *testing.T) {
 	}
 }
 
-// TestNotInAService: a task started by RunTask has nothing to scale in, which is no failure.
+// TestNotInAService: a task started by RunTask has nothing to scale in, which is not a failure.
 func TestNotInAService(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

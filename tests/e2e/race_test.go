@@ -18,9 +18,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
 
-// This file is about the race at the end: somebody comes in the moment in which the task decides that nobody will.
+// This file is about users who come in the moment in which the task decides to shut down.
 
-// A service nobody has used for raceWait, and fifty visitors, one each, from a second before its task's end to a second
+// A service nobody has used for raceWait, and fifty users, one each, from a second before its task's end to a second
 // after it. Every other one starts as a workflow does, with `scale --tasks=1`; the others go straight to the task they know
 // of, and scale only when they find no way in. Each has to get through: to the old task, or to a new one.
 func TestRaceAtTheShutdown(t *testing.T) {

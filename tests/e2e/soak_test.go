@@ -20,7 +20,7 @@ func TestSessionSoak(t *testing.T) {
 	if text := os.Getenv("SOAK_SECONDS"); text != "" {
 		seconds, err := strconv.Atoi(text)
 		if err != nil {
-			t.Fatalf("SOAK_SECONDS=%q is no number", text)
+			t.Fatalf("SOAK_SECONDS=%q is not a number", text)
 		}
 		long = time.Duration(seconds) * time.Second
 	}

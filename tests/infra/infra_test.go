@@ -111,7 +111,7 @@ func written(t *testing.T, name string) map[string][]string {
 		t.Fatal(err)
 	}
 	if !json.Valid(b) {
-		t.Fatalf("%s is no JSON", name)
+		t.Fatalf("%s is not JSON", name)
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal(b, &document); err != nil { // JSON is YAML, too

@@ -16,7 +16,7 @@ static void die(const char *what)
     exit(1);
 }
 
-/* False for what is no question. */
+/* False for what is not a question. */
 static bool read_query(struct name_server_query *query, const uint8_t *bytes, size_t len)
 {
     size_t at = DNS_MESSAGE_QUESTION;

@@ -1,6 +1,6 @@
 /*
  * tls_peer's certificates, for "localhost", made once with openssl and valid from 2020 to 2120 (one of them
- * to 2021). The keys are no secrets: nothing but these tests trusts the roots.
+ * to 2021). The keys are not secret: only these tests trust these certificates.
  */
 #ifndef FUMIDAI_TESTS_TEST_CERTIFICATES_H
 #define FUMIDAI_TESTS_TEST_CERTIFICATES_H

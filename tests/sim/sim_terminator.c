@@ -549,13 +549,13 @@ static void move_people(struct world *w)
             if (!w->relay || !w->admission_closed) {
                 p->there = p->was_there = true;
                 p->leaves_ms = w->now_ms + p->stays_ms;
-                tell(w, "somebody comes");
+                tell(w, "a session starts");
             }
         }
         if (p->there && p->leaves_ms <= w->now_ms) {
             p->there = false;
             w->last_left_ms = w->now_ms;
-            tell(w, "somebody leaves");
+            tell(w, "a session ends");
         }
     }
 }

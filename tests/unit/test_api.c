@@ -249,7 +249,7 @@ static const struct {
      "CreateControlChannel: status 200 where 201 was expected: not an AWS endpoint?"},
 };
 
-static void judges_answers(void **state)
+static void classifies_answers(void **state)
 {
     (void) state;
     for (size_t i = 0; i < COUNT(ANSWERS); i++) {
@@ -361,7 +361,7 @@ int main(void)
         cmocka_unit_test(a_path_has_its_bound),
         cmocka_unit_test(headers_are_checked_and_bounded),
         cmocka_unit_test(makes_awsjson_calls),
-        cmocka_unit_test(judges_answers),
+        cmocka_unit_test(classifies_answers),
         cmocka_unit_test(the_expected_status_is_no_failure),
         cmocka_unit_test(without_a_date_the_clock_cannot_be_set),
         cmocka_unit_test(long_words_are_cut),

@@ -81,8 +81,8 @@ static void a_command_finds_signals_as_programs_expect_them(void **state)
 {
     (void) state;
     /* /proc/self/status of a program that touches no signals: nothing blocked, nothing ignored. Signals 32 to
-     * 35 are the C library's own, or qemu's; they let nobody change what somebody else (make, for one) has
-     * done to them. */
+     * 35 are the C library's own, or qemu's: for them whatever another program (make, for one) has set
+     * stays. */
     assert_int_equal(run_shell("exec grep -qE '^SigBlk:\t0+$' /proc/self/status"), 0);
     assert_int_equal(run_shell("exec grep -qE '^SigIgn:\t0{7}[0-7][08]0{7}$' /proc/self/status"), 0);
 }

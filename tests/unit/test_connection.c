@@ -265,7 +265,7 @@ static void it_opens_again(void **state)
     assert_int_equal(connection_open(&c, 1000, STR_LITERAL("x"), &err), ERROR_INVALID);
     connection_lost(&c, "cut");
     assert_int_equal(connection_open(&c, 2000, STR_LITERAL("second"), &err), 0);
-    assert_nothing(2000); /* the end of the first is no news any more */
+    assert_nothing(2000); /* the end of the first has been told already */
     struct websocket_event event = hear(SIZE_MAX);
     assert_memory_equal(event.data, "second", event.len);
 }

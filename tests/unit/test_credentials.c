@@ -313,7 +313,7 @@ static const struct {
     {302, "", API_FAILED, ERROR_INVALID, "credentials: status 302"},
 };
 
-static void judges_answers(void **state)
+static void classifies_answers(void **state)
 {
     (void) state;
     for (size_t i = 0; i < COUNT(ANSWERS); i++) {
@@ -433,7 +433,7 @@ int main(void)
         cmocka_unit_test(a_token_cannot_smuggle_a_header),
         cmocka_unit_test(takes_keys_from_the_environment),
         cmocka_unit_test(reads_the_document),
-        cmocka_unit_test(judges_answers),
+        cmocka_unit_test(classifies_answers),
         cmocka_unit_test(no_error_tells_a_secret),
         cmocka_unit_test(a_truncated_document_is_none),
         cmocka_unit_test(refreshes_before_the_expiry),

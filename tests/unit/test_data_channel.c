@@ -957,7 +957,7 @@ static void fill_inbox(int64_t upto)
     }
 }
 
-/* The fault: what rested when the peer turned out to be one of ours rested for ever, and was due all the time. */
+/* The fault: what rested when the peer turned out to be one of ours rested for ever, and was always due. */
 static void pitfall_1_what_rests_is_resent_when_the_peer_turns_out_to_be_better(void **state)
 {
     (void) state;

@@ -93,7 +93,7 @@ static void every_setting_has_its_default(void **state)
     assert_non_null(task.words);
 }
 
-/* A default that is no good value would be left out silently. */
+/* A default that is not a valid value would be left out silently. */
 static void every_default_can_be_given(void **state)
 {
     const struct settings_part *part;

@@ -82,7 +82,7 @@ var (
 )
 
 // BreakTLS writes a record that does not decrypt into a connection, under its TLS. Through a connection without TLS go bytes
-// that are no frame of a websocket.
+// that are not a frame of a websocket.
 func BreakTLS(conn net.Conn) {
 	for {
 		switch c := conn.(type) {

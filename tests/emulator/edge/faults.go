@@ -27,7 +27,7 @@ const (
 	// the host name asked for ("ssmmessages"). EffectResetBefore and EffectHang do it there, too: a reset, or no word, as
 	// the answer to the client's first message.
 
-	// EffectGarbage answers the client's first message with bytes that are no TLS.
+	// EffectGarbage answers the client's first message with bytes that are not TLS.
 	EffectGarbage Effect = "tls-garbage"
 	// EffectAlert answers it with the alert handshake_failure.
 	EffectAlert Effect = "tls-alert"

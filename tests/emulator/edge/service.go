@@ -9,7 +9,7 @@ import (
 	"fumidai/tests/emulator/iam"
 )
 
-// Names of what is no AWS API, for the fault switchboard: the endpoints in a task (the recorder has these, too), and TLS
+// Names of what is not an AWS API, for the fault switchboard: the endpoints in a task (the recorder has these, too), and TLS
 // connections.
 const (
 	ServiceMetadata    = "metadata"

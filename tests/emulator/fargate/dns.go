@@ -36,7 +36,7 @@ type DNSFault struct {
 	Silent    bool             // no answer at all
 	RCode     dnsmessage.RCode // an answer with this code and no addresses
 	Truncate  bool             // over UDP the answer has no records and says that it is truncated; over TCP it is whole
-	Garbage   bool             // bytes that are no DNS message
+	Garbage   bool             // bytes that are not a DNS message
 	Forge     bool             // before the answer come three to other queries: another id, another question, a query itself
 	NoTCP     bool             // a TCP connection that asks for the name is closed without an answer
 	Delay     time.Duration    // the answer comes this late
@@ -207,7 +207,7 @@ func (d *DNS) answer(query []byte, tcp bool) ([][]byte, DNSFault) {
 		return nil, fault
 	}
 	if fault.Garbage {
-		return [][]byte{[]byte("\x00this is no DNS message")}, fault
+		return [][]byte{[]byte("\x00this is not a DNS message")}, fault
 	}
 	var all [][]byte
 	if fault.Forge {

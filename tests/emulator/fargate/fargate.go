@@ -97,8 +97,8 @@ type Spec struct {
 	Env          []string
 	User         string
 	ReadOnlyRoot bool
-	CPU          float64 // virtual CPUs; 0 is no limit. An OCI runtime limits both, namespaces if they are told to.
-	Memory       int64   // bytes; 0 is no limit
+	CPU          float64 // virtual CPUs; 0 means no limit. An OCI runtime limits both, namespaces if they are told to.
+	Memory       int64   // bytes; 0 means no limit
 	OpenFiles    uint64  // descriptors; 0 is as many as this program may have. Only namespaces limit them.
 	Mounts       []Mount
 	Stdout       io.Writer

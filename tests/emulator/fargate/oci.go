@@ -278,7 +278,7 @@ func unpackLayer(layer []byte, dir string) error {
 			return err
 		}
 		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(h.Name) {
-			return fmt.Errorf("layer entry %s is no plain file", h.Name)
+			return fmt.Errorf("layer entry %s is not a plain file", h.Name)
 		}
 		b, err := io.ReadAll(r)
 		if err != nil {

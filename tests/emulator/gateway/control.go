@@ -150,7 +150,7 @@ func (g *Gateway) taskComplete(id string, c *channel, m *agentmsg.Message) {
 	s := g.Session(task.TaskID)
 	switch {
 	case s == nil || s.Target != id:
-		g.targetViolation(id, "agent_task_complete for %q, which is no session of this target", task.TaskID)
+		g.targetViolation(id, "agent_task_complete for %q, which is not a session of this target", task.TaskID)
 	case task.SchemaVersion != 1 || task.Topic != agentmsg.AgentTaskComplete || task.InstanceID != id ||
 		task.FinalTaskStatus != "Success" && task.FinalTaskStatus != "Failed":
 		g.targetViolation(id, "agent_task_complete: %s", m.Payload)

@@ -51,7 +51,7 @@ func TestProxy(t *testing.T) {
 	const good = "this is db.example:443\n"
 	for name, test := range map[string]struct {
 		fault  proxy.Fault
-		status string // "" is no answer, or none that can be read, or a tunnel that breaks
+		status string // "" means no answer, or one that can't be read, or a tunnel that breaks
 	}{
 		"another host": {proxy.Fault{Host: "other.example", Reset: true}, "200 Connection established"},
 		"slow":         {proxy.Fault{Slow: time.Millisecond}, "200 Connection established"},

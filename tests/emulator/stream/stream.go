@@ -5,7 +5,7 @@
 //	Next ◄─ queue  ◄─ in order ◄─ early ones kept ◄─ websocket
 //
 // It never stops reading the websocket of its own accord: what it has no room for is not acknowledged, and the other side
-// sends it again. So its own acknowledgements always arrive, and full queues in both directions are no deadlock.
+// sends it again. So its own acknowledgements always arrive, and full queues in both directions do not deadlock.
 package stream
 
 import (

@@ -263,7 +263,7 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* When somebody up here will have something to say by himself. */
+/* When the application will send something by itself. */
 static int64_t app_due_ms(const struct aws_user *c, int64_t now_ms)
 {
     int64_t due_ms = c->response_due || c->disconnect_due || c->out_start < c->out_end ? now_ms : INT64_MAX;
