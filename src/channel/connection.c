@@ -36,7 +36,7 @@ static void ignore(struct connection *c, int64_t now_ms)
 static void go_up(struct connection *c, int64_t now_ms)
 {
     c->state = CONNECTION_UP;
-    c->heard_ms = now_ms;
+    c->received_ms = now_ms;
     c->ping_ms = now_ms + c->config.ping_interval_ms;
     c->lost_due = c->lost_by_peer = c->peer_closed = c->close_due = false;
     c->lost_text[0] = '\0';
@@ -215,7 +215,7 @@ void connection_in_ack(struct connection *c, int64_t now_ms, size_t len)
 {
     if (c->state == CONNECTION_DOWN || len == 0)
         return;
-    c->heard_ms = now_ms;
+    c->received_ms = now_ms;
     websocket_in_ack(&c->decoder, len);
 }
 
@@ -283,7 +283,7 @@ void connection_next(struct connection *c, int64_t now_ms, struct connection_eve
 
 static int64_t silence_ms(const struct connection *c)
 {
-    return c->heard_ms + c->config.ping_interval_ms + CONNECTION_SILENCE_MS;
+    return c->received_ms + c->config.ping_interval_ms + CONNECTION_SILENCE_MS;
 }
 
 int64_t connection_deadline(const struct connection *c)
@@ -302,7 +302,7 @@ void connection_tick(struct connection *c, int64_t now_ms, bool listening)
     if (c->state != CONNECTION_UP)
         return;
     if (!listening)
-        c->heard_ms = now_ms;
+        c->received_ms = now_ms;
     if (now_ms >= silence_ms(c)) {
         connection_lost(c, "nothing came from the service, not even an answer to a ping");
         return;

@@ -75,9 +75,9 @@ struct connection {
     struct connection_config config;
     enum connection_state state;
     struct websocket_decoder decoder;
-    int64_t heard_ms;   /* last byte from the peer, or moment at which we did not want any */
-    int64_t ping_ms;    /* next ping */
-    int64_t closing_ms; /* CLOSING: when waiting ends */
+    int64_t received_ms; /* last byte from the peer, or moment at which we did not want any */
+    int64_t ping_ms;     /* next ping */
+    int64_t closing_ms;  /* CLOSING: when waiting ends */
     size_t out_start;
     size_t out_end;
     bool peer_closed; /* nothing more will come */

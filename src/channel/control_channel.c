@@ -107,7 +107,7 @@ static bool remember(struct control_channel *c, uint64_t hash)
 
 static void remove_report(struct control_channel *c, size_t index)
 {
-    c->refusal_count -= c->reports[index].ending == CONTROL_CHANNEL_REFUSED;
+    c->refusal_count -= c->reports[index].result == CONTROL_CHANNEL_REFUSED;
     c->report_count--;
     if (index != c->report_count)
         c->reports[index] = c->reports[c->report_count];
@@ -119,32 +119,32 @@ static void lose_report(struct control_channel *c, struct str session_id)
         str_copy(session_id, c->lost_id, sizeof c->lost_id);
 }
 
-static bool has_place(const struct control_channel *c, enum control_channel_ending ending)
+static bool has_place(const struct control_channel *c, enum control_channel_result result)
 {
-    if (ending == CONTROL_CHANNEL_REFUSED)
+    if (result == CONTROL_CHANNEL_REFUSED)
         return c->refusal_count < CONTROL_CHANNEL_REFUSALS;
     return c->report_count - c->refusal_count < CONTROL_CHANNEL_REPORTS;
 }
 
 void control_channel_report(struct control_channel *c, int64_t due_ms, struct str session_id,
-                            enum control_channel_ending ending, struct str reason)
+                            enum control_channel_result result, struct str reason)
 {
     struct control_channel_report *report = &c->reports[c->report_count];
     remember(c, hash_of(session_id));
     if (session_id.len >= sizeof report->session_id)
         return; /* longer than any that the service makes: there is nothing to name it by */
-    if (!has_place(c, ending)) {
+    if (!has_place(c, result)) {
         lose_report(c, session_id);
         return;
     }
     memset(report, 0, sizeof *report);
     str_copy(session_id, report->session_id, sizeof report->session_id);
     str_copy(utf8_limit(reason, sizeof report->reason - 1), report->reason, sizeof report->reason);
-    report->ending = ending;
+    report->result = result;
     report->due_ms = due_ms;
     make_id(c, report->message_id);
     c->report_count++;
-    c->refusal_count += ending == CONTROL_CHANNEL_REFUSED;
+    c->refusal_count += result == CONTROL_CHANNEL_REFUSED;
 }
 
 bool control_channel_reports_pending(const struct control_channel *c)
@@ -158,7 +158,7 @@ static bool send_report(struct control_channel *c, int64_t now_ms, struct contro
     struct writer out = writer_of(payload, sizeof payload);
     struct ssmmessages_task_complete complete = {.session_id = str_from(report->session_id),
                                                  .target_id = c->target_id,
-                                                 .success = report->ending == CONTROL_CHANNEL_SUCCEEDED,
+                                                 .success = report->result == CONTROL_CHANNEL_SUCCEEDED,
                                                  .output = str_from(report->reason),
                                                  .retry_number = report->tries};
     ssmmessages_write_task_complete(&out, &complete);

@@ -72,13 +72,13 @@ struct control_channel_event {
     uint64_t count;
 };
 
-enum control_channel_ending { CONTROL_CHANNEL_SUCCEEDED, CONTROL_CHANNEL_FAILED, CONTROL_CHANNEL_REFUSED };
+enum control_channel_result { CONTROL_CHANNEL_SUCCEEDED, CONTROL_CHANNEL_FAILED, CONTROL_CHANNEL_REFUSED };
 
 struct control_channel_report {
     char session_id[SSMMESSAGES_SESSION_ID_SIZE];
     char reason[CONTROL_CHANNEL_REASON_SIZE];
     uint8_t message_id[UUID_SIZE];
-    enum control_channel_ending ending;
+    enum control_channel_result result;
     uint8_t tries;
     int64_t due_ms;
 };
@@ -124,7 +124,7 @@ void control_channel_next(struct control_channel *c, int64_t now_ms, struct cont
 /* A session is over, or did not start: report it, at due_ms or at once when that has passed. A start message
  * for it that is still on its way starts nothing any more. */
 void control_channel_report(struct control_channel *c, int64_t due_ms, struct str session_id,
-                            enum control_channel_ending ending, struct str reason);
+                            enum control_channel_result result, struct str reason);
 bool control_channel_reports_pending(const struct control_channel *c);
 
 /* INT64_MIN: pull events now. */

@@ -29,7 +29,7 @@ static void found_service(struct ecs_shutdown *shutdown)
     if (shutdown->worker.result != IPC_DONE) {
         if (at_start)
             log_event(LOG_WARN,
-                      "can't tell which service this task belongs to; it will be asked again at the end "
+                      "can't tell which service this task belongs to; it will be asked again later "
                       "(or set ECS_TST_ECS_SERVICE_NAME)",
                       LOG_ERR(&shutdown->worker.err));
         else

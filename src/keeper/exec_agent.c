@@ -75,7 +75,7 @@ static void tell(struct exec_agent *watch)
         else
             log_event(LOG_INFO, "exec session closed", LOG_STR("session", event.session_id),
                       LOG_DURATION_MS("alive", event.alive_ms),
-                      LOG_TEXT("told_by", event.ending == EXEC_LOG_BY_PROCESS ? "process" : "log"));
+                      LOG_TEXT("told_by", event.closed_by == EXEC_LOG_BY_PROCESS ? "process" : "log"));
     }
 }
 

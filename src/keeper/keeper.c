@@ -314,7 +314,7 @@ static void gather_health(struct health *health, struct health_facts *facts)
     facts->relay_pid = relay->child.pid;
     facts->relay_starts = relay->starts;
     facts->relay_age_ms = now_ms - relay->started_ms;
-    facts->relay_silent_ms = now_ms - relay->heard_ms;
+    facts->relay_silent_ms = now_ms - relay->reported_ms;
     facts->channel_is_open = relay->status.control == IPC_CONTROL_OPEN;
     facts->channel_for_ms =
         now_ms - (facts->channel_is_open ? relay->status.control_since_ms : relay->channel_open_ms);
@@ -363,7 +363,7 @@ static void caught(struct signals *signals, int number, pid_t sender)
         drain_relay(k);
         break;
     case SIGINT:
-        log_event(LOG_INFO, "SIGINT: ending as on idle", LOG_I64("sender", sender));
+        log_event(LOG_INFO, "SIGINT: shutting down as if idle", LOG_I64("sender", sender));
         terminator_sigint(&k->terminator, now_ms);
         break;
     default: /* for the wrapped command, if it is for anybody */

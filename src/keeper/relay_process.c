@@ -115,18 +115,18 @@ static bool take_answer(struct relay_process *relay, uint32_t ticket)
 static void take_status(struct relay_process *relay, const struct ipc_status *status)
 {
     relay->status = *status;
-    relay->heard_ms = loop_now_ms(relay->loop);
+    relay->reported_ms = loop_now_ms(relay->loop);
     if (status->last_activity_ms > relay->last_activity_ms)
         relay->last_activity_ms = status->last_activity_ms;
     if (status->session[0] != '\0')
         note_session(relay, status);
     if (status->control == IPC_CONTROL_OPEN) {
-        relay->channel_open_ms = relay->heard_ms;
+        relay->channel_open_ms = relay->reported_ms;
         report_orphans(relay);
     }
-    if (relay->heard_ms - relay->status.control_since_ms > IPC_SILENCE_MS)
+    if (relay->reported_ms - relay->status.control_since_ms > IPC_SILENCE_MS)
         backoff_succeed(&relay->retry);
-    loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + IPC_SILENCE_MS);
+    loop_timer_set(relay->loop, &relay->silence, relay->reported_ms + IPC_SILENCE_MS);
     relay->heard(relay);
     if (take_answer(relay, status->answers))
         relay->answered(relay, status->answers);
@@ -171,8 +171,8 @@ static void start(struct relay_process *relay)
         return;
     }
     relay->starts++;
-    relay->started_ms = relay->heard_ms = loop_now_ms(relay->loop);
-    loop_timer_set(relay->loop, &relay->silence, relay->heard_ms + IPC_SILENCE_MS);
+    relay->started_ms = relay->reported_ms = loop_now_ms(relay->loop);
+    loop_timer_set(relay->loop, &relay->silence, relay->reported_ms + IPC_SILENCE_MS);
     log_event(LOG_DEBUG, "started the relay", LOG_I64("pid", relay->child.pid),
               LOG_I64("start", relay->starts));
 }

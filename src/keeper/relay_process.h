@@ -50,7 +50,7 @@ struct relay_process {
     struct relay_process_session sessions[RELAY_PROCESS_SESSIONS];
     size_t session_count;
     int64_t last_activity_ms; /* over all relays; INT64_MIN: none yet */
-    int64_t heard_ms;         /* of this relay; its start when not yet */
+    int64_t reported_ms;      /* of this relay; its start when not yet */
     int64_t
         channel_open_ms; /* when a control channel was last open, over all relays; the first start before */
     int64_t started_ms;

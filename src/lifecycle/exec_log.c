@@ -65,15 +65,15 @@ static void open_session(struct exec_log *log, struct exec_log_session *s, int64
     bool again = s->state == EXEC_LOG_CLOSED; /* counted already */
     log->total_sessions += again ? 0 : 1;
     s->state = EXEC_LOG_OPEN;
-    s->ending = EXEC_LOG_NOT_ENDED;
+    s->closed_by = EXEC_LOG_NOT_ENDED;
     s->tell_opened = true;
     log->last_activity_ms = now_ms;
 }
 
-static void end_session(struct exec_log *log, struct exec_log_session *s, enum exec_log_ending ending,
+static void end_session(struct exec_log *log, struct exec_log_session *s, enum exec_log_closed_by closed_by,
                         int64_t now_ms)
 {
-    s->ending = ending;
+    s->closed_by = closed_by;
     s->last_ms = now_ms;
     if (s->state == EXEC_LOG_INHERITED) {
         s->state = EXEC_LOG_FORGOTTEN;
@@ -140,10 +140,10 @@ static void apply_to_new(struct exec_log *log, struct exec_log_session *s, bool 
     if (s->state == EXEC_LOG_INHERITED) {
         open_session(log, s, now_ms);
     } else if (s->state == EXEC_LOG_FORGOTTEN) {
-        if (closes || s->ending == EXEC_LOG_BY_LOG)
+        if (closes || s->closed_by == EXEC_LOG_BY_LOG)
             return; /* its beginning was never counted */
         open_session(log, s, now_ms);
-    } else if (s->ending == EXEC_LOG_BY_PROCESS && !s->process_seen && !closes) {
+    } else if (s->closed_by == EXEC_LOG_BY_PROCESS && !s->process_seen && !closes) {
         open_session(log, s, now_ms); /* slow, not gone: something still writes for it */
     }
     s->last_ms = now_ms;
@@ -220,7 +220,7 @@ void exec_log_tick(struct exec_log *log, int64_t now_ms)
 
 static void apply_present(struct exec_log *log, struct exec_log_session *s, int64_t now_ms)
 {
-    bool over_for_good = has_ended(s) && s->ending == EXEC_LOG_BY_LOG;
+    bool over_for_good = has_ended(s) && s->closed_by == EXEC_LOG_BY_LOG;
     if (s->state != EXEC_LOG_OPEN && !over_for_good)
         open_session(log, s, now_ms);
     if (!over_for_good)
@@ -280,7 +280,7 @@ bool exec_log_next(struct exec_log *log, struct exec_log_event *event)
             s->tell_opened = false;
         } else {
             s->tell_closed = false;
-            event->ending = s->ending;
+            event->closed_by = s->closed_by;
             event->alive_ms = s->last_ms - s->first_ms;
         }
         return true;

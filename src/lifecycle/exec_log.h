@@ -65,13 +65,13 @@ enum exec_log_state {
 };
 
 /* What ended a session. */
-enum exec_log_ending { EXEC_LOG_NOT_ENDED, EXEC_LOG_BY_LOG, EXEC_LOG_BY_PROCESS };
+enum exec_log_closed_by { EXEC_LOG_NOT_ENDED, EXEC_LOG_BY_LOG, EXEC_LOG_BY_PROCESS };
 
 struct exec_log_session {
     char id[EXEC_LOG_ID_MAX + 1];
     uint8_t id_len;
     enum exec_log_state state;
-    enum exec_log_ending ending;
+    enum exec_log_closed_by closed_by;
     bool process_seen; /* at some time */
     bool process_now;  /* in the list at hand */
     bool tell_opened;
@@ -87,10 +87,10 @@ struct exec_log_activity {
 };
 
 struct exec_log_event {
-    bool opened;                 /* else closed */
-    enum exec_log_ending ending; /* closed: what told it */
-    struct str session_id;       /* points into the table; valid until the next call */
-    int64_t alive_ms;            /* closed: from when it was first seen to its end */
+    bool opened;                       /* else closed */
+    enum exec_log_closed_by closed_by; /* closed: what told it */
+    struct str session_id;             /* points into the table; valid until the next call */
+    int64_t alive_ms;                  /* closed: from when it was first seen to its end */
 };
 
 struct exec_log {

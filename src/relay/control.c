@@ -175,11 +175,11 @@ bool relay_control_is_open(const struct relay_control *control)
 }
 
 void relay_control_report(struct relay_control *control, int64_t due_ms, const char *session_id,
-                          enum control_channel_ending ending, const char *reason)
+                          enum control_channel_result result, const char *reason)
 {
     if (control->channel == NULL || session_id[0] == '\0')
         return;
-    control_channel_report(control->channel, due_ms, str_from(session_id), ending, str_from(reason));
+    control_channel_report(control->channel, due_ms, str_from(session_id), result, str_from(reason));
     wake(control);
 }
 

@@ -51,7 +51,7 @@ bool relay_control_is_open(
 
 /* As control_channel_report; nothing before it is open. */
 void relay_control_report(struct relay_control *control, int64_t due_ms, const char *session_id,
-                          enum control_channel_ending ending, const char *reason);
+                          enum control_channel_result result, const char *reason);
 /* Whether it is worth while to wait for acknowledgements. */
 bool relay_control_has_reports(const struct relay_control *control);
 

@@ -394,7 +394,7 @@ static void test_events(void **state)
     assert_true(str_equal_text(event.session_id, "a"));
     assert_true(exec_log_next(&elog, &event));
     assert_false(event.opened);
-    assert_int_equal(event.ending, EXEC_LOG_BY_LOG);
+    assert_int_equal(event.closed_by, EXEC_LOG_BY_LOG);
     assert_int_equal(event.alive_ms, 2500);
     assert_true(exec_log_next(&elog, &event));
     assert_true(event.opened);
@@ -402,7 +402,7 @@ static void test_events(void **state)
     assert_false(exec_log_next(&elog, &event));
     see_processes("", true, 9000);
     assert_true(exec_log_next(&elog, &event));
-    assert_int_equal(event.ending, EXEC_LOG_BY_PROCESS);
+    assert_int_equal(event.closed_by, EXEC_LOG_BY_PROCESS);
     assert_int_equal(event.alive_ms, 5000);
     feed_line("c", "hello", 10000);
     see_processes("", true, 30000);
