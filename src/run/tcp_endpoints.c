@@ -28,6 +28,8 @@ static void tell(struct tcp_endpoint *e, enum tunnel_news news, const char *text
 static void forget(struct tcp_endpoint *e, const char *why)
 {
     e->set->closed(e->set->context, e, why);
+    if (e->set->probe_waiter == e->stream)
+        e->set->probe_waiter = STREAMS_NONE;
     free(e->own_host);
     e->own_host = NULL;
     e->in_use = false;
@@ -146,8 +148,6 @@ static void serve_waiter(struct tcp_endpoints *set, const struct error *failure)
 {
     struct tcp_endpoint *e = &set->slots[set->probe_waiter];
     set->probe_waiter = STREAMS_NONE;
-    if (!e->in_use)
-        return;
     if (failure == NULL && take_probe(e)) {
         tell_opened(e);
         return;
@@ -202,17 +202,23 @@ int tcp_endpoints_adopt(struct tcp_endpoints *set, uint16_t stream, int fd, stru
     return result;
 }
 
+/* Its connection broke: the caller learns it by the step's result. */
+static void fail_step(struct tcp_endpoint *e, struct tunnel_result *result)
+{
+    struct error err = ERROR_INIT;
+    tcp_error(&e->tcp, &err);
+    forget(e, err.text);
+    tcp_close(&e->tcp);
+    result->failed = true;
+}
+
 void tcp_endpoints_read(void *context, uint16_t stream, const struct iovec *vectors, int count,
                         struct tunnel_result *result)
 {
     struct tcp_endpoint *e = &((struct tcp_endpoints *) context)->slots[stream];
-    struct error err = ERROR_INIT;
     result->n = tcp_read_vector(&e->tcp, vectors, (size_t) count);
     if (result->n == 0 && e->tcp.state == TCP_STATE_FAILED) {
-        tcp_error(&e->tcp, &err);
-        forget(e, err.text);
-        tcp_close(&e->tcp);
-        result->failed = true;
+        fail_step(e, result);
         return;
     }
     result->ended = result->n == 0 && e->tcp.read_ended;
@@ -224,6 +230,10 @@ void tcp_endpoints_write(void *context, uint16_t stream, const struct iovec *vec
 {
     struct tcp_endpoint *e = &((struct tcp_endpoints *) context)->slots[stream];
     result->n = tcp_write_vector(&e->tcp, vectors, (size_t) count);
+    if (e->tcp.state == TCP_STATE_FAILED)
+        fail_step(e, result);
+    else if (e->tcp.write_ended) /* it broke just now; what the target said before may still be read */
+        tell(e, TUNNEL_ENDPOINT_READABLE, NULL);
 }
 
 void tcp_endpoints_shut(void *context, uint16_t stream)

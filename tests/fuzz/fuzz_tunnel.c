@@ -128,10 +128,13 @@ static void read_endpoint(void *context, uint16_t stream, const struct iovec *ve
 static void write_endpoint(void *context, uint16_t stream, const struct iovec *vectors, int count,
                            struct tunnel_result *result)
 {
-    const struct endpoint *e = endpoint_of(context, stream, ENDPOINT_OPEN);
+    struct endpoint *e = endpoint_of(context, stream, ENDPOINT_OPEN);
     size_t len = length_of(vectors, count);
     check(!e->shut && len <= TUNNEL_WRITE_MAX);
     result->n = len * takes / 255;
+    result->failed = e->breaks;
+    if (result->failed)
+        e->state = ENDPOINT_NONE;
 }
 
 static void shut_endpoint(void *context, uint16_t stream)

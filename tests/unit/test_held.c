@@ -31,7 +31,8 @@ static void add(struct held *to, size_t len, uint8_t first)
     held_add(to, user, &(struct iovec){bytes, len}, 1, 0);
 }
 
-/* What is at the front goes on from the byte `first`, and is `len` long, at least as far as `max` vectors show. */
+/* What is at the front goes on from the byte `first`, and is `len` long, at least as far as `max` vectors
+ * show. */
 static size_t check_front(uint8_t first, int max)
 {
     struct iovec vectors[64];

@@ -1,4 +1,5 @@
-/* One lane in either role, against a peer that says what the test says. Its events stand in `events`, as text. */
+/* One lane in either role, against a peer that says what the test says. Its events stand in `events`, as
+ * text. */
 #include "tunnel/lane.h"
 
 #include <setjmp.h>
@@ -226,10 +227,12 @@ static void data_waits_until_the_handshake_is_complete(void **state)
 
 static void answers_that_make_no_sense_end_it_with_a_reason(void **state)
 {
-    static const char refusal[] = "{\"ClientVersion\":\"1.2.804.0\",\"ProcessedClientActions\":[{"
-                                  "\"ActionType\":\"SessionType\",\"ActionStatus\":3,\"Error\":\"no ports\"}]}";
-    static const char shell[] = "{\"AgentVersion\":\"3.3.987.0\",\"RequestedClientActions\":[{\"ActionType\":"
-                                "\"SessionType\",\"ActionParameters\":{\"SessionType\":\"Standard_Stream\"}}]}";
+    static const char refusal[] =
+        "{\"ClientVersion\":\"1.2.804.0\",\"ProcessedClientActions\":[{"
+        "\"ActionType\":\"SessionType\",\"ActionStatus\":3,\"Error\":\"no ports\"}]}";
+    static const char shell[] =
+        "{\"AgentVersion\":\"3.3.987.0\",\"RequestedClientActions\":[{\"ActionType\":"
+        "\"SessionType\",\"ActionParameters\":{\"SessionType\":\"Standard_Stream\"}}]}";
     static char long_text[3000];
     (void) state;
     begin(LANE_AGENT);
