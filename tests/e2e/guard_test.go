@@ -281,11 +281,15 @@ func TestGuardAnswerThatChanges(t *testing.T) {
 	if !strings.Contains(d.client.CustomerMessage, "Reached turncoat.example") {
 		t.Errorf("the banner is %q", d.client.CustomerMessage)
 	}
+	s.converse(d) // over the connection that was made before the session was ready
 	c, err := d.dial()
 	s.must(err)
-	if _, err := io.ReadAll(c); err != nil && !errors.Is(err, io.EOF) {
-		t.Logf("the refused stream ends with %v", err)
-	}
+	s.inTime(10*time.Second, "the refused stream", func() error {
+		if _, err := io.ReadAll(c); err != nil && !errors.Is(err, io.EOF) {
+			t.Logf("the refused stream ends with %v", err)
+		}
+		return nil
+	})
 	s.must(d.client.WaitFlag(agentmsg.ConnectToPortError, 0, 5*time.Second))
 	e := s.event("stream closed", map[string]any{"session": d.session.ID})
 	if why := fmt.Sprint(e["why"]); !strings.Contains(why, "dial turncoat.example:"+s.remote.port+": 169.254.170.2:"+s.remote.port+": may not be dialled: link-local") || e["target"] != "" {
