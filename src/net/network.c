@@ -2,6 +2,7 @@
 
 #include "base/env.h"
 #include "host/log.h"
+#include "net/stream.h"
 
 static void add_ca_certificates(struct network *network, char *const *env, const char *variable)
 {
@@ -33,6 +34,8 @@ int network_open(struct network *network, struct loop *loop, char *const *env, s
     if (result < 0)
         return result;
     resolver_open(&network->resolver, loop);
+    list_init(&network->handshakes);
+    loop_hook_init(&network->handshake_hook, LOOP_GATHER, stream_run_handshake);
     add_ca_certificates(network, env, "SSL_CERT_FILE");
     add_ca_certificates(network, env, "AWS_CA_BUNDLE");
     return 0;
@@ -40,6 +43,7 @@ int network_open(struct network *network, struct loop *loop, char *const *env, s
 
 void network_close(struct network *network)
 {
+    loop_hook_remove(network->loop, &network->handshake_hook);
     resolver_close(&network->resolver);
     trust_close(&network->trust);
 }

@@ -21,6 +21,9 @@ struct network {
     struct resolver resolver;
     struct trust trust; /* without CA certificates nothing can be opened over TLS */
     struct proxy proxy; /* without a host: none */
+    /* Streams whose TLS handshake has something to do: one step a turn, for all together (net/stream). */
+    struct list handshakes;
+    struct loop_hook handshake_hook;
 };
 
 /* A malformed proxy setting is an error: going around a proxy that the user asked for would be worse. */

@@ -41,6 +41,7 @@ struct stream {
     struct loop_timer step_timer;
     struct loop_hook notify;
     struct loop_hook flush;
+    struct list in_handshakes;
     void (*changed)(struct stream *stream, void *owner);
     void *owner;
     int64_t open_deadline_ms;
@@ -335,11 +336,27 @@ static void have_opened(struct stream *stream)
     run_open(stream);
 }
 
-static void run_handshake(struct stream *stream)
+void stream_run_handshake(struct loop_hook *hook)
 {
+    struct network *network = LOOP_OWNER(hook, struct network, handshake_hook);
+    struct list *node = list_take(&network->handshakes);
+    if (node == NULL)
+        return;
+    if (!list_is_empty(&network->handshakes))
+        loop_hook_defer(network->loop, hook);
+    struct stream *stream = LIST_OWNER(node, struct stream, in_handshakes);
+    if (!is_alive(stream))
+        return;
     pump_tls(stream);
     if (is_alive(stream) && (br_ssl_engine_current_state(tls_engine(stream->tls)) & BR_SSL_SENDAPP) != 0)
         have_opened(stream);
+}
+
+static void queue_handshake(struct stream *stream)
+{
+    if (!list_is_linked(&stream->in_handshakes))
+        list_append(&stream->network->handshakes, &stream->in_handshakes);
+    loop_hook_queue(stream->network->loop, &stream->network->handshake_hook);
 }
 
 /* The connection reaches the host itself now. */
@@ -356,7 +373,7 @@ static void connected_to_host(struct stream *stream)
     } else if (tls_open(&stream->tls, &stream->network->trust, stream->host, &stream->err) != 0) {
         fail(stream);
     } else {
-        run_handshake(stream);
+        queue_handshake(stream);
     }
 }
 
@@ -467,7 +484,7 @@ static void socket_changed(struct tcp *tcp)
         run_connect(stream);
         break;
     case PHASE_HANDSHAKE:
-        run_handshake(stream);
+        queue_handshake(stream);
         break;
     case PHASE_OPEN:
         if (stream->state == STREAM_OPEN)
@@ -536,6 +553,7 @@ void stream_close(struct stream *stream)
         loop_timer_remove(stream->network->loop, &stream->step_timer);
         loop_hook_remove(stream->network->loop, &stream->notify);
         loop_hook_remove(stream->network->loop, &stream->flush);
+        list_remove(&stream->in_handshakes);
         tcp_close(&stream->tcp);
     }
     close_exchange(stream);

@@ -17,6 +17,9 @@
  * What is sent leaves at the end of the turn (the loop's flush stage), or when a TLS record is full: many
  * small messages of one turn become one record and one system call.
  *
+ * A step of a handshake is milliseconds of arithmetic. 30 sessions that open at once must not make all others
+ * wait for all of them, so a turn has one such step: streams wait in a row, in struct network.
+ *
  * Memory: a plain stream allocates two buffers of the sizes that its owner names; one with TLS BearSSL's
  * contexts, its two record buffers, and one for records as they come (so that many small ones cost one system
  * call): three times 16 KiB and 8 more, of which only touched pages count. All of it once, in stream_open or
@@ -60,6 +63,8 @@ struct stream;
 /* HTTPS_PROXY concerns streams with TLS only. The stream is in STREAM_OPENING when this returns 0. */
 int stream_open(struct stream **stream, struct network *network, const struct stream_options *options,
                 void (*changed)(struct stream *stream, void *owner), void *owner, struct error *err);
+/* For struct network: one step of the first handshake that waits. */
+void stream_run_handshake(struct loop_hook *hook);
 void stream_close(struct stream *stream); /* at any time; null does no harm; unsent bytes are dropped */
 
 enum stream_state stream_state(const struct stream *stream);
