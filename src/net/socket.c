@@ -22,12 +22,23 @@ struct socket_name socket_name_of(struct ip address, uint16_t port)
     return name;
 }
 
+/* Set before connecting: the peer learns of the window then. The kernel takes twice the value, and as its number
+ * is the lowest that was free, at least so many are open. */
+static void bound_receive_buffer(int fd)
+{
+    int size = SOCKET_RECEIVE_TOTAL / 4 / (fd > 0 ? fd : 1);
+    if (fd >= SOCKET_MANY)
+        (void) setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+}
+
 int socket_connect(int type, struct ip address, uint16_t port, enum descriptors_use use)
 {
     struct socket_name name = socket_name_of(address, port);
     int fd = descriptors_keep(socket(name.any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), use);
     if (fd < 0)
         return -errno;
+    if (use == DESCRIPTORS_FOR_STREAMS)
+        bound_receive_buffer(fd);
     if (connect(fd, &name.any, name.len) != 0 && errno != EINPROGRESS) {
         int reason = errno;
         close(fd);
