@@ -123,12 +123,12 @@ static void check_silence(struct loop_timer *timer)
 
 /* --- opening -------------------------------------------------------------------------------------------- */
 
-int tcp_adopt(struct tcp *tcp, struct loop *loop, int fd, void (*changed)(struct tcp *tcp), struct error *err)
+static int own(struct tcp *tcp, struct loop *loop, int fd, void (*changed)(struct tcp *tcp),
+               struct error *err)
 {
     *tcp = (struct tcp){
         .loop = loop, .changed = changed, .watch = LOOP_WATCH_INIT, .silence_ms = TCP_SILENCE_MS};
     loop_timer_init(&tcp->silence, check_silence);
-    set_options(fd);
     int result = loop_watch_add(loop, &tcp->watch, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, ready, err);
     if (result != 0) {
         close(fd);
@@ -137,6 +137,27 @@ int tcp_adopt(struct tcp *tcp, struct loop *loop, int fd, void (*changed)(struct
     tcp->state = TCP_STATE_OPEN;
     tcp->writable = true;
     return 0;
+}
+
+int tcp_adopt(struct tcp *tcp, struct loop *loop, int fd, void (*changed)(struct tcp *tcp), struct error *err)
+{
+    set_options(fd);
+    return own(tcp, loop, fd, changed, err);
+}
+
+int tcp_move(struct tcp *to, struct tcp *from, void (*changed)(struct tcp *tcp), struct error *err)
+{
+    struct ip peer = from->peer;
+    uint16_t port = from->port;
+    struct loop *loop = from->loop;
+    int fd = from->state != TCP_STATE_NONE ? take_descriptor(from) : -1;
+    tcp_close(from);
+    if (fd < 0)
+        return error_set(err, ERROR_CLOSED, "the connection is closed");
+    int result = own(to, loop, fd, changed, err);
+    to->peer = peer;
+    to->port = port;
+    return result;
 }
 
 static void dialled(struct dial *dial, void *owner)
@@ -282,13 +303,6 @@ void tcp_close(struct tcp *tcp)
     close_descriptor(tcp);
     dial_close(tcp->dial);
     *tcp = (struct tcp){.watch = LOOP_WATCH_INIT};
-}
-
-int tcp_detach(struct tcp *tcp)
-{
-    int fd = tcp->state != TCP_STATE_NONE ? take_descriptor(tcp) : -1;
-    tcp_close(tcp);
-    return fd;
 }
 
 void tcp_reset(struct tcp *tcp)

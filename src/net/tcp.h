@@ -104,8 +104,8 @@ bool tcp_is_delivering(const struct tcp *tcp, uint64_t *acknowledged);
 /* Why it failed; ERROR_NONE otherwise. */
 int tcp_error(const struct tcp *tcp, struct error *err);
 
-/* Gives the descriptor of an open connection away, for tcp_adopt elsewhere; -1 when there is none. */
-int tcp_detach(struct tcp *tcp);
+/* Gives an open connection to another owner; `from` is closed. On failure both are. */
+int tcp_move(struct tcp *to, struct tcp *from, void (*changed)(struct tcp *tcp), struct error *err);
 void tcp_close(struct tcp *tcp); /* at any time; twice does no harm */
 void tcp_reset(struct tcp *tcp); /* closes with RST: the peer must not mistake this for a proper end */
 

@@ -14,6 +14,7 @@ struct linger_connection {
     unsigned owner; /* below LINGER_OWNERS */
     size_t dropped;
     uint64_t acknowledged; /* when looked at last */
+    int stalled_steps;     /* in a row */
 };
 
 static void forget(struct linger_connection *c)
@@ -48,10 +49,15 @@ static void step_is_over(struct loop_timer *timer)
 {
     struct linger_connection *c = LOOP_OWNER(timer, struct linger_connection, timer);
     uint64_t before = c->acknowledged;
-    if (tcp_is_delivering(&c->tcp, &c->acknowledged) && c->acknowledged > before)
+    if (!tcp_is_delivering(&c->tcp, &c->acknowledged)) {
+        end(c);
+        return;
+    }
+    c->stalled_steps = c->acknowledged > before ? 0 : c->stalled_steps + 1;
+    if (c->stalled_steps < c->linger->stalled_steps)
         wait_a_step(c);
     else
-        end(c);
+        reset(c); /* or the kernel would keep it, and try for minutes */
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -142,7 +148,7 @@ void linger_take(struct linger_set *linger, struct tcp *tcp, uint64_t owner)
     c->linger = linger;
     c->owner = owner % LINGER_OWNERS;
     loop_timer_init(&c->timer, step_is_over);
-    if (tcp_adopt(&c->tcp, linger->loop, tcp_detach(tcp), changed, &err) < 0) {
+    if (tcp_move(&c->tcp, tcp, changed, &err) < 0) {
         free(c);
         return;
     }
@@ -154,8 +160,10 @@ void linger_take(struct linger_set *linger, struct tcp *tcp, uint64_t owner)
 
 void linger_open(struct linger_set *linger, struct loop *loop, unsigned max)
 {
-    *linger = (struct linger_set){
-        .loop = loop, .max = max < LINGER_MAX ? max : LINGER_MAX, .bytes_left = LINGER_BYTES};
+    *linger = (struct linger_set){.loop = loop,
+                                  .max = max < LINGER_MAX ? max : LINGER_MAX,
+                                  .bytes_left = LINGER_BYTES,
+                                  .stalled_steps = LINGER_STALLED_STEPS};
     list_init(&linger->all);
     list_init(&linger->readable);
     loop_hook_init(&linger->hook, LOOP_GATHER, read_some);

@@ -4,7 +4,8 @@
  * closes.
  *
  *     linger_take ─► lingering ─┬─► the target closed, or the connection broke: closed
- *                               ├─► LINGER_STEP_MS in which it has taken nothing more: closed
+ *                               ├─► it has all it was sent, and has not closed for LINGER_STEP_MS: closed
+ *                               ├─► LINGER_STALLED_STEPS in which it has taken nothing more: reset
  *                               ├─► it has all it was sent and sends on, beyond LINGER_DROP_MAX: closed
  *                               └─► there are too many: reset
  *
@@ -26,7 +27,8 @@
 
 enum {
     LINGER_MAX = 1024,            /* a full session's streams that are closed at once */
-    LINGER_STEP_MS = 2000,        /* a target has to take some of what it was sent each so often */
+    LINGER_STEP_MS = 2000,        /* between looks at what a target has taken */
+    LINGER_STALLED_STEPS = 15,    /* half a minute: a busy database may stop reading for seconds */
     LINGER_DROP_MAX = 256 * 1024, /* the rest of an answer that nobody wants any more */
     LINGER_READ_SIZE = 16 * 1024, /* bytes at once */
     LINGER_READS_PER_TURN = 64,   /* below a millisecond, even when each is the end of a connection */
@@ -45,6 +47,7 @@ struct linger_set {
     struct loop_hook hook;
     struct loop_timer pause;
     size_t bytes_left; /* until the pause */
+    int stalled_steps; /* LINGER_STALLED_STEPS; tests have less time */
 };
 
 /* At most `max`, and never more than LINGER_MAX. */

@@ -92,14 +92,8 @@ static int dial(struct tcp_endpoint *e, struct tcp *tcp, int64_t timeout_ms, voi
 static bool take_probe(struct tcp_endpoint *e)
 {
     struct tcp_endpoints *set = e->set;
-    struct ip peer = set->probe.peer;
-    int fd = tcp_detach(&set->probe);
     loop_timer_remove(set->network->loop, &set->probe_timer);
-    if (fd < 0 || tcp_adopt(&e->tcp, set->network->loop, fd, changed, NULL) < 0)
-        return false;
-    e->tcp.peer = peer;
-    e->tcp.port = e->port;
-    return true;
+    return tcp_move(&e->tcp, &set->probe, changed, NULL) == 0;
 }
 
 static bool is_probed(const struct tcp_endpoints *set, const struct tcp_endpoint *e)

@@ -349,25 +349,25 @@ static void a_reset_of_ours_is_seen_as_one(void **state)
     close(far);
 }
 
-static void a_descriptor_can_be_given_away(void **state)
+static void a_connection_can_be_given_away(void **state)
 {
     (void) state;
     struct tcp tcp, other;
     char byte;
     int far = open_pair(&tcp);
+    tcp.port = 5439;
     assert_int_equal(tcp_write(&tcp, "a", 1), 1);
-    int fd = tcp_detach(&tcp);
-    assert_true(fd >= 0);
+    assert_int_equal(tcp_move(&other, &tcp, count_call, NULL), 0);
     assert_null(loop.timers); /* nothing of it is left in the loop */
     memset(&tcp, 0xee, sizeof tcp);
     loop_turn(&loop, 10, NULL);
-    assert_int_equal(tcp_adopt(&other, &loop, fd, count_call, NULL), 0);
+    assert_int_equal(other.port, 5439);
     assert_int_equal(tcp_write(&other, "b", 1), 1);
     assert_int_equal(peer_read(far, &byte, 1), 1);
     assert_int_equal(peer_read(far, &byte, 1), 1);
     assert_int_equal(byte, 'b');
     tcp_close(&other);
-    assert_int_equal(tcp_detach(&other), -1);
+    assert_true(tcp_move(&tcp, &other, count_call, NULL) < 0);
     close(far);
 }
 
@@ -596,7 +596,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_reset_is_a_failure, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_said_before_a_broken_write_can_be_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reset_of_ours_is_seen_as_one, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_descriptor_can_be_given_away, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_connection_can_be_given_away, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dial_that_fails_tells_why, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dial_that_succeeds_is_open, setup, teardown),
         cmocka_unit_test_setup_teardown(
