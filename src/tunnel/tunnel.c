@@ -208,11 +208,16 @@ static void set_mode(struct tunnel *t, struct lane *lane)
     smux_decoder_init(&t->decoder, t->is_ours);
 }
 
-static void agreed(struct tunnel *t, unsigned index, struct tunnel_step *step)
+static void agreed(struct tunnel *t, unsigned index, int64_t now_ms, struct tunnel_step *step)
 {
     struct lane *lane = t->lanes[index];
     if (!t->mode_known)
         set_mode(t, lane);
+    if (t->has_pieces && !lane_has_pieces(lane)) {
+        lane_end(lane, now_ms, true,
+                 STR_LITERAL("the agent of this session does not know tunnels of several"));
+        return;
+    }
     lane_set_multiplexed(lane, t->mode == TUNNEL_MULTIPLEXED);
     if (t->has_pieces)
         data_channel_number_pieces(&lane->channel, &t->next_piece);
@@ -282,7 +287,7 @@ static bool take_lane_event(struct tunnel *t, unsigned index, int64_t now_ms, st
     step->lane = (uint8_t) index;
     switch (event.type) {
     case LANE_EVENT_AGREED:
-        agreed(t, index, step);
+        agreed(t, index, now_ms, step);
         return true;
     case LANE_EVENT_OPEN:
         step->type = TUNNEL_STEP_LANE_OPEN;

@@ -834,6 +834,20 @@ static void pieces_are_put_in_order_whatever_lane_they_come_over(void **state)
     expect(steps, "WRITE 0 'first'");
 }
 
+/* The fault: it was taken for one that knows them, and its payloads for pieces. */
+static void a_lane_whose_agent_knows_no_pieces_does_not_carry_them(void **state)
+{
+    (void) state;
+    begin_client(&ours);
+    begin_lane(1, LANE_CLIENT, &tunnel);
+    lane_peer_request(&peers[1], "3.3.987.0", NULL);
+    lane_peer_complete(&peers[1]);
+    run();
+    assert_true(lanes[1].failed);
+    assert_string_equal(lanes[1].reason, "the agent of this session does not know tunnels of several");
+    assert_true(tunnel_is_open(&tunnel));
+}
+
 /* A piece that no honest peer sends has no place ever: its lane would wait for ever. */
 static void a_piece_with_a_wild_number_is_dropped(void **state)
 {
@@ -1060,6 +1074,7 @@ int main(void)
         cmocka_unit_test(an_answer_for_an_endpoint_that_is_gone_is_not_shown),
         cmocka_unit_test(a_basic_client_has_one_stream_after_the_other),
         cmocka_unit_test(pieces_are_put_in_order_whatever_lane_they_come_over),
+        cmocka_unit_test(a_lane_whose_agent_knows_no_pieces_does_not_carry_them),
         cmocka_unit_test(a_piece_with_a_wild_number_is_dropped),
         cmocka_unit_test(what_a_lane_that_is_over_had_not_had_acknowledged_goes_over_another),
         cmocka_unit_test(what_came_before_the_service_closed_a_lane_is_not_lost),
