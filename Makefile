@@ -41,7 +41,7 @@ CFLAGS   := -std=c11 $(WARNINGS) $(if $(STRICT),-Werror) -MMD -MP
 
 # What every tunnelled byte passes through. The product has these built for speed (and BearSSL's ciphers and hashes, see
 # BEARSSL_FAST), and everything else for size: that is a fifth of it.
-FAST := src/base/bytes src/base/sha256 src/wire/agent_message src/wire/smux src/wire/websocket \
+FAST := src/base/bytes src/channel/pool src/base/sha256 src/wire/agent_message src/wire/smux src/wire/websocket \
         src/channel/inbox
 
 # --- variants: <name>_CC, _FLAGS for our sources, _BEARSSL for BearSSL's, _FAST on top for what is in the lists of both -

@@ -111,7 +111,7 @@ static int64_t plan_even_rate(const struct pacer *pacer)
 static void credit(struct pacer *pacer, int64_t now_ms)
 {
     int64_t elapsed_ms = now_ms - pacer->credited_ms;
-    if (elapsed_ms < PACER_CLUMP_MS)
+    if (now_ms / PACER_CLUMP_MS == pacer->credited_ms / PACER_CLUMP_MS)
         return;
     if (elapsed_ms > PACER_WINDOW_MS)
         elapsed_ms = PACER_WINDOW_MS;
@@ -184,7 +184,8 @@ int64_t pacer_next_ms(struct pacer *pacer, int64_t now_ms, enum pacer_class clas
         next_ms = pacer->credited_ms;
         next_ms += pacer->even_rate > 0 ? (missing + pacer->even_rate - 1) / pacer->even_rate : 0;
     }
-    return next_ms > now_ms + PACER_CLUMP_MS ? next_ms : now_ms + PACER_CLUMP_MS;
+    next_ms = next_ms > now_ms ? next_ms : now_ms + 1;
+    return (next_ms + PACER_CLUMP_MS - 1) / PACER_CLUMP_MS * PACER_CLUMP_MS;
 }
 
 static uint32_t halved(uint32_t value, uint32_t full)

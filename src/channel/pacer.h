@@ -15,8 +15,8 @@
  *  - PACER_INTERACTIVE: the answer to a keystroke. Goes while the window has room at all; its use of the
  * reserve makes bulk wait until the reserve is whole again.
  *
- * Evenly spread means: in clumps of at least PACER_CLUMP_MS worth of messages, so that a bulk copy costs 250
- * wake-ups a second and not 1,000.
+ * Evenly spread means: in clumps of PACER_CLUMP_MS worth of messages, at the same times for all sessions (whole
+ * multiples of it), so that any number of bulk copies costs 125 wake-ups a second and not 1,000 each.
  *
  *            pacer_slow_down (at a high rate pause_publication and then the end of the connection, or a
  *            close)
@@ -38,7 +38,7 @@ enum {
     PACER_WINDOW_MS = 2000, /* over which the service's limit was measured */
     PACER_BUCKET_MS = 5,    /* counts 0.25% too much at most */
     PACER_BUCKETS = PACER_WINDOW_MS / PACER_BUCKET_MS + 1,
-    PACER_CLUMP_MS = 4,              /* a bulk copy wakes the loop 250 times a second, not 1,000 */
+    PACER_CLUMP_MS = 8,              /* bulk copies wake the loop 125 times a second, all together */
     PACER_HORIZON_STEP = 4,          /* buckets: stops of less than 20 ms are not worth planning for */
     PACER_CREDIT_MAX_MS = 100,       /* how late a loop may be without losing what it was allowed */
     PACER_URGENT_BUCKETS = 50,       /* the last quarter of a second says how busy interactive streams are */

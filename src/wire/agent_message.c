@@ -166,7 +166,7 @@ static bool parse_usual_form(struct acknowledge *ack, struct str rest)
         !take_literal(&rest, part_sequence, sizeof part_sequence - 1) || !take_until(&rest, ',', &number) ||
         !str_equal_text(rest, part_end))
         return false;
-    if (!str_parse_u64(number, &sequence) || sequence > INT64_MAX || !uuid_parse(id, ack->id))
+    if (!str_parse_u64(number, &sequence) || sequence > INT64_MAX)
         return false;
     ack->type = type_of(type);
     ack->sequence = (int64_t) sequence;
@@ -177,7 +177,7 @@ int acknowledge_parse(struct acknowledge *ack, struct str payload, struct error 
 {
     struct json_token tokens[ACKNOWLEDGE_TOKENS];
     struct json doc;
-    char text[UUID_TEXT_SIZE];
+    char text[AGENT_MESSAGE_TYPE_SIZE + 1];
     struct str view;
     memset(ack, 0, sizeof *ack);
     if (parse_usual_form(ack, payload))
@@ -194,9 +194,6 @@ int acknowledge_parse(struct acknowledge *ack, struct str payload, struct error 
         return error_set(err, ERROR_INVALID, "acknowledge: no usable AcknowledgedMessageSequenceNumber");
     if (json_string(&doc, json_member(&doc, root, "AcknowledgedMessageType"), text, sizeof text, &view))
         ack->type = type_of(view);
-    if (!json_string(&doc, json_member(&doc, root, "AcknowledgedMessageId"), text, sizeof text, &view) ||
-        !uuid_parse(view, ack->id))
-        memset(ack->id, 0, sizeof ack->id);
     return 0;
 }
 

@@ -118,7 +118,7 @@ void agent_message_write_header(uint8_t header[AGENT_MESSAGE_HEADER_SIZE],
  */
 struct acknowledge {
     enum agent_message_type type; /* of the message acknowledged */
-    uint8_t id[UUID_SIZE];        /* zeroes when absent or not a UUID: the sequence number decides */
+    uint8_t id[UUID_SIZE];        /* only written: the sequence number decides */
     int64_t sequence;
 };
 
