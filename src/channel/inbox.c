@@ -189,6 +189,9 @@ void inbox_remove(struct inbox *inbox, int64_t sequence)
     uint16_t next = inbox->slots[*entry - 1].next;
     free_slot(inbox, (uint16_t) (*entry - 1));
     *entry = (uint16_t) (next == INBOX_NO_SLOT ? 0 : next + 1);
+    inbox->consumed = 0;
+    while (inbox->front < inbox->expected && *entry_of(inbox, inbox->front) == 0)
+        inbox->front++;
 }
 
 void inbox_release(struct inbox *inbox)

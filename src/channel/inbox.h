@@ -97,7 +97,7 @@ void inbox_consume(struct inbox *inbox, size_t n); /* n at most what inbox_front
  * more. False when none is left. */
 bool inbox_any(const struct inbox *inbox, int64_t *sequence, uint32_t *payload_type, const uint8_t **data,
                size_t *len);
-/* Takes out what inbox_any has shown; the order of the rest is lost. */
+/* Takes out what inbox_any has shown. */
 void inbox_remove(struct inbox *inbox, int64_t sequence);
 
 /* Messages that the peer has sent, as far as known, and that were not acknowledged. */

@@ -919,6 +919,45 @@ static void what_came_before_the_service_closed_a_lane_is_not_lost(void **state)
     assert_true(strncmp(steps, "LANE_LOST 0 WRITE 0 'last words'", 32) == 0);
 }
 
+/* The fault: when there was no room for all of them at once, the next look at the lane read beyond its
+ * memory. */
+static void the_pieces_of_a_lane_that_is_over_are_saved_one_by_one(void **state)
+{
+    enum { MANY = 40 };
+    int32_t blocks[FRESH_POOL_BLOCKS];
+    size_t taken = 0;
+    (void) state;
+    begin_agent(&ours);
+    add_lane(1);
+    while (pool_room(tunnel.user, POOL_NORMAL) > 0)
+        blocks[taken++] = pool_take(tunnel.user, POOL_NORMAL);
+    pieces = 1;
+    for (int i = 0; i < MANY; i++)
+        say(SMUX_NOP, 0, "");
+    run();
+    say_closed(0);
+    run();
+    lane_peer_cut(&peers[0], now_ms);
+    run_at(now_ms + LANE_DRAIN_MS);
+    assert_int_equal(lanes[0].state, LANE_OVER);
+    assert_null(strstr(steps, "LANE_OVER"));
+    while (taken > 0 && strstr(steps, "LANE_OVER") == NULL) {
+        pool_give(tunnel.user, blocks[--taken]);
+        run();
+    }
+    assert_true(taken > 0);
+    pieces = 0;
+    say_on(1, SMUX_SYN, 3, "");
+    pieces = MANY + 1;
+    say_on(1, SMUX_PSH, 3, "all are here");
+    run();
+    tell(0, TUNNEL_ENDPOINT_OPENED, "");
+    run();
+    assert_non_null(strstr(steps, "OPEN 0 db:5439 WRITE 0 'all are here'"));
+    while (taken > 0)
+        pool_give(tunnel.user, blocks[--taken]);
+}
+
 /* The fault: a lane that ended while the only other one had not completed its handshake took its pieces
  * along, and * the tunnel went on without them. */
 static void a_lane_that_is_over_waits_for_one_that_is_about_to_open(void **state)
@@ -1078,6 +1117,7 @@ int main(void)
         cmocka_unit_test(a_piece_with_a_wild_number_is_dropped),
         cmocka_unit_test(what_a_lane_that_is_over_had_not_had_acknowledged_goes_over_another),
         cmocka_unit_test(what_came_before_the_service_closed_a_lane_is_not_lost),
+        cmocka_unit_test(the_pieces_of_a_lane_that_is_over_are_saved_one_by_one),
         cmocka_unit_test(a_lane_that_is_over_waits_for_one_that_is_about_to_open),
         cmocka_unit_test(no_endpoint_is_asked_for_anything_after_the_last_lane),
         cmocka_unit_test(what_is_held_at_the_end_has_its_time),
