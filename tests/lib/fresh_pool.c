@@ -3,6 +3,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+/* Behind each region lie so many bytes that nobody may touch: a slot number of 16 bits that does not exist
+ * ends in them. */
+enum { BEYOND = 4 * 1024 * 1024 };
+
 struct region {
     void *start;
     size_t size;
@@ -15,11 +19,10 @@ static void *fresh(struct region *region, size_t size)
         return region->start;
     }
     if (region->start != NULL)
-        munmap(region->start, region->size);
-    region->start =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        munmap(region->start, region->size + BEYOND);
+    region->start = mmap(NULL, size + BEYOND, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     region->size = size;
-    if (region->start == MAP_FAILED)
+    if (region->start == MAP_FAILED || mprotect(region->start, size, PROT_READ | PROT_WRITE) != 0)
         abort();
     return region->start;
 }
