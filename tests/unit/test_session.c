@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,6 +32,7 @@ enum { HEAD_SIZE = 8192, BLOCKS = 4 * RELAY_USERS_PER_SESSION * POOL_USER_BLOCKS
 
 static struct {
     bool refuses;         /* the session is over, says the API */
+    bool is_pair;         /* two sessions of a client of ours */
     const char *question; /* what the client sends on its one stream */
     size_t answer_len;    /* then it waits for so much, and the service closes the session */
     int64_t sequence;
@@ -104,9 +106,9 @@ static void hear(int fd, const struct agent_message *message)
     }
 }
 
-static void converse(int fd)
+static void converse(int fd, void (*heard)(int fd, const struct agent_message *message))
 {
-    static uint8_t buffer[16384];
+    uint8_t buffer[16384];
     struct websocket_decoder decoder;
     struct websocket_event event;
     struct agent_message message;
@@ -123,9 +125,91 @@ static void converse(int fd)
                 return;
             if (event.type == WEBSOCKET_EVENT_MESSAGE && event.binary &&
                 agent_message_parse(&message, event.data, event.len, NULL) == 0)
-                hear(fd, &message);
+                heard(fd, &message);
         } while (event.type != WEBSOCKET_EVENT_NONE);
     }
+}
+
+/* ---- a client of ours, with two sessions for one tunnel
+ * --------------------------------------------------- */
+
+static struct {
+    const char *join; /* what the second session calls the tunnel; null: what the first was told */
+    pthread_t threads[2];
+    int fds[2];
+    char secret[HANDSHAKE_SECRET_SIZE];
+    atomic_int opened;   /* sessions whose connection is there */
+    atomic_int complete; /* sessions whose handshake is */
+    char heard[64];
+} pair;
+
+static void send_piece(int fd, int64_t sequence, uint64_t number, enum smux_command command, const char *text)
+{
+    uint8_t piece[OUTBOX_PIECE_HEADER_SIZE + SMUX_HEADER_SIZE + 100];
+    struct writer out = writer_of(piece, sizeof piece);
+    writer_u64be(&out, number);
+    smux_write_header(piece + out.len, command, 3, (uint16_t) strlen(text));
+    memcpy(piece + out.len + SMUX_HEADER_SIZE, text, strlen(text));
+    send_message(fd, AGENT_MESSAGE_INPUT_STREAM_DATA, sequence, PAYLOAD_OUTPUT, piece,
+                 out.len + SMUX_HEADER_SIZE + strlen(text));
+}
+
+static void respond_as_ours(int fd, const struct agent_message *message)
+{
+    struct handshake_response response = {
+        .client_version = "1.2.804.0", .half_close = true, .extension = {.is_ours = true, .lanes = true}};
+    struct handshake_request request;
+    char payload[HANDSHAKE_PAYLOAD_MAX];
+    struct writer out = writer_of(payload, sizeof payload);
+    handshake_read_request((struct str){(const char *) message->payload, message->payload_len}, &request,
+                           NULL);
+    if (fd == pair.fds[0])
+        memcpy(pair.secret, request.extension.secret, sizeof pair.secret);
+    else
+        str_copy(str_from(pair.join != NULL ? pair.join : pair.secret), response.extension.secret,
+                 sizeof response.extension.secret);
+    handshake_write_response(&out, &response, true);
+    send_message(fd, AGENT_MESSAGE_INPUT_STREAM_DATA, 0, PAYLOAD_HANDSHAKE_RESPONSE, payload, out.len);
+}
+
+static void close_pair(void)
+{
+    static const char closed[] = "{\"Output\":\"time is over\"}";
+    for (int i = 1; i >= 0; i--)
+        send_message(pair.fds[i], AGENT_MESSAGE_CHANNEL_CLOSED, 0, 0, closed, sizeof closed - 1);
+}
+
+static void hear_pair(int fd, const struct agent_message *message)
+{
+    char payload[ACKNOWLEDGE_PAYLOAD_MAX];
+    struct writer out = writer_of(payload, sizeof payload);
+    if (message->type != AGENT_MESSAGE_OUTPUT_STREAM_DATA)
+        return;
+    acknowledge_write(&out, &(struct acknowledge){.type = message->type, .sequence = message->sequence});
+    send_message(fd, AGENT_MESSAGE_ACKNOWLEDGE, 0, 0, payload, out.len);
+    if (message->payload_type == PAYLOAD_HANDSHAKE_REQUEST && message->sequence == 0) {
+        respond_as_ours(fd, message);
+    } else if (message->payload_type == PAYLOAD_HANDSHAKE_COMPLETE) {
+        if (atomic_fetch_add(&pair.complete, 1) == 0)
+            return;
+        send_piece(pair.fds[1], 1, 1, SMUX_PSH, "hello"); /* the second piece first */
+        send_piece(pair.fds[0], 1, 0, SMUX_SYN, "");
+    } else if (message->payload_type == PAYLOAD_OUTPUT) {
+        /* Behind OPENED and its text, or in a piece of its own. */
+        for (size_t i = 0; i + 5 <= message->payload_len && pair.heard[0] == '\0'; i++)
+            if (memcmp(message->payload + i, "hello", 5) == 0)
+                strcpy(pair.heard, "hello");
+        if (pair.heard[0] != '\0')
+            close_pair();
+    }
+}
+
+static void *serve_one_of_pair(void *argument)
+{
+    int fd = *(int *) argument;
+    converse(fd, hear_pair);
+    shutdown(fd, SHUT_RDWR);
+    return NULL;
 }
 
 static void serve(int fd, void *context)
@@ -156,7 +240,14 @@ static void serve(int fd, void *context)
              accept);
     peer_write(fd, answer, strlen(answer));
     atomic_fetch_add(&service.connections, 1);
-    converse(fd);
+    if (!service.is_pair) {
+        converse(fd, hear);
+        return;
+    }
+    int i = atomic_load(&pair.opened);
+    pair.fds[i] = dup(fd);
+    pthread_create(&pair.threads[i], NULL, serve_one_of_pair, &pair.fds[i]);
+    atomic_fetch_add(&pair.opened, 1);
 }
 
 static void echo(int fd, void *context)
@@ -339,6 +430,76 @@ static void the_relay_can_end_a_session_at_any_time(void **state)
     assert_string_equal(owner.reason, "not needed");
 }
 
+/* ---- two sessions, one tunnel
+ * ---------------------------------------------------------------------------- */
+
+static void start_pair(void)
+{
+    memset(&pair, 0, sizeof pair);
+    service.is_pair = true;
+    start();
+    int64_t until_ms = clock_monotonic_ms() + LIMIT_MS;
+    while (atomic_load(&pair.complete) < 1 && clock_monotonic_ms() < until_ms)
+        loop_turn(&loop, 20, NULL);
+    assert_int_equal(atomic_load(&pair.complete), 1);
+    str_copy(STR_LITERAL("s-2"), document.session_id, sizeof document.session_id);
+}
+
+static void run_pair_to(int overs)
+{
+    int64_t until_ms = clock_monotonic_ms() + LIMIT_MS;
+    while (owner.overs < overs && clock_monotonic_ms() < until_ms)
+        loop_turn(&loop, 20, NULL);
+    for (int turns = 0; turns < 10; turns++)
+        loop_turn(&loop, 1, NULL);
+    assert_int_equal(owner.overs, overs);
+}
+
+static void end_pair(void)
+{
+    for (int i = 0; i < atomic_load(&pair.opened); i++) {
+        pthread_join(pair.threads[i], NULL);
+        close(pair.fds[i]);
+    }
+}
+
+static void two_sessions_of_ours_carry_one_tunnel(void **state)
+{
+    (void) state;
+    start_pair();
+    start();
+    run_pair_to(2);
+    assert_false(owner.failed);
+    assert_string_equal(pair.heard, "hello");
+    assert_int_equal(atomic_load(&pair.complete), 2);
+    end_pair();
+}
+
+static void who_does_not_know_the_tunnel_or_asked_for_something_else_does_not_join_it(void **state)
+{
+    static const char reason[] = "the tunnel that this session was to join is over, or is another user's";
+    (void) state;
+    start_pair();
+    pair.join = "00112233445566778899aabbccddeeff";
+    start();
+    run_pair_to(1);
+    assert_true(owner.failed);
+    assert_string_equal(owner.reason, reason);
+    close_pair();
+    run_pair_to(2);
+    end_pair();
+    owner.overs = 0;
+    start_pair();
+    str_copy(STR_LITERAL("somebody else"), document.owner, sizeof document.owner);
+    start();
+    run_pair_to(1);
+    assert_true(owner.failed);
+    assert_string_equal(owner.reason, reason);
+    close_pair();
+    run_pair_to(2);
+    end_pair();
+}
+
 static void without_memory_for_it_no_session_starts(void **state)
 {
     struct pool_user users[4];
@@ -361,6 +522,8 @@ int main(void)
         TEST(a_session_that_the_service_knows_no_more_ends_with_its_words),
         TEST(a_target_that_may_not_be_dialled_ends_the_session_with_the_reason),
         TEST(the_relay_can_end_a_session_at_any_time),
+        TEST(two_sessions_of_ours_carry_one_tunnel),
+        TEST(who_does_not_know_the_tunnel_or_asked_for_something_else_does_not_join_it),
         TEST(without_memory_for_it_no_session_starts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
