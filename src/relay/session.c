@@ -47,7 +47,10 @@ struct relay_session {
     bool joined; /* a tunnel that another session had begun */
 };
 
-enum { TUNNEL_MEMORY = TUNNEL_MEMORY_SIZE + TCP_ENDPOINTS_MEMORY_SIZE };
+enum {
+    TUNNEL_MEMORY = TUNNEL_MEMORY_SIZE + TCP_ENDPOINTS_MEMORY_SIZE,
+    QUIET_END_MS = 60 * 1000 /* the shortest idle time that an account can choose */
+};
 
 static struct loop *loop_of(const struct relay_context *relay)
 {
@@ -264,6 +267,17 @@ static void note_progress(struct relay_session *s)
 
 /* ---- the ends of sessions ------------------------------------------------------------------------------ */
 
+/* The service ends a session in which nothing moves, and does not say that this was the reason. */
+static void explain_quiet_end(const struct relay_tunnel *t, const struct relay_session *s)
+{
+    int64_t quiet_ms = now_of(t->relay) - t->tunnel.last_data_ms;
+    if (t->tunnel.streams.open > 0 && quiet_ms >= QUIET_END_MS && s->lane.nop_interval_ms == 0)
+        log_event(
+            LOG_WARN,
+            "the service ended a session in which nothing moved; FUMIDAI_KEEP_ALIVE keeps such sessions",
+            LOG_TEXT("session", s->document.session_id), LOG_DURATION_MS("quiet", quiet_ms));
+}
+
 static void session_over(struct relay_tunnel *t, unsigned lane)
 {
     struct relay_session *s = t->sessions[lane];
@@ -272,6 +286,8 @@ static void session_over(struct relay_tunnel *t, unsigned lane)
     data_channel_stats(&s->lane.channel, &stats);
     for (unsigned i = lane; i < t->tunnel.lane_count; i++)
         t->sessions[i] = t->sessions[i + 1];
+    if (is_last && s->lane.peer_gone)
+        explain_quiet_end(t, s);
     if (is_last)
         tcp_endpoints_close(&t->endpoints, "the session ended");
     t->relay->last_session_ms = now_of(t->relay);
@@ -457,6 +473,7 @@ static void start_lane(struct relay_session *s)
 {
     const struct task_settings *config = s->relay->config;
     struct lane_config lane = {.role = LANE_AGENT,
+                               .keep_alive_ms = config->keep_alive_ms,
                                .document = &s->document,
                                .extension = {.lanes = true, .destinations = s->document.any_destination},
                                .channel = {.messages_per_second = config->max_messages_per_second,

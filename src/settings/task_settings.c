@@ -113,6 +113,10 @@ static const struct settings_row own_rows[] = {
         "How long to retry setting the desired count and stopping the task when they fail; then the task "
         "exits with status 125.",
         DURATION(end_deadline_ms, "5m", 0, 24 * HOUR_MS)},
+    {"keep-alive", "FUMIDAI_KEEP_ALIVE",
+        "While connections are open, send a message without meaning this often, so that Session Manager does not end a "
+        "session in which nothing moves for 20 minutes (0: don't). `5m` does for long queries.",
+        DURATION(keep_alive_ms, "0", 0, HOUR_MS)},
     {"channel-limit", "FUMIDAI_CHANNEL_LIMIT",
         "`fumidai health` reports unhealthy when the control channel has been closed for this long and no "
         "session is open.",

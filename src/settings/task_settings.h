@@ -35,6 +35,7 @@ struct task_settings {
     const char *listen; /* empty: none */
     const char *allow;  /* empty: everything not forbidden */
     enum task_idle_by idle_by;
+    int64_t keep_alive_ms; /* 0: none */
     int64_t dial_timeout_ms;
     int64_t stop_timeout_ms; /* the container definition's stopTimeout */
     int64_t stop_grace_ms;   /* not given: filled with task_settings_reserve_stop() of the stop timeout */

@@ -43,6 +43,12 @@ bool handshake_client_multiplexes(struct str client_version)
     return handshake_version_compare(client_version, STR_LITERAL("1.1.70")) >= 0;
 }
 
+bool handshake_client_needs_nops(struct str client_version)
+{
+    return handshake_client_multiplexes(client_version) &&
+           handshake_version_compare(client_version, STR_LITERAL("1.2.331.0")) <= 0;
+}
+
 bool handshake_agent_multiplexes(struct str agent_version)
 {
     return handshake_version_compare(agent_version, STR_LITERAL("3.0.196.0")) > 0;

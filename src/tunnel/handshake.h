@@ -51,6 +51,8 @@ enum {
 int handshake_version_compare(struct str a, struct str b);
 /* The first client that multiplexes (amazon-ssm-agent, agent/session/plugins/port). */
 bool handshake_client_multiplexes(struct str client_version);
+/* Clients that close their multiplexer when nothing has come for 30 s (protocol.md, section 11). */
+bool handshake_client_needs_nops(struct str client_version);
 /* The first agents that multiplex, and that know the flag TerminateSession
  * (session-manager-plugin, version.go). */
 bool handshake_agent_multiplexes(struct str agent_version);

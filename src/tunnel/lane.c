@@ -243,6 +243,8 @@ void lane_init(struct lane *lane, const struct lane_config *config, int64_t now_
     lane->until_ms = INT64_MAX;
     lane->probe_pause_ms = LANE_ACK_PROBE_FIRST_MS;
     lane->probe_sequence = -1;
+    lane->nop_interval_ms = config->keep_alive_ms;
+    lane->nop_ms = now_ms + lane->nop_interval_ms;
     channel.role = config->role == LANE_AGENT ? DATA_CHANNEL_AGENT : DATA_CHANNEL_CLIENT;
     channel.peer_ignores_duplicates = config->role == LANE_AGENT;
     channel.memory = config->memory;
@@ -317,6 +319,12 @@ void lane_set_multiplexed(struct lane *lane, bool multiplexed)
 {
     lane->probes = multiplexed && !lane_peer_is_ours(lane);
     lane->basic_hold = !multiplexed;
+    lane->nops_always = multiplexed && lane->role == LANE_AGENT &&
+                        handshake_client_needs_nops(str_from(lane->client.client_version));
+    if (!multiplexed)
+        lane->nop_interval_ms = 0;
+    if (lane->nops_always)
+        lane->nop_interval_ms = LANE_NOP_MS;
 }
 
 /* ---- what arrives ---- */
@@ -506,6 +514,23 @@ static void send_ack_probe(struct lane *lane, int64_t now_ms)
     if (lane->probe_pause_ms < LANE_ACK_PROBE_MAX_MS)
         lane->probe_pause_ms *= 2;
     data_channel_send(&lane->channel, now_ms, PACER_INTERACTIVE, frame, sizeof frame);
+}
+
+int64_t lane_keep_alive(struct lane *lane, int64_t now_ms, bool has_streams)
+{
+    uint8_t frame[SMUX_HEADER_SIZE];
+    if (lane->nop_interval_ms == 0 || lane->state != LANE_OPEN || !(has_streams || lane->nops_always))
+        return INT64_MAX;
+    if (now_ms < lane->nop_ms)
+        return lane->nop_ms;
+    if (data_channel_send_room(&lane->channel, now_ms, PACER_INTERACTIVE) < sizeof frame) {
+        lane->nop_ms = now_ms + LANE_NOP_AGAIN_MS;
+        return lane->nop_ms;
+    }
+    smux_write_header(frame, SMUX_NOP, 0, 0);
+    data_channel_send(&lane->channel, now_ms, PACER_INTERACTIVE, frame, sizeof frame);
+    lane->nop_ms = now_ms + lane->nop_interval_ms;
+    return lane->nop_ms;
 }
 
 static void send_terminate(struct lane *lane)

@@ -48,6 +48,8 @@ enum {
     /* A basic session's target may speak first, but its client is deaf until it has
      * opened its port (pitfall 3). */
     LANE_BASIC_HOLD_MS = 500,
+    LANE_NOP_MS = 10 * 1000,           /* smux's default, for clients that give up after 30 s (handshake.h) */
+    LANE_NOP_AGAIN_MS = 1000,          /* one that found no room */
     LANE_ACK_PROBE_FIRST_MS = 1000,    /* between two ack probes, doubling while none is acknowledged */
     LANE_ACK_PROBE_MAX_MS = 60 * 1000, /* one message a minute costs nothing */
     LANE_TEXT_SIZE = 512,              /* a reason, or the banner */
@@ -68,6 +70,7 @@ enum lane_state {
 
 struct lane_config {
     enum lane_role role;
+    int64_t keep_alive_ms;           /* how often a NOP goes while the tunnel has streams; 0: never */
     const struct document *document; /* agent: the session's; outlives the lane */
     /* Agent: what it offers to a client of ours. Client: what it accepts, and the tunnel that it joins. */
     struct handshake_extension extension;
@@ -106,8 +109,11 @@ struct lane {
     bool peer_gone;    /* the service has ended the session: nobody is left to drain to */
     bool said_goodbye; /* ENDING: the websocket is being closed */
     bool probed;
-    bool probes;     /* NOPs may be sent: set by lane_use_ack_probes */
-    bool basic_hold; /* the hold ends a while after HandshakeComplete has arrived */
+    bool probes;             /* NOPs may be sent: set by lane_use_ack_probes */
+    bool nops_always;        /* the client needs them, streams or none */
+    int64_t nop_interval_ms; /* 0: none */
+    int64_t nop_ms;          /* the next */
+    bool basic_hold;         /* the hold ends a while after HandshakeComplete has arrived */
     bool hold_limited;
     bool agreed_due; /* events to be shown */
     bool open_due;
@@ -152,9 +158,12 @@ bool lane_has_destinations(const struct lane *lane);
  * agent's name for the tunnel. */
 const char *lane_secret(const struct lane *lane);
 
-/* How the caller multiplexes: AWS's peers need ack probes then, and without it another hold. */
+/* How the caller multiplexes: AWS's peers need ack probes then, old ones NOPs, and without it another
+ * hold. */
 void lane_set_multiplexed(struct lane *lane, bool multiplexed);
 
+/* Sends the NOP that is due; when the next is. */
+int64_t lane_keep_alive(struct lane *lane, int64_t now_ms, bool has_streams);
 /* `others_wait`: something that came over this lane has yet to reach an endpoint. */
 void lane_tick(struct lane *lane, int64_t now_ms, bool others_wait);
 int64_t lane_deadline(struct lane *lane, int64_t now_ms, bool others_wait);

@@ -556,8 +556,10 @@ int64_t tunnel_deadline(struct tunnel *t, int64_t now_ms)
     int64_t at_ms = num_min_i64(tunnel_stall_deadline(t), half_closed_deadline(t, now_ms));
     if (t->streams.attend_first != STREAMS_NONE || t->begin_due)
         return now_ms;
-    for (unsigned i = 0; i < t->lane_count; i++)
+    for (unsigned i = 0; i < t->lane_count; i++) {
+        at_ms = num_min_i64(at_ms, lane_keep_alive(t->lanes[i], now_ms, t->streams.open > 0));
         at_ms = num_min_i64(at_ms, lane_deadline(t->lanes[i], now_ms, others_wait(t, i)));
+    }
     return at_ms;
 }
 
@@ -565,5 +567,7 @@ void tunnel_tick(struct tunnel *t, int64_t now_ms)
 {
     for (unsigned i = 0; i < t->lane_count; i++)
         lane_tick(t->lanes[i], now_ms, others_wait(t, i));
+    for (unsigned i = 0; i < t->lane_count; i++)
+        lane_keep_alive(t->lanes[i], now_ms, t->streams.open > 0);
     half_closed_deadline(t, now_ms);
 }

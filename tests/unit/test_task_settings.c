@@ -71,6 +71,7 @@ static const struct {
     {"stop-timeout", "30s"},
     {"stop-grace", "25s"}, /* the stop timeout's */
     {"end-deadline", "5m0s"},
+    {"keep-alive", "0s"},
     {"channel-limit", "3m0s"},
     {"task-protection", "false"},
 };
