@@ -131,6 +131,7 @@ static int find_first(struct json *doc, const struct api_answer *answer, const c
 static int read_task(struct ecs_task *task, const struct json *doc, int object, struct error *err)
 {
     int result = api_json_text(doc, object, "group", task->group, sizeof task->group, err);
+    task->is_stopping = json_string_equal(doc, json_member(doc, object, "desiredStatus"), "STOPPED");
     if (result == 0 && str_starts_with(str_from(task->group), "service:") &&
         !str_copy(str_from(task->group + strlen("service:")), task->service_name,
                   sizeof task->service_name)) {

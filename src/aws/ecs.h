@@ -53,9 +53,9 @@ enum api_class ecs_classify_stop_task(const struct api_answer *answer, bool *alr
                                       struct api_failure *failure, struct error *err);
 
 struct ecs_task {
+    bool is_stopping; /* desiredStatus is STOPPED */
     char group[ECS_GROUP_SIZE];
-    char
-        service_name[ECS_NAME_SIZE]; /* from group "service:NAME"; empty for a task that no service started */
+    char service_name[ECS_NAME_SIZE]; /* of group "service:NAME"; empty: no service started the task */
 };
 
 struct ecs_service {

@@ -21,30 +21,44 @@ static void fail(struct ecs_shutdown *shutdown, const char *message)
 
 /* ---- what follows from the answers --------------------------------------------------------------------- */
 
-static void found_service(struct ecs_shutdown *shutdown)
+static void learn_service(struct ecs_shutdown *shutdown)
 {
     struct own_task *task = shutdown->task;
     const struct ipc_answer *answer = &shutdown->worker.answer;
-    bool at_start = !shutdown->busy;
-    if (shutdown->worker.result != IPC_DONE) {
-        if (at_start)
-            log_event(LOG_WARN,
-                      "can't tell which service this task belongs to; it will be asked again later "
-                      "(or set ECS_TST_ECS_SERVICE_NAME)",
-                      LOG_ERR(&shutdown->worker.err));
-        else
-            fail(shutdown, "can't scale in: the service's name is not known");
-        return;
-    }
     task->service = answer->service[0] != '\0' ? OWN_TASK_SERVICE_NAMED : OWN_TASK_SERVICE_NONE;
     task->service_is_certain = true;
     memcpy(task->service_name, answer->service, sizeof task->service_name);
     if (task->service == OWN_TASK_SERVICE_NONE)
         log_event(LOG_WARN, "no service started this task: there is no desired count to set",
                   LOG_TEXT("group", answer->group));
-    if (at_start)
+}
+
+static void described(struct ecs_shutdown *shutdown)
+{
+    const struct worker_process *worker = &shutdown->worker;
+    enum own_task_service *service = &shutdown->task->service;
+    bool done = worker->result == IPC_DONE;
+    if (done && worker->answer.already && !shutdown->has_stopped_task) {
+        shutdown->stopping = true;
+        report(shutdown, TERMINATOR_FAILED);
         return;
-    if (task->service == OWN_TASK_SERVICE_NONE)
+    }
+    if (done && *service == OWN_TASK_SERVICE_UNKNOWN)
+        learn_service(shutdown);
+    if (!done && *service != OWN_TASK_SERVICE_UNKNOWN)
+        log_event(LOG_WARN, "can't ask whether ECS is stopping this task", LOG_ERR(&worker->err));
+    else if (!done && !shutdown->busy)
+        log_event(LOG_WARN,
+                  "can't tell which service this task belongs to; it will be asked again later "
+                  "(or set ECS_TST_ECS_SERVICE_NAME)",
+                  LOG_ERR(&worker->err));
+    if (!shutdown->busy)
+        return;
+    if (*service == OWN_TASK_SERVICE_UNKNOWN)
+        fail(shutdown, "can't scale in: the service's name is not known");
+    else if (worker->result == IPC_RETRY)
+        report(shutdown, TERMINATOR_FAILED);
+    else if (*service == OWN_TASK_SERVICE_NONE)
         report(shutdown, TERMINATOR_ALREADY_SO);
     else
         run_step(shutdown, ECS_SHUTDOWN_COUNT_TASKS);
@@ -90,7 +104,8 @@ static void counted_tasks(struct ecs_shutdown *shutdown)
 static void stopped_before_count(struct ecs_shutdown *shutdown)
 {
     /* Without having stopped itself, a lower count could cost a neighbour its sessions. */
-    if (shutdown->worker.result != IPC_DONE)
+    shutdown->has_stopped_task = shutdown->worker.result == IPC_DONE;
+    if (!shutdown->has_stopped_task)
         fail(shutdown, "can't scale in: this task could not stop itself first");
     else
         run_step(shutdown, ECS_SHUTDOWN_SET_COUNT);
@@ -125,7 +140,7 @@ static const struct {
     enum ipc_call_kind call;
     void (*answered)(struct ecs_shutdown *shutdown);
 } steps[ECS_SHUTDOWN_STEP_COUNT] = {
-    [ECS_SHUTDOWN_FIND_SERVICE] = {IPC_DESCRIBE_TASKS, found_service},
+    [ECS_SHUTDOWN_DESCRIBE] = {IPC_DESCRIBE_TASKS, described},
     [ECS_SHUTDOWN_COUNT_TASKS] = {IPC_DESCRIBE_SERVICES, counted_tasks},
     [ECS_SHUTDOWN_STOP_BEFORE_COUNT] = {IPC_STOP_TASK, stopped_before_count},
     [ECS_SHUTDOWN_SET_COUNT] = {IPC_UPDATE_SERVICE, set_count},
@@ -195,8 +210,9 @@ void ecs_shutdown_scale_in(struct ecs_shutdown *shutdown, const struct terminato
     if (shutdown->task->service == OWN_TASK_SERVICE_NONE)
         report(shutdown, TERMINATOR_ALREADY_SO);
     else
-        run_step(shutdown, shutdown->task->service == OWN_TASK_SERVICE_NAMED ? ECS_SHUTDOWN_COUNT_TASKS
-                                                                             : ECS_SHUTDOWN_FIND_SERVICE);
+        run_step(shutdown, !action->forced && shutdown->task->service == OWN_TASK_SERVICE_NAMED
+                               ? ECS_SHUTDOWN_COUNT_TASKS
+                               : ECS_SHUTDOWN_DESCRIBE);
 }
 
 void ecs_shutdown_stop_task(struct ecs_shutdown *shutdown, const char *reason, int64_t deadline_ms)
@@ -205,10 +221,10 @@ void ecs_shutdown_stop_task(struct ecs_shutdown *shutdown, const char *reason, i
         run_step(shutdown, ECS_SHUTDOWN_STOP_TASK);
 }
 
-void ecs_shutdown_find_service(struct ecs_shutdown *shutdown, int64_t deadline_ms)
+void ecs_shutdown_describe(struct ecs_shutdown *shutdown, int64_t deadline_ms)
 {
-    if (shutdown->busy || shutdown->worker.active || shutdown->task->service != OWN_TASK_SERVICE_UNKNOWN)
+    if (shutdown->busy || shutdown->worker.active || !shutdown->task->known)
         return;
     shutdown->deadline_ms = deadline_ms;
-    run_step(shutdown, ECS_SHUTDOWN_FIND_SERVICE);
+    run_step(shutdown, ECS_SHUTDOWN_DESCRIBE);
 }

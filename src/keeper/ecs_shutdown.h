@@ -2,7 +2,7 @@
  * ecs_shutdown: the two steps by which a task ends itself in ECS, each one attempt (terminator.h decides
  * when, how often, and in which order). Every call is made by a worker process (worker_process.h).
  *
- *     scale in:   (DescribeTasks: which service?) ─► DescribeServices
+ *     scale in:   (DescribeTasks: which service? to stop already?) ─► DescribeServices
  *                     ├─ desired 0 or 1 ─► UpdateService to 0
  *                     └─ more ───────────► StopTask of this task ─► UpdateService to one less
  *     stop task:  StopTask with the reason
@@ -18,6 +18,10 @@
  * are by the service's own clock. What comes between our check and our UpdateService is overwritten: ECS has
  * no conditional update.
  *
+ * What idleness has not decided may be ECS's own doing: an image's STOPSIGNAL ends the wrapped command, and a
+ * deployment would be followed by a service at 0. So a forced scale-in asks first whether this task is to
+ * stop. If it is (and not because this task asked for it), `stopping` is set, and nothing else is called.
+ *
  * A role without ecs:DescribeServices (the image that this one replaces needed none) is not an obstacle: the
  * count is then set to 0 as that image did.
  */
@@ -32,7 +36,7 @@
 #include "lifecycle/terminator.h"
 
 enum ecs_shutdown_step {
-    ECS_SHUTDOWN_FIND_SERVICE,
+    ECS_SHUTDOWN_DESCRIBE,
     ECS_SHUTDOWN_COUNT_TASKS,
     ECS_SHUTDOWN_STOP_BEFORE_COUNT, /* this task, before a count above 0 is set */
     ECS_SHUTDOWN_SET_COUNT,
@@ -44,15 +48,17 @@ struct ecs_shutdown {
     struct own_task *task;
     void (*report)(struct ecs_shutdown *shutdown, enum terminator_result result);
     void *owner;
+    bool stopping; /* ECS has been asked, and is stopping this task */
 
     /* private */
     struct worker_process worker;
     enum ecs_shutdown_step step;
-    bool busy;                 /* with an action; else it only asks for the service's name */
+    bool busy;                 /* with an action; else it only asks about the task */
     uint32_t target_count;     /* for UpdateService */
     uint32_t tasks;            /* the service's desired count as it was found */
     int64_t updated_within_ms; /* of the action */
     bool stepped_aside;
+    bool has_stopped_task; /* so desiredStatus says no more about others */
     int64_t deadline_ms;
     char reason[IPC_TEXT_SIZE];
 };
@@ -66,8 +72,9 @@ void ecs_shutdown_close(struct ecs_shutdown *shutdown);
 void ecs_shutdown_scale_in(struct ecs_shutdown *shutdown, const struct terminator_action *action);
 void ecs_shutdown_stop_task(struct ecs_shutdown *shutdown, const char *reason, int64_t deadline_ms);
 
-/* For a task whose metadata does not name its service: asks ECS at the start, so that a missing permission
- * shows in the log early. Reports nothing. */
-void ecs_shutdown_find_service(struct ecs_shutdown *shutdown, int64_t deadline_ms);
+/* Asks ECS about this task, between actions: at the start, when the metadata does not name its service, so
+ * that a missing permission shows in the log early; and when a signal has come that may be the image's
+ * STOPSIGNAL. Reports (FAILED) only when it has set `stopping`. */
+void ecs_shutdown_describe(struct ecs_shutdown *shutdown, int64_t deadline_ms);
 
 #endif

@@ -22,7 +22,7 @@
 #include "wire/ipc.h"
 
 enum {
-    START_CALL_MS = 15 * 1000 /* for the question which service this is; the end asks again */
+    DESCRIBE_CALL_MS = 15 * 1000 /* for a question about this task; the end asks again */
 };
 
 struct keeper {
@@ -45,7 +45,8 @@ struct keeper {
     uint32_t shutdown_ticket; /* of the action that `shutdown` works on */
     int64_t told_lives_until_ms;
     uint64_t told_start; /* the relay that was told, as counted by relay.starts */
-    bool draining;       /* SIGTERM has come */
+    bool draining;       /* SIGTERM has come, or another stop by ECS */
+    int stop_signal;     /* what the wrapped command gets then; 0: it has got it */
     enum terminator_state told_state;
     bool leaving;
     int status;
@@ -175,7 +176,7 @@ static void stop_command(struct keeper *k, const struct terminator_action *actio
 {
     (void) action;
     log_event(LOG_INFO, "stopping the wrapped command", LOG_I64("pid", k->command.pid));
-    child_signal(&k->command, SIGTERM);
+    child_signal(&k->command, k->draining ? k->stop_signal : SIGTERM);
 }
 
 static void kill_command(struct keeper *k, const struct terminator_action *action)
@@ -242,22 +243,34 @@ static void open_admission(struct keeper *k)
         relay_process_order(&k->relay, &order);
 }
 
-static void shutdown_reported(struct ecs_shutdown *shutdown, enum terminator_result result)
-{
-    struct keeper *k = shutdown->owner;
-    report(k, k->shutdown_ticket, result);
-    open_admission(k);
-    advance(k);
-}
-
-/* ---- the relay ----------------------------------------------------------------------------------------- */
-
 static void drain_relay(struct keeper *k)
 {
     struct ipc_order order = {.kind = IPC_DRAIN};
     if (k->relays)
         relay_process_order(&k->relay, &order);
 }
+
+/* A stop from outside: only the command and the sessions remain to be ended. */
+static void drain(struct keeper *k)
+{
+    k->draining = true;
+    terminator_sigterm(&k->terminator, loop_now_ms(&k->loop));
+    drain_relay(k);
+}
+
+static void shutdown_reported(struct ecs_shutdown *shutdown, enum terminator_result result)
+{
+    struct keeper *k = shutdown->owner;
+    report(k, k->shutdown_ticket, result);
+    if (shutdown->stopping && !k->draining) {
+        log_event(LOG_INFO, "ECS is stopping this task", LOG_END);
+        drain(k);
+    }
+    open_admission(k);
+    advance(k);
+}
+
+/* ---- the relay ----------------------------------------------------------------------------------------- */
 
 static void relay_heard(struct relay_process *relay)
 {
@@ -348,28 +361,34 @@ static void reap(struct keeper *k)
             log_event(LOG_DEBUG, "reaped an orphan", LOG_I64("pid", pid));
 }
 
+static void describe_task(struct keeper *k)
+{
+    ecs_shutdown_describe(&k->shutdown, clock_after_ms(loop_now_ms(&k->loop), DESCRIBE_CALL_MS));
+}
+
 static void caught(struct signals *signals, int number, pid_t sender)
 {
     struct keeper *k = LOOP_OWNER(signals, struct keeper, signals);
-    int64_t now_ms = loop_now_ms(&k->loop);
-    switch (number) {
-    case SIGCHLD:
+    bool has_command = k->command.pid > 0;
+    if (number == SIGCHLD) {
         reap(k);
-        break;
-    case SIGTERM:
+    } else if (has_command && k->draining) {
+        child_signal(&k->command, number);
+    } else if (number == SIGTERM) {
+        k->stop_signal = number;
         log_event(LOG_INFO, "SIGTERM: ECS is stopping this task", LOG_I64("sender", sender));
-        terminator_sigterm(&k->terminator, now_ms);
-        k->draining = true;
-        drain_relay(k);
-        break;
-    case SIGINT:
-        log_event(LOG_INFO, "SIGINT: shutting down as if idle", LOG_I64("sender", sender));
-        terminator_sigint(&k->terminator, now_ms);
-        break;
-    default: /* for the wrapped command, if it is for anybody */
-        if (k->command.pid > 0)
+        drain(k);
+    } else if (number == SIGINT || (number == SIGQUIT && !has_command)) {
+        k->stop_signal = number;
+        log_event(LOG_INFO, "interrupted: shutting down as if idle", LOG_I64("signal", number),
+                  LOG_I64("sender", sender));
+        terminator_sigint(&k->terminator, loop_now_ms(&k->loop));
+    } else {
+        /* For the wrapped command, if it is for anybody; but any may be the image's STOPSIGNAL, too. */
+        k->stop_signal = 0;
+        if (has_command)
             child_signal(&k->command, number);
-        break;
+        describe_task(k);
     }
     advance(k);
 }
@@ -397,8 +416,8 @@ static void start_command(struct keeper *k)
 static void task_learned(struct own_task *task)
 {
     struct keeper *k = task->owner;
-    if (k->config->set_desired_count_to_zero)
-        ecs_shutdown_find_service(&k->shutdown, clock_after_ms(loop_now_ms(&k->loop), START_CALL_MS));
+    if (k->config->set_desired_count_to_zero && task->service == OWN_TASK_SERVICE_UNKNOWN)
+        describe_task(k);
 }
 
 static struct terminator_options terminator_options(const struct keeper *k)
@@ -449,6 +468,7 @@ static int open_all(struct keeper *k, char **argv, char *const *env, struct erro
     struct terminator_options options = terminator_options(k);
     terminator_init(&k->terminator, &options, loop_now_ms(&k->loop), seed);
     k->told_lives_until_ms = INT64_MIN;
+    k->stop_signal = SIGTERM;
     exec_agent_open(&k->exec, k->config->ssm_agent_log_location, loop_now_ms(&k->loop));
     k->serves_sessions = decide_to_relay(k, &why);
     k->relays = k->serves_sessions || k->config->listen[0] != '\0';

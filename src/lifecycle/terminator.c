@@ -96,10 +96,10 @@ static void set_cause(struct terminator *t, enum terminator_cause cause)
         writer_format(&w, "the wrapped command ended with status %d", t->command_status);
         break;
     case TERMINATOR_CAUSE_SIGINT:
-        writer_text(&w, "interrupted (SIGINT)");
+        writer_text(&w, "interrupted");
         break;
     case TERMINATOR_CAUSE_SIGTERM:
-        writer_text(&w, "ECS is stopping this task (SIGTERM)");
+        writer_text(&w, "ECS is stopping this task");
         break;
     }
     writer_terminate(&w);

@@ -21,7 +21,8 @@
  *   - more than `max_life_ms` passed since the start, busy or not (0: no maximum);
  *   - the wrapped command ended by itself (unless `keep_alive_task`), busy or not;
  *   - SIGINT: the user wants the task to end, busy or not;
- *   - SIGTERM: ECS is stopping this task already. No API is called, only LEAVING remains.
+ *   - SIGTERM: ECS is stopping this task already. No API is called, only LEAVING remains. The caller says so,
+ *     too, when ECS turns out to be stopping it in another way (an image's STOPSIGNAL).
  * All but the first two are "forced": a new session can't cancel them.
  *
  * What it does

@@ -107,7 +107,7 @@ enum {
 
 enum ipc_call_kind {
     IPC_TASK_METADATA,
-    IPC_DESCRIBE_TASKS, /* this task: which service started it */
+    IPC_DESCRIBE_TASKS, /* this task: which service started it, and whether it is to stop */
     IPC_DESCRIBE_SERVICES,
     IPC_STOP_TASK,
     IPC_UPDATE_SERVICE,
@@ -141,7 +141,8 @@ struct ipc_answer {
     uint32_t result;            /* enum ipc_result */
     int32_t error;              /* enum error_code; ERROR_NONE when done */
     uint32_t desired_count;     /* IPC_DESCRIBE_SERVICES */
-    uint8_t already;            /* IPC_STOP_TASK, IPC_UPDATE_SERVICE: it was so before */
+    uint8_t already;            /* IPC_STOP_TASK, IPC_UPDATE_SERVICE: it was so before;
+                                   IPC_DESCRIBE_TASKS: ECS is stopping the task */
     uint8_t is_protected;       /* IPC_TASK_PROTECTION */
     int64_t clock_offset_ms;    /* for the next call */
     int64_t server_unix_ms;     /* when the service answered; -1: not said */

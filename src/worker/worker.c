@@ -103,6 +103,7 @@ static enum api_class read_describe_tasks(struct aws_call *call, const struct ap
         ecs_read_describe_tasks(&task, answer, worker->tokens, API_JSON_TOKENS, failure, err);
     ipc_set_text(worker->answer.group, IPC_GROUP_SIZE, str_from(task.group));
     ipc_set_text(worker->answer.service, IPC_NAME_SIZE, str_from(task.service_name));
+    worker->answer.already = task.is_stopping;
     return class;
 }
 

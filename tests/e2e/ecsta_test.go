@@ -298,7 +298,7 @@ func (e *ecsta) testStop() {
 	e.inTime(5*time.Second, "what was under way", func() error { return ask(c, 1000, 300_000, 0x200) })
 	f.ended(15 * time.Second)
 	// The plugin prints it; but ecsta does not always read what the plugin says last.
-	if got := session.Stats().Output; got != "the task ends: ECS is stopping this task (SIGTERM)" {
+	if got := session.Stats().Output; got != "the task ends: ECS is stopping this task" {
 		e.Errorf("the user was told %q, ecsta said %s", got, f.output())
 	}
 	e.stopped(e.task, 10*time.Second)

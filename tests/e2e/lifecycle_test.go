@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"fumidai/tests/emulator"
 	"fumidai/tests/emulator/ecs"
+	"fumidai/tests/emulator/fargate"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -108,6 +111,66 @@ func TestStopTaskFromOutsideIsReplaced(t *testing.T) {
 	w.wantCalls(task)
 	if !w.ECS.Until(5*time.Second, func() bool { return len(w.ECS.Tasks(ecs.InService(family))) == 2 }) {
 		t.Error("a task that is stopped from outside must not take its service down with it")
+	}
+}
+
+// An image's STOPSIGNAL may be any signal: a stop from outside is one whatever it sends, and the service keeps its count.
+func TestStopSignals(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		signal  syscall.Signal
+		command []string
+		exit    int32
+		prints  string
+	}{
+		{"SIGQUIT", syscall.SIGQUIT, []string{"quit=0", "wait"}, 0, "quit"},
+		{"SIGINT", syscall.SIGINT, []string{"quit=7", "wait"}, 7, "interrupt"},
+		{"SIGUSR1 which the command ignores", syscall.SIGUSR1, []string{"wait"}, 137, ""},
+		{"SIGTERM", syscall.SIGTERM, []string{"term=3", "wait"}, 3, "terminated"},
+		{"SIGWINCH which the command ignores", syscall.SIGWINCH, []string{"wait"}, 137, ""},
+		{"SIGQUIT without a command", syscall.SIGQUIT, nil, 0, ""},
+		{"SIGINT without a command", syscall.SIGINT, nil, 0, ""},
+		{"SIGTERM without a command", syscall.SIGTERM, nil, 0, ""},
+		{"SIGUSR2 without a command", syscall.SIGUSR2, nil, 0, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(o *emulator.Options) {
+				o.Image = func(name string) (fargate.Image, error) {
+					made, err := image(name)
+					made.StopSignal = test.signal
+					return made, err
+				}
+			})
+			var command []string
+			if test.command != nil {
+				command = append([]string{"--", "/dummy"}, test.command...)
+			}
+			variables := map[string]string{"FUMIDAI_STOP_GRACE": "2s", "ECS_TST_INITIAL_WAIT_TIME": "5m"}
+			task := w.service(family, variables, command...)
+			time.Sleep(awake)
+			if _, err := w.sdk.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(task.ID())}); err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			w.stopped(task, 20*time.Second)
+			w.within("ended", time.Since(begin), 0, 10*time.Second) // not by SIGKILL
+			w.wantCalls(task)
+			if got := *task.State().Containers[0].ExitCode; got != test.exit {
+				t.Errorf("exit code %d, want %d", got, test.exit)
+			}
+			out := task.Output()
+			if test.prints != "" && strings.Count(out, "\n"+test.prints+"\n") != 1 {
+				t.Errorf("the command got another signal than %s, or more than one", test.signal)
+			}
+			if !strings.Contains(out, "ECS is stopping this task") {
+				t.Error("the log does not say that ECS stops the task")
+			}
+			if !w.ECS.Until(5*time.Second, func() bool { return len(w.ECS.Tasks(ecs.InService(family))) == 2 }) {
+				t.Error("the service lost its count")
+			}
+		})
 	}
 }
 

@@ -180,10 +180,12 @@ static void learns_the_service_from_the_group(void **state)
         API_OK);
     assert_string_equal(task.group, "service:bastion");
     assert_string_equal(task.service_name, "bastion");
+    assert_true(task.is_stopping);
     assert_int_equal(
         describe_task(&task, 200, "{\"tasks\":[{\"group\":\"family:bastion\"}]}", COUNT(tokens), NULL),
         API_OK);
     assert_string_equal(task.service_name, "");
+    assert_false(task.is_stopping);
     assert_int_equal(describe_task(&task, 200, "{\"tasks\":[{}]}", COUNT(tokens), NULL), API_OK);
     assert_string_equal(task.group, "");
 }

@@ -208,6 +208,58 @@ static void a_service_that_is_not_named_is_asked_for(void **state)
     expect_calls("");
 }
 
+/* What idleness has not decided may be a stop from outside: then this task's own state says so, and the count
+ * is not touched. */
+static void a_forced_scale_in_asks_first_whether_ecs_is_stopping_the_task(void **state)
+{
+    static const struct {
+        const char *script, *calls;
+        enum terminator_result result;
+        bool stopping;
+    } rows[] = {{"dddddd", "TSU", TERMINATOR_DONE, false}, {"dadddd", "T", TERMINATOR_FAILED, true},
+                {"drdddd", "T", TERMINATOR_FAILED, false}, {"dxdddd", "T", TERMINATOR_FAILED, false},
+                {"dfdddd", "TSU", TERMINATOR_DONE, false}, {"dndddd", "TSU", TERMINATOR_DONE, false}};
+    (void) state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct terminator_action action = an_action();
+        action.forced = true;
+        shutdown.stopping = false;
+        memcpy(fake.script, rows[i].script, IPC_CALL_COUNT);
+        if (scale_in(&action) != rows[i].result || shutdown.stopping != rows[i].stopping)
+            fail_msg("%s: %d", rows[i].script, result);
+        expect_calls(rows[i].calls);
+    }
+    assert_string_equal(task.service_name, "gate");
+}
+
+/* One attempt has stopped this task, and could not lower the count: the next one goes on. */
+static void its_own_stop_is_not_taken_for_one_from_outside(void **state)
+{
+    struct terminator_action action = an_action();
+    (void) state;
+    action.forced = action.stepped_aside = true;
+    fake.answer.desired_count = 3;
+    memcpy(fake.script, "ddddrd", IPC_CALL_COUNT);
+    assert_int_equal(scale_in(&action), TERMINATOR_FAILED);
+    expect_calls("TSXU");
+    memcpy(fake.script, "daaddd", IPC_CALL_COUNT);
+    assert_int_equal(scale_in(&action), TERMINATOR_DONE);
+    expect_calls("TSXU");
+    assert_false(shutdown.stopping);
+}
+
+static void asks_when_a_signal_came(void **state)
+{
+    (void) state;
+    memcpy(fake.script, "dadddd", IPC_CALL_COUNT);
+    fake_worker_set(&fake);
+    ecs_shutdown_describe(&shutdown, clock_monotonic_ms() + 5000);
+    turn_until_reported();
+    assert_true(shutdown.stopping);
+    assert_int_equal(result, TERMINATOR_FAILED);
+    expect_calls("T");
+}
+
 /* ---- the rest ------------------------------------------------------------------------------------------ */
 
 static void stops_the_task(void **state)
@@ -223,11 +275,11 @@ static void stops_the_task(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         fake.script[IPC_STOP_TASK] = rows[i].how;
         fake_worker_set(&fake);
-        ecs_shutdown_stop_task(&shutdown, "interrupted (SIGINT)", clock_monotonic_ms() + 5000);
+        ecs_shutdown_stop_task(&shutdown, "interrupted", clock_monotonic_ms() + 5000);
         turn_until_reported();
         assert_int_equal(result, rows[i].result);
         expect_calls("X");
-        assert_string_equal(calls[0].reason, "stopped by fumidai: interrupted (SIGINT)");
+        assert_string_equal(calls[0].reason, "stopped by fumidai: interrupted");
     }
 }
 
@@ -236,10 +288,8 @@ static void asks_for_the_service_at_the_start(void **state)
     (void) state;
     strcpy(fake.answer.service, "found");
     fake_worker_set(&fake);
-    ecs_shutdown_find_service(&shutdown, clock_monotonic_ms() + 5000); /* it is named already */
-    assert_false(shutdown.worker.active);
     task.service = OWN_TASK_SERVICE_UNKNOWN;
-    ecs_shutdown_find_service(&shutdown, clock_monotonic_ms() + 5000);
+    ecs_shutdown_describe(&shutdown, clock_monotonic_ms() + 5000);
     while (shutdown.worker.active)
         assert_int_equal(loop_turn(&loop, 10, NULL), 0);
     expect_calls("T");
@@ -248,7 +298,7 @@ static void asks_for_the_service_at_the_start(void **state)
     /* An action takes the place of the question. */
     task.service = OWN_TASK_SERVICE_UNKNOWN;
     struct terminator_action action = an_action();
-    ecs_shutdown_find_service(&shutdown, clock_monotonic_ms() + 5000);
+    ecs_shutdown_describe(&shutdown, clock_monotonic_ms() + 5000);
     assert_int_equal(scale_in(&action), TERMINATOR_DONE);
 }
 
@@ -272,6 +322,9 @@ int main(int argc, char **argv)
         TEST(a_recent_update_keeps_it_up),
         TEST(failures_are_told_apart),
         TEST(a_service_that_is_not_named_is_asked_for),
+        TEST(a_forced_scale_in_asks_first_whether_ecs_is_stopping_the_task),
+        TEST(its_own_stop_is_not_taken_for_one_from_outside),
+        TEST(asks_when_a_signal_came),
         TEST(stops_the_task),
         TEST(asks_for_the_service_at_the_start),
         TEST(before_the_metadata_nothing_can_be_called),

@@ -413,7 +413,7 @@ static void test_a_forced_shutdown_leaves_a_recently_updated_count(void **state)
     answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, MINUTE);
     answer(TERMINATOR_SCALE_IN, TERMINATOR_IN_USE, MINUTE);
     answer(TERMINATOR_STOP_TASK, TERMINATOR_DONE, MINUTE);
-    expect_exit(0, "interrupted (SIGINT)");
+    expect_exit(0, "interrupted");
 }
 
 static void test_an_end_on_its_way_becomes_forced(void **state)
@@ -429,7 +429,7 @@ static void test_an_end_on_its_way_becomes_forced(void **state)
     assert_true(action.forced);
     terminator_report(&t, action.ticket, TERMINATOR_IN_USE, 31 * MINUTE + 3); /* takes no other answer */
     expect(TERMINATOR_SCALE_IN);
-    assert_string_equal(action.text, "interrupted (SIGINT)");
+    assert_string_equal(action.text, "interrupted");
 }
 
 /* ---- attempts ------------------------------------------------------------------------------------------ */
@@ -593,7 +593,7 @@ static void test_sigterm_calls_nothing(void **state)
     (void) state;
     start();
     terminator_sigterm(&t, MINUTE);
-    expect_exit(0, "ECS is stopping this task (SIGTERM)");
+    expect_exit(0, "ECS is stopping this task");
     terminator_sigint(&t, MINUTE);
     terminator_sigterm(&t, MINUTE);
     terminator_tick(&t, 100 * HOUR);
@@ -619,7 +619,7 @@ static void test_sigterm_lets_sessions_and_command_finish(void **state)
     expect_nothing();
     assert_int_equal(terminator_deadline(&t), 2 * MINUTE + 9001 + TERMINATOR_LINGER_MS);
     terminator_report(&t, ticket, TERMINATOR_DONE, 2 * MINUTE + 9050);
-    expect_exit(7, "ECS is stopping this task (SIGTERM)");
+    expect_exit(7, "ECS is stopping this task");
 }
 
 static void test_sigterm_ends_what_does_not_finish(void **state)
@@ -641,7 +641,7 @@ static void test_sigterm_ends_what_does_not_finish(void **state)
     expect(TERMINATOR_END_SESSIONS);
     expect_nothing();
     terminator_tick(&t, 27 * SECOND);
-    expect_exit(137, "ECS is stopping this task (SIGTERM)"); /* neither sessions nor command ever answered */
+    expect_exit(137, "ECS is stopping this task"); /* neither sessions nor command ever answered */
 }
 
 /* The relay answers when the service has heard why each session ended, which is later than their end. */
@@ -656,7 +656,7 @@ static void test_sessions_that_were_told_are_gone_when_the_answer_comes(void **s
     see(0, 1, 25 * SECOND, 25 * SECOND + 1);
     expect_nothing();
     terminator_report(&t, ticket, TERMINATOR_DONE, 25 * SECOND + 2);
-    expect_exit(0, "ECS is stopping this task (SIGTERM)");
+    expect_exit(0, "ECS is stopping this task");
 }
 
 static void test_sigterm_withdraws_a_call_that_was_not_pulled(void **state)
@@ -667,7 +667,7 @@ static void test_sigterm_withdraws_a_call_that_was_not_pulled(void **state)
     answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     assert_int_equal(t.state, TERMINATOR_ACTING);
     terminator_sigterm(&t, 31 * MINUTE);
-    expect_exit(0, "ECS is stopping this task (SIGTERM)");
+    expect_exit(0, "ECS is stopping this task");
 }
 
 static void test_sigterm_awaits_the_call_under_way(void **state)
@@ -725,7 +725,7 @@ static void test_sigterm_between_attempts(void **state)
     answer(TERMINATOR_LAST_CHECK, TERMINATOR_DONE, 31 * MINUTE);
     answer(TERMINATOR_SCALE_IN, TERMINATOR_FAILED, 31 * MINUTE);
     terminator_sigterm(&t, 31 * MINUTE + 10);
-    expect_exit(0, "ECS is stopping this task (SIGTERM)");
+    expect_exit(0, "ECS is stopping this task");
 }
 
 /* How a wrapped command's own end becomes the exit status. */

@@ -340,7 +340,7 @@ func (t *Task) containerEnded(i int) {
 	t.ecs.notify()
 }
 
-// end goes from wherever the task is to STOPPED: SIGTERM, the containers' stop timeouts, SIGKILL.
+// end goes from wherever the task is to STOPPED: SIGTERM (or the image's own signal), the containers' stop timeouts, SIGKILL.
 func (t *Task) end() {
 	t.set(statusStopping, nil)
 	done := make(chan struct{}, len(t.containers))
@@ -387,7 +387,11 @@ func (t *Task) stopContainer(i int, c fargate.Container) {
 		return
 	default:
 	}
-	c.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended just now
+	signal := syscall.SIGTERM
+	if image, err := t.ecs.Image(*t.definition.ContainerDefinitions[i].Image); err == nil && image.StopSignal != 0 {
+		signal = image.StopSignal
+	}
+	c.Signal(signal) //nolint:errcheck // it may have ended just now
 	limit := t.ecs.Timing.StopTimeout
 	if s := t.definition.ContainerDefinitions[i].StopTimeout; s != nil {
 		limit = time.Duration(*s) * time.Second

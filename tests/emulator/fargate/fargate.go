@@ -62,7 +62,8 @@ type Image struct {
 	Entrypoint []string
 	Command    []string
 	Env        []string
-	User       string // uid or uid:gid; empty is root
+	User       string         // uid or uid:gid; empty is root
+	StopSignal syscall.Signal // 0 is SIGTERM; Fargate looks at it since December 2025
 }
 
 // Program is an image of one program at /fumidai, as one made FROM scratch holds it. One that is linked dynamically (a build

@@ -11,6 +11,7 @@
 //	sleep=D       sleep so long
 //	exit=N        exit with N
 //	term=N        from now on exit with N upon SIGTERM
+//	quit=N        the same upon SIGQUIT or SIGINT, which it prints
 //	ignore        from now on ignore SIGTERM
 //	kill=N        kill oneself with signal N
 //	orphans=N     leave N processes behind that end soon after their parent
@@ -73,6 +74,13 @@ func main() {
 			go func() {
 				<-c
 				fmt.Println("terminated")
+				os.Exit(number(value))
+			}()
+		case "quit": // as term, upon SIGQUIT and SIGINT
+			c := make(chan os.Signal, 1)
+			signal.Notify(c, syscall.SIGQUIT, syscall.SIGINT)
+			go func() {
+				fmt.Println(<-c)
 				os.Exit(number(value))
 			}()
 		case "ignore":
