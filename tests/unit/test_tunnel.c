@@ -39,6 +39,7 @@ static struct smux_decoder decoder;
 static uint64_t pieces;
 static int64_t now_ms;
 static const char *destination;
+static size_t asked, most_asked; /* bytes of the last read, and of the largest */
 static char steps[16384], heard[16384];
 
 /* ---- what came out ---- */
@@ -111,6 +112,10 @@ static void read_endpoint(void *context, uint16_t stream, const struct iovec *ve
 {
     struct endpoint *e = &endpoints[stream];
     (void) context;
+    asked = 0;
+    for (int i = 0; i < count; i++)
+        asked += vectors[i].iov_len;
+    most_asked = asked > most_asked ? asked : most_asked;
     for (int i = 0; i < count && e->says_len > 0; i++) {
         size_t n = num_min_size(e->says_len, vectors[i].iov_len);
         memcpy(vectors[i].iov_base, e->says, n);
@@ -594,6 +599,49 @@ static void who_takes_nothing_may_do_so_for_20_min_when_nobody_waits(void **stat
     expect(steps, "RESET 0 it took nothing for 20 min");
 }
 
+/* The held bytes of all are full, by two that take nothing: not the one whose turn it is has to go. */
+static void the_one_to_reset_has_taken_nothing_for_the_longest_time(void **state)
+{
+    (void) state;
+    begin_agent(NULL);
+    for (uint32_t i = 0; i < 3; i++)
+        say(SMUX_SYN, 3 + 2 * i, "");
+    run();
+    for (uint16_t i = 0; i < 3; i++)
+        tell(i, TUNNEL_ENDPOINT_OPENED, "");
+    run();
+    endpoints[1].takes = 0;
+    say_much(5, 1000 * 1000);
+    now_ms += 1000;
+    endpoints[0].takes = 1;
+    say_much(3, HELD_MAX - 1000 * 1000);
+    steps[0] = '\0';
+    now_ms += 1000;
+    say_much(7, 3000); /* takes all, but there is no room for it */
+    int64_t began_ms = now_ms;
+    run_at(began_ms + TUNNEL_STALL_MS);
+    steps[strlen("RESET 1")] = '\0';
+    expect(steps, "RESET 1");
+}
+
+static void a_quiet_stream_asks_for_little_at_once(void **state)
+{
+    static char much[200000];
+    (void) state;
+    memset(much, 'x', sizeof much - 1);
+    begin_agent(NULL);
+    say(SMUX_SYN, 3, "");
+    run();
+    tell(0, TUNNEL_ENDPOINT_OPENED, "");
+    speak(0, "x", false);
+    run();
+    assert_int_equal(asked, STREAMS_INTERACTIVE_MAX);
+    most_asked = 0;
+    speak(0, much, false);
+    run();
+    assert_int_equal(most_asked, STREAMS_TURN_MAX);
+}
+
 /* ---- basic sessions ---- */
 
 static void a_basic_session_opens_its_target_again_for_the_next_data(void **state)
@@ -702,6 +750,7 @@ static void a_client_waits_for_quiet_before_it_ends_a_stream_of_awss_agent(void 
     say(SMUX_FIN, 3, "");
     run();
     expect(steps, "WRITE 0 'answer' CLOSE 0 both ends are done");
+    assert_int_equal(tunnel.half_closed, 0);
 }
 
 static void awss_agents_flag_says_that_the_next_fin_is_a_refusal(void **state)
@@ -832,6 +881,26 @@ static void pieces_are_put_in_order_whatever_lane_they_come_over(void **state)
     tell(0, TUNNEL_ENDPOINT_OPENED, "");
     run();
     expect(steps, "WRITE 0 'first'");
+}
+
+/* The peer has room for so many numbers. */
+static void pieces_do_not_go_further_than_the_peer_has_room_for(void **state)
+{
+    static char much[8 * 1024 * 1024];
+    (void) state;
+    memset(much, 'x', sizeof much - 1);
+    begin_agent(&ours);
+    add_lane(1);
+    say(SMUX_SYN, 3, "");
+    run();
+    tell(0, TUNNEL_ENDPOINT_OPENED, "");
+    run();
+    peers[0].heard = peers[1].heard = NULL; /* it would have to put them in order */
+    peers[0].acknowledges = false;          /* the other goes on */
+    speak(0, much, false);
+    run();
+    assert_in_range(tunnel.next_piece, TUNNEL_PIECES_SPAN - 100, TUNNEL_PIECES_SPAN);
+    assert_true(data_channel_oldest_piece(&lanes[0].channel) < 100);
 }
 
 /* The fault: it was taken for one that knows them, and its payloads for pieces. */
@@ -1102,6 +1171,8 @@ int main(void)
         cmocka_unit_test(what_an_endpoint_does_not_take_is_held_and_others_go_on),
         cmocka_unit_test(who_takes_nothing_for_30_s_is_reset_when_others_wait),
         cmocka_unit_test(who_takes_nothing_may_do_so_for_20_min_when_nobody_waits),
+        cmocka_unit_test(the_one_to_reset_has_taken_nothing_for_the_longest_time),
+        cmocka_unit_test(a_quiet_stream_asks_for_little_at_once),
         cmocka_unit_test(a_basic_session_opens_its_target_again_for_the_next_data),
         cmocka_unit_test(a_session_that_has_ended_opens_no_target),
         cmocka_unit_test(a_client_opens_streams_with_odd_ids),
@@ -1113,6 +1184,7 @@ int main(void)
         cmocka_unit_test(an_answer_for_an_endpoint_that_is_gone_is_not_shown),
         cmocka_unit_test(a_basic_client_has_one_stream_after_the_other),
         cmocka_unit_test(pieces_are_put_in_order_whatever_lane_they_come_over),
+        cmocka_unit_test(pieces_do_not_go_further_than_the_peer_has_room_for),
         cmocka_unit_test(a_lane_whose_agent_knows_no_pieces_does_not_carry_them),
         cmocka_unit_test(a_piece_with_a_wild_number_is_dropped),
         cmocka_unit_test(what_a_lane_that_is_over_had_not_had_acknowledged_goes_over_another),
