@@ -102,17 +102,14 @@ bool str_cut_last(struct str view, char separator, struct str *head, struct str 
 bool str_find(struct str view, const char *needle, size_t *at)
 {
     size_t len = str_from(needle).len;
-    if (len > view.len)
-        return false;
-    if (len == 0) {
-        *at = 0;
-        return true;
+    /* The C library's memmem is 1 KB; needles here are a few characters, and texts are bounded. */
+    for (size_t i = 0; i + len <= view.len; i++) {
+        if (len == 0 || memcmp(view.ptr + i, needle, len) == 0) {
+            *at = i;
+            return true;
+        }
     }
-    const char *found = memmem(view.ptr, view.len, needle, len);
-    if (found == NULL)
-        return false;
-    *at = (size_t) (found - view.ptr);
-    return true;
+    return false;
 }
 
 bool str_find_nocase(struct str view, const char *needle, size_t *at)

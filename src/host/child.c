@@ -99,7 +99,7 @@ static int start(struct child *child, const struct plan *plan, struct error *err
     if (result != 0)
         return result;
     pid_t parent = getpid();
-    pid_t pid = fork();
+    pid_t pid = _Fork(); /* there are no threads, and nothing but exec follows: none of fork's locks */
     if (pid == 0)
         become(plan, report[1], parent);
     int reason = pid < 0 ? errno : 0;

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -68,8 +67,9 @@ static void look_at_process(int proc_fd, const char *pid_text, struct proc_scan 
         return; /* it ended in between */
     ssize_t got = read(fd, command_line, sizeof command_line);
     close(fd);
-    if (got > 0)
-        note_command(scan, (int) strtol(pid_text, NULL, 10), (struct str){command_line, (size_t) got});
+    uint32_t pid;
+    if (got > 0 && str_parse_u32(str_from(pid_text), &pid))
+        note_command(scan, (int) pid, (struct str){command_line, (size_t) got});
 }
 
 /* One buffer of directory entries; false when the bound on processes was hit. */
