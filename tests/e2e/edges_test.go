@@ -42,7 +42,6 @@ func TestEdgeDataChannelIsClosedAsItOpens(t *testing.T) {
 
 // And when that goes on for two minutes the session is over, its user learns why, and the task idles out.
 func TestEdgeDataChannelNeverWorksAgain(t *testing.T) {
-	t.Parallel()
 	s := isolated(t, map[string]string{"ECS_TST_IDLE_TIMEOUT": "3s"})
 	d := s.open(way{where: "remote"})
 	s.converse(d)

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"net"
-	"sync"
 	"testing"
 	"time"
 
@@ -33,9 +32,9 @@ func TestHostileFullSessions(t *testing.T) {
 	s := smallest(t, nil)
 	b := s.honestly()
 	full := s.rawSessions(sessions, s.serve(pour), func(m *message) bool { return m.PayloadType != agentmsg.Output })
-	var all sync.WaitGroup
+	var all crowd
 	for _, r := range full {
-		all.Go(func() {
+		all.run(func() {
 			openStreams(r, streams, "")
 			var f client.Frames
 			for i := range 9000 {
@@ -66,9 +65,9 @@ func TestHostileFloodOfShortStreams(t *testing.T) {
 	s := smallest(t, nil)
 	b := s.honestly()
 	flood := s.rawSessions(sessions, s.serve(discard), nil)
-	var all sync.WaitGroup
+	var all crowd
 	for _, r := range flood {
-		all.Go(func() {
+		all.run(func() {
 			pace := newPace(perSecond)
 			for i := range 8 * perSecond {
 				pace.wait()

@@ -398,6 +398,7 @@ func (s *site) connect(d *dialer) (io.ReadWriteCloser, error) {
 
 // Bytes arrive unchanged, both ways at once, whatever the size, the client, the kind of session and the target.
 func TestSessionSizes(t *testing.T) {
+	t.Parallel()
 	sizes := []int64{0, 1, 1023, 1024, 1025, 32767, 32768, 32769, 65535, 65536, 65537}
 	s := newSite(t, nil)
 	for _, w := range ways() {
@@ -507,6 +508,7 @@ func faulty() map[string]gateway.Faults {
 
 // Whatever the gateway does to messages and connections: nothing is lost, nothing duplicated, no session lost.
 func TestSessionFaults(t *testing.T) {
+	t.Parallel()
 	for name, faults := range faulty() {
 		for _, ignoreOld := range []bool{false, true} {
 			if ignoreOld != strings.HasSuffix(name, "AWS's own client") {
@@ -542,6 +544,7 @@ func TestSessionFaults(t *testing.T) {
 
 // The plugin survives what its own faults let it survive: anything on the agent's side.
 func TestSessionFaultsWithPlugin(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	d := s.open(way{plugin: true, where: "remote"})
 	s.Gateway.SetFaults(gateway.Faults{Seed: 1, AgentChannel: gateway.Channel{CutBytes: 1_000_000, CutSpread: .3},

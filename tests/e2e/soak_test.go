@@ -16,6 +16,7 @@ import (
 // TestSessionSoak: four streams at a time through everything that can go wrong at once, for SOAK_SECONDS (60 unless
 // set; `make soak` takes 30 minutes). Every byte is checked, no session is lost, and memory keeps within its bound.
 func TestSessionSoak(t *testing.T) {
+	t.Parallel()
 	long := 60 * time.Second
 	if text := os.Getenv("SOAK_SECONDS"); text != "" {
 		seconds, err := strconv.Atoi(text)
