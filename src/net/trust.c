@@ -20,9 +20,12 @@ static bool make_room(struct trust *trust)
     if (trust->count < trust->capacity)
         return true;
     size_t capacity = trust->capacity == 0 ? 8 : 2 * trust->capacity;
-    br_x509_trust_anchor *anchors = realloc(trust->anchors, capacity * sizeof *anchors);
+    br_x509_trust_anchor *anchors = calloc(capacity, sizeof *anchors);
     if (anchors == NULL)
         return false;
+    if (trust->count > 0)
+        memcpy(anchors, trust->anchors, trust->count * sizeof *anchors);
+    free(trust->anchors);
     trust->anchors = anchors;
     trust->capacity = capacity;
     return true;
