@@ -24,6 +24,7 @@ struct relay_tunnel {
     struct tcp_endpoints endpoints;
     struct relay_session *sessions[TUNNEL_LANES_MAX]; /* by lane */
     void *memory;
+    struct resolver_request resolving; /* FUMIDAI_PROBE=resolve */
     struct loop_timer timer;
     struct loop_hook hook;
     uint64_t streams;
@@ -84,10 +85,43 @@ static void changed(void *context)
     wake(context);
 }
 
+/* FNV-1a. A collision costs a check that is less thorough. */
+static uint64_t target_of(const char *host, uint16_t port)
+{
+    uint64_t hash = 0xcbf29ce484222325 ^ port;
+    for (; *host != '\0'; host++)
+        hash = (hash ^ (uint8_t) *host) * 0x100000001b3;
+    return hash | 1;
+}
+
+/* The entry of this target, or the one to use for it: free, or the oldest. */
+static struct relay_probe *probe_of(struct relay_context *relay, uint64_t target)
+{
+    struct relay_probe *oldest = &relay->probes[0];
+    for (size_t i = 0; i < RELAY_PROBES_MAX; i++) {
+        struct relay_probe *probe = &relay->probes[i];
+        if (probe->target == target)
+            return probe;
+        if (probe->until_ms < oldest->until_ms)
+            oldest = probe;
+    }
+    return oldest;
+}
+
+static bool was_probed_in_vain(struct relay_context *relay, uint64_t target)
+{
+    const struct relay_probe *probe = probe_of(relay, target);
+    return probe->target == target && now_of(relay) < probe->until_ms;
+}
+
+/* It is used: the next session may check it as thoroughly. */
 static void endpoint_opened(void *context, const struct tcp_endpoint *endpoint)
 {
-    (void) context;
-    (void) endpoint;
+    struct relay_tunnel *t = context;
+    uint64_t target = target_of(endpoint->host, endpoint->port);
+    struct relay_probe *probe = probe_of(t->relay, target);
+    if (probe->target == target)
+        *probe = (struct relay_probe){0};
 }
 
 /* The end of a stream's connection, for the log. The slot's counters are still what they were. */
@@ -172,11 +206,11 @@ static void write_end_of_task(const struct relay_context *relay, struct writer *
     writer_char(text, '.');
 }
 
-static void probed(void *context, const struct error *failure)
+/* The check of the target is over: `address` was reached, or found; null when there was no check. */
+static void welcome(struct relay_tunnel *t, const struct error *failure, const char *found,
+                    const char *address)
 {
-    struct relay_tunnel *t = context;
     char memory[LANE_TEXT_SIZE];
-    char address[TCP_ENDPOINTS_ADDRESS_SIZE];
     struct writer text = writer_of(memory, sizeof memory);
     wake(t);
     if (t->tunnel.lane_count == 0)
@@ -187,14 +221,62 @@ static void probed(void *context, const struct error *failure)
         return;
     }
     if (failure == NULL)
-        writer_format(&text, "Reached %s (%s).", t->document.host,
-                      tcp_endpoints_address(&t->endpoints.probe, address));
+        writer_format(&text, address != NULL ? "%s %s (%s)." : "%s %s.", found, t->document.host, address);
     else
         writer_format(&text, "Could not reach the target: %.300s.%s", failure->text,
                       t->document.kind == DOCUMENT_LOCAL_FORWARDING ? " Each connection you open tries again."
                                                                     : "");
     write_end_of_task(t->relay, &text);
     lane_probed(t->tunnel.lanes[0], now_of(t->relay), writer_view(&text));
+}
+
+static void probed(void *context, const struct error *failure)
+{
+    struct relay_tunnel *t = context;
+    char address[TCP_ENDPOINTS_ADDRESS_SIZE];
+    uint64_t target = target_of(t->document.host, t->document.port);
+    if (failure == NULL)
+        *probe_of(t->relay, target) = (struct relay_probe){target, now_of(t->relay) + RELAY_PROBE_AGAIN_MS};
+    welcome(t, failure, "Reached", tcp_endpoints_address(&t->endpoints.probe, address));
+}
+
+/* FUMIDAI_PROBE=resolve: the name has an address that may be dialled. */
+static void name_resolved(struct resolver_request *resolving)
+{
+    struct relay_tunnel *t = LOOP_OWNER(resolving, struct relay_tunnel, resolving);
+    const struct dns_result *result = &resolving->result;
+    char memory[IP_TEXT_SIZE];
+    struct writer text = writer_of(memory, sizeof memory);
+    struct error err = ERROR_INIT;
+    dns_result_explain(result, &err);
+    for (size_t i = 0; i < result->count; i++) {
+        err = (struct error) ERROR_INIT;
+        if (permit(t, t->document.host, &result->addresses[i], t->document.port, &err) == 0) {
+            writer_ip(&text, result->addresses[i]);
+            break;
+        }
+    }
+    welcome(t, err.code != ERROR_NONE ? &err : NULL, "Found", writer_terminate(&text));
+}
+
+/* Whether the target can be reached, as far as FUMIDAI_PROBE lets it be tried. */
+static int begin_probe(struct relay_tunnel *t, struct error *err)
+{
+    const char *host = t->document.host;
+    enum task_probe probe = t->relay->config->probe;
+    if (probe == TASK_PROBE_CONNECT && was_probed_in_vain(t->relay, target_of(host, t->document.port)))
+        probe = TASK_PROBE_RESOLVE;
+    switch (probe) {
+    case TASK_PROBE_CONNECT:
+        return tcp_endpoints_probe(&t->endpoints, host, t->document.port, LANE_PROBE_MS, err);
+    case TASK_PROBE_RESOLVE:
+        return resolver_start(&t->relay->network->resolver, &t->resolving, host, DESCRIPTORS_FOR_STREAMS,
+                              name_resolved, err);
+    case TASK_PROBE_OFF:
+        break;
+    }
+    welcome(t, NULL, "Forwarding to", NULL);
+    return 0;
 }
 
 /* ---- lanes ------------------------------------------------------------------------------------------- */
@@ -388,6 +470,7 @@ static void free_tunnel(struct relay_tunnel *t)
 {
     size_t len;
     tcp_endpoints_close(&t->endpoints, "the session ended");
+    resolver_cancel(&t->relay->network->resolver, &t->resolving);
     loop_timer_remove(loop_of(t->relay), &t->timer);
     loop_hook_remove(loop_of(t->relay), &t->hook);
     list_remove(&t->link);
@@ -503,8 +586,7 @@ static void start(struct relay_session *s)
               LOG_TEXT("owner", s->document.owner), LOG_TEXT("document", s->document.document_name),
               LOG_TEXT("host", s->document.host), LOG_I64("port", s->document.port));
     gateway_open(&s->link);
-    if (tcp_endpoints_probe(&s->tunnel->endpoints, s->tunnel->document.host, s->document.port, LANE_PROBE_MS,
-                            &err) < 0)
+    if (begin_probe(s->tunnel, &err) < 0)
         relay_session_end(s, true, str_from(err.text));
     wake(s->tunnel);
 }

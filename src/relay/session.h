@@ -23,7 +23,19 @@
 #include "tunnel/dial_policy.h"
 #include "tunnel/document.h"
 
-enum { RELAY_USERS_PER_SESSION = 2 /* of the pool: the lane and the tunnel */ };
+enum {
+    RELAY_USERS_PER_SESSION = 2, /* of the pool: the lane and the tunnel */
+    RELAY_PROBES_MAX = 16,       /* targets that are remembered; then the oldest is forgotten */
+    /* MariaDB and MySQL block a host after max_connect_errors (100) connections without a log-in. */
+    RELAY_PROBE_AGAIN_MS = 10 * 60 * 1000
+};
+
+/* A target that was connected to, to check it, and that nobody has used since: for a while the check is only
+ * whether its name has an address. */
+struct relay_probe {
+    uint64_t target; /* of host and port; 0: none */
+    int64_t until_ms;
+};
 
 /* What all sessions of the process share. */
 struct relay_context {
@@ -38,6 +50,7 @@ struct relay_context {
     struct pool pool;          /* what all sessions keep */
     struct list tunnels;
     struct str target_id;
+    struct relay_probe probes[RELAY_PROBES_MAX];
     uint64_t sessions_started;
     int64_t lives_until_ms; /* monotonic; INT64_MAX: not by time */
     uint32_t open_streams;

@@ -99,6 +99,10 @@ static const struct settings_row own_rows[] = {
         "What keeps the task from being idle: an open session, an open stream, or bytes that are "
         "transferred.",
         CHOICE(idle_by, "session", "session", "stream", "bytes")},
+    {"probe", "FUMIDAI_PROBE",
+        "How to check a session's target before the user is told that it is ready: connect, which the first connection "
+        "then uses, look up its name, or not at all.",
+        CHOICE(probe, "connect", "connect", "resolve", "off")},
     {"dial-timeout", "FUMIDAI_DIAL_TIMEOUT",
         "How long connecting to a target may take, for all its addresses together.",
         DURATION(dial_timeout_ms, "10s", 1, 10 * MINUTE_MS)},
@@ -128,7 +132,8 @@ static const struct settings_row own_rows[] = {
 /* clang-format on */
 
 /* Choices are written through their offset as unsigned. */
-_Static_assert(sizeof(enum task_relay) == sizeof(unsigned) && sizeof(enum task_idle_by) == sizeof(unsigned),
+_Static_assert(sizeof(enum task_relay) == sizeof(unsigned) && sizeof(enum task_idle_by) == sizeof(unsigned) &&
+                   sizeof(enum task_probe) == sizeof(unsigned),
                "choices are unsigned");
 
 /* ---- what follows from other values -------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 #include "settings/settings.h"
 
 enum task_relay { TASK_RELAY_AUTO, TASK_RELAY_ON, TASK_RELAY_OFF };
+enum task_probe { TASK_PROBE_CONNECT, TASK_PROBE_RESOLVE, TASK_PROBE_OFF };
 enum task_idle_by { TASK_IDLE_BY_SESSION, TASK_IDLE_BY_STREAM, TASK_IDLE_BY_BYTES };
 
 struct task_settings {
@@ -36,6 +37,7 @@ struct task_settings {
     const char *allow;  /* empty: everything not forbidden */
     enum task_idle_by idle_by;
     int64_t keep_alive_ms; /* 0: none */
+    enum task_probe probe;
     int64_t dial_timeout_ms;
     int64_t stop_timeout_ms; /* the container definition's stopTimeout */
     int64_t stop_grace_ms;   /* not given: filled with task_settings_reserve_stop() of the stop timeout */

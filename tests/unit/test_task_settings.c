@@ -67,6 +67,7 @@ static const struct {
     {"listen", ""},
     {"allow", ""},
     {"idle-by", "session"},
+    {"probe", "connect"},
     {"dial-timeout", "10s"},
     {"stop-timeout", "30s"},
     {"stop-grace", "25s"}, /* the stop timeout's */
