@@ -12,7 +12,6 @@
 #include "host/signals.h"
 #include "keeper/health.h"
 #include "keeper/keeper.h"
-#include "net/network.h"
 #include "relay/relay.h"
 #include "settings/commands.h"
 #include "settings/pages.h"

@@ -14,23 +14,22 @@ static void add_ca_certificates(struct network *network, char *const *env, const
               LOG_I64("added", added));
 }
 
-int network_find_proxy(struct proxy *proxy, char *const *env, struct error *err)
+static void find_proxy(struct network *network, char *const *env)
 {
     /* The lower one wins, as with curl and Go. */
     static const char *const proxies[] = {"https_proxy", "HTTPS_PROXY", NULL};
     static const char *const exceptions[] = {"no_proxy", "NO_PROXY", NULL};
     const char *found;
     struct str https_proxy = env_get_first(env, proxies, &found);
-    return proxy_parse(proxy, https_proxy, env_get_first(env, exceptions, &found), err);
+    network->proxy_err = (struct error) ERROR_INIT;
+    proxy_parse(&network->proxy, https_proxy, env_get_first(env, exceptions, &found), &network->proxy_err);
 }
 
 int network_open(struct network *network, struct loop *loop, char *const *env, struct error *err)
 {
     network->loop = loop;
-    int result = network_find_proxy(&network->proxy, env, err);
-    if (result < 0)
-        return result;
-    result = trust_open(&network->trust, err);
+    find_proxy(network, env);
+    int result = trust_open(&network->trust, err);
     if (result < 0)
         return result;
     resolver_open(&network->resolver, loop);

@@ -19,18 +19,15 @@
 struct network {
     struct loop *loop;
     struct resolver resolver;
-    struct trust trust; /* without CA certificates nothing can be opened over TLS */
-    struct proxy proxy; /* without a host: none */
+    struct trust trust;     /* without CA certificates nothing can be opened over TLS */
+    struct proxy proxy;     /* without a host: none */
+    struct error proxy_err; /* why it can't be used: what would go through it fails with that */
     /* Streams whose TLS handshake has something to do: one step a turn, for all together (net/stream). */
     struct list handshakes;
     struct loop_hook handshake_hook;
 };
 
-/* A malformed proxy setting is an error: going around a proxy that the user asked for would be worse. */
 int network_open(struct network *network, struct loop *loop, char *const *env, struct error *err);
 void network_close(struct network *network);
-
-/* The only part that can be malformed: to check it before anything is started. */
-int network_find_proxy(struct proxy *proxy, char *const *env, struct error *err);
 
 #endif

@@ -496,7 +496,10 @@ static void socket_changed(struct tcp *tcp)
 static int start_dialling(struct stream *stream, const struct stream_options *options, struct error *err)
 {
     const struct proxy *proxy = &stream->network->proxy;
+    const struct error *proxy_err = &stream->network->proxy_err;
     stream->uses_proxy = options->tls && proxy_applies(proxy, str_from(stream->host), stream->port);
+    if (stream->uses_proxy && proxy_err->code != ERROR_NONE)
+        return error_set(err, proxy_err->code, "%s", proxy_err->text);
     struct dial_request request = {
         .host = stream->uses_proxy ? proxy->host : stream->host,
         .port = stream->uses_proxy ? proxy->port : stream->port,

@@ -13,22 +13,17 @@ int proxy_parse(struct proxy *proxy, struct str https_proxy, struct str no_proxy
     if (https_proxy.len == 0)
         return 0;
     struct url url;
-    if (url_split_proxy(&url, https_proxy, err) != 0)
-        return error_prefix(err, "HTTPS_PROXY: ");
-    if (url.tls) {
-        return error_set(err, ERROR_UNSUPPORTED,
-                         "HTTPS_PROXY: a proxy over TLS (https://) is not supported; use http://");
-    }
+    str_copy(STR_LITERAL("?"), proxy->host, sizeof proxy->host); /* until it is known */
     if (!str_copy(no_proxy, proxy->exceptions, sizeof proxy->exceptions))
         return error_set(err, ERROR_TOO_LARGE, "NO_PROXY: longer than %d bytes", PROXY_EXCEPTIONS_SIZE - 1);
+    if (url_split_proxy(&url, https_proxy, err) != 0)
+        return error_prefix(err, "HTTPS_PROXY: ");
     if (url.has_userinfo) {
         struct writer w = writer_of(proxy->authorization, sizeof proxy->authorization);
         url_write_basic_authorization(&w, &url);
-        if (writer_terminate(&w)[0] == '\0') {
-            bytes_wipe(proxy, sizeof *proxy);
+        if (writer_terminate(&w)[0] == '\0')
             return error_set(err, ERROR_INVALID,
                              "HTTPS_PROXY: user and password are too long or contain control characters");
-        }
     }
     str_copy(url.host, proxy->host, sizeof proxy->host); /* fits: URL_HOST_MAX */
     proxy->port = url.port;

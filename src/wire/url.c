@@ -156,22 +156,21 @@ int url_split(struct url *url, struct str text, struct error *err)
 
 int url_split_proxy(struct url *url, struct str text, struct error *err)
 {
-    size_t at;
-    int result;
+    struct str scheme = STR_LITERAL("http"), rest = text, host_port = text;
+    size_t at, end = 0;
+    *url = (struct url){.scheme = URL_HTTP};
     if (str_find(text, "://", &at)) {
-        result = url_split(url, text, err);
-    } else {
-        *url = (struct url){.scheme = URL_HTTP};
-        result = check_bytes(text, err);
-        result = result != 0 ? result : split_after_scheme(url, text, err);
+        scheme = str_slice(text, 0, at);
+        rest = host_port = str_slice(text, at + 3, text.len);
     }
-    if (result == ERROR_UNSUPPORTED || (result == 0 && url->scheme != URL_HTTP && url->scheme != URL_HTTPS))
-        return error_set(err, ERROR_UNSUPPORTED, "the proxy's scheme is neither http nor https");
-    if (result == 0 && url->target.len > 0 && !str_equal_text(url->target, "/")) {
-        return error_set(err, ERROR_INVALID,
-                         "the proxy's URL has a path or query; it must end after the port");
-    }
-    return result;
+    if (!str_equal_nocase(scheme, "http"))
+        return error_set(err, ERROR_UNSUPPORTED,
+                         "only a proxy with http:// is supported, not one over TLS (https://) or SOCKS");
+    if (memrchr(rest.ptr, '@', rest.len) != NULL)
+        url->has_userinfo = str_cut_last(rest, '@', &url->userinfo, &host_port);
+    while (end < host_port.len && !is_one_of(host_port.ptr[end], "/?#"))
+        end++;
+    return split_host_port(url, str_slice(host_port, 0, end), err);
 }
 
 /* ---- writing ---------------------------------------------------------------------------------------- */
@@ -238,13 +237,8 @@ void writer_percent_decode(struct writer *w, struct str text)
 {
     for (size_t i = 0; i < text.len; i++) {
         uint8_t byte = (uint8_t) text.ptr[i];
-        if (byte == '%') {
-            if (!take_escaped_byte(str_slice(text, i, text.len), &byte)) {
-                w->failed = true;
-                return;
-            }
+        if (byte == '%' && take_escaped_byte(str_slice(text, i, text.len), &byte))
             i += 2;
-        }
         writer_u8(w, byte);
     }
 }

@@ -52,8 +52,9 @@ struct url {
  * URL_MAX or URL_HOST_MAX. */
 int url_split(struct url *url, struct str text, struct error *err);
 
-/* As HTTPS_PROXY is written: the scheme may be missing and is http then; https is the other one allowed
- * (ERROR_UNSUPPORTED for all others, socks5 among them); nothing but "/" may follow the host and port. */
+/* As HTTPS_PROXY is written, by people: the scheme may be missing and is http then, the only one allowed
+ * (ERROR_UNSUPPORTED for all others, https and socks5 among them). The last '@' ends user and password, which
+ * may hold any character, escaped or not. What follows host and port is ignored, as curl does. */
 int url_split_proxy(struct url *url, struct str text, struct error *err);
 
 /* host, IPv6 in brackets, and ":port" unless it is the scheme's default: the Host header's value. */
@@ -66,8 +67,8 @@ void url_write_basic_authorization(struct writer *w, const struct url *url);
 bool url_is_unreserved(char c);
 /* Every byte but these and those in `also_plain` (may be null) becomes %XX, upper case. */
 void writer_percent_encode(struct writer *w, struct str text, const char *also_plain);
-/* %XX becomes its byte (any byte, NUL too); everything else stays, '+' as well. A '%' without two hexadecimal
- * digits fails the writer. */
+/* %XX becomes its byte (any byte, NUL too); everything else stays, '+' as well, and a '%' without two
+ * hexadecimal digits. */
 void writer_percent_decode(struct writer *w, struct str text);
 
 #endif

@@ -230,6 +230,11 @@ static int open_all(struct worker *worker, char *const *env, struct error *err)
 {
     if (loop_open(&worker->loop, err) < 0 || network_open(&worker->network, &worker->loop, env, err) < 0)
         return err->code;
+    if (worker->network.proxy_err.code != ERROR_NONE) {
+        /* Going around a proxy is wrong for users' sessions, but a task has to end. */
+        log_event(LOG_WARN, "calling AWS without the proxy", LOG_ERR(&worker->network.proxy_err));
+        worker->network.proxy.host[0] = '\0';
+    }
     aws_client_open(&worker->client, &worker->network, env);
     worker->answer.server_unix_ms = worker->answer.changed_unix_ms = worker->answer.expires_unix_ms = -1;
     worker->call.client = &worker->client;

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -801,6 +802,52 @@ func (s *site) connectProxy() (*proxy.Proxy, endpoint) {
 	return proxy.Serve(l, func(string) (net.Conn, error) {
 		return s.VPC.NS().Dial("tcp", net.JoinHostPort(s.VPC.Resolver.String(), "443"))
 	}), endpoint{host.String(), port}
+}
+
+// A proxy that can't be used, or whose setting makes no sense, keeps nobody's command from running and no task from ending.
+func TestGuardProxyUnusable(t *testing.T) {
+	for name, test := range map[string]struct{ setting, want string }{
+		"TLS":       {"https://user:hunter2@10.0.0.5:3128", "only a proxy with http:// is supported"},
+		"SOCKS":     {"socks5://10.0.0.5:1080", "only a proxy with http:// is supported"},
+		"malformed": {"http://user:hunter2@10.0.0.5:port", "port is not a number"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			task := w.service(family, map[string]string{"HTTPS_PROXY": test.setting, "NO_PROXY": "169.254.170.2", "FUMIDAI_RELAY": "on"},
+				"--", "/dummy", "id", "sleep=2s")
+			w.stopped(task, 20*time.Second)
+			w.wantEnded(family, 0)
+			w.wantCalls(task, ended...)
+			out := task.Output()
+			if !strings.Contains(out, "\nid ") {
+				t.Error("the command did not run")
+			}
+			for _, line := range []string{"calling AWS without the proxy", "control channel is down"} {
+				if !regexp.MustCompile(line + ".*HTTPS_PROXY: .*" + test.want).MatchString(out) {
+					t.Errorf("no line %q with the reason", line)
+				}
+			}
+			if strings.Contains(out, "hunter2") {
+				t.Error("the password is in the log")
+			}
+		})
+	}
+}
+
+// What people write as a password is the password.
+func TestGuardProxyPasswords(t *testing.T) {
+	var through *proxy.Proxy
+	s := isolated(t, map[string]string{"NO_PROXY": "169.254.170.2"}, func(s *site, env map[string]string) {
+		var at endpoint
+		through, at = s.connectProxy()
+		env["HTTPS_PROXY"] = `http://us@er:p@s#s\/%20%@` + net.JoinHostPort(at.host, at.port)
+	})
+	s.converse(s.open(way{where: "remote"}))
+	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(`us@er:p@s#s\/ %`))
+	if got := through.Asked()[0].Authorization; got != want {
+		t.Errorf("the proxy got %q, want %q", got, want)
+	}
 }
 
 func TestGuardProxy(t *testing.T) {

@@ -27,6 +27,9 @@ static void the_variable_is_understood(void **state)
         {"http://10.0.0.1:8080/", "10.0.0.1", 8080, ""},
         {"http://[fd00::1]:8080", "fd00::1", 8080, ""},
         {"http://user:p%40ss@proxy.internal:3128", "proxy.internal", 3128, "Basic dXNlcjpwQHNz"},
+        {"http://user:p@ss@proxy.internal:3128", "proxy.internal", 3128, "Basic dXNlcjpwQHNz"},
+        {"http://u:a#b\\c@proxy.internal:3128", "proxy.internal", 3128, "Basic dTphI2JcYw=="},
+        {"http://u:100%sure@proxy.internal:3128/", "proxy.internal", 3128, "Basic dToxMDAlc3VyZQ=="},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct error err = ERROR_INIT;
@@ -56,7 +59,9 @@ static void what_is_refused_names_the_variable_and_no_secret(void **state)
                          cases[i].code);
         assert_int_equal(strncmp(err.text, "HTTPS_PROXY: ", 13), 0);
         assert_null(strstr(err.text, "secret"));
-        assert_string_equal(proxy.host, "");
+        /* What would have gone through it is known, so that it can be refused. */
+        assert_true(proxy_applies(&proxy, STR_LITERAL("example.com"), 443));
+        assert_false(proxy_applies(&proxy, STR_LITERAL("localhost"), 443));
     }
     static char exceptions[PROXY_EXCEPTIONS_SIZE + 1];
     memset(exceptions, 'x', sizeof exceptions - 1);
