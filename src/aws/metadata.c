@@ -63,7 +63,15 @@ static int read_container_document(struct metadata *metadata, const struct json 
         {"IPv4SubnetCIDRBlock", metadata->ipv4_subnet, sizeof metadata->ipv4_subnet, false},
         {"IPv6SubnetCIDRBlock", metadata->ipv6_subnet, sizeof metadata->ipv6_subnet, false},
     };
-    return read_fields(doc, network, subnets, sizeof subnets / sizeof subnets[0], err);
+    result = read_fields(doc, network, subnets, sizeof subnets / sizeof subnets[0], err);
+    /* Of bridge and host (the EC2 launch type) no subnet is ever told. The first answer may have no Networks. */
+    int mode = json_member(doc, network, "NetworkMode");
+    bool vpc = json_type(doc, mode) != JSON_STRING || json_string_equal(doc, mode, "awsvpc");
+    bool may_have_ipv6 = json_type(doc, network) != JSON_OBJECT ||
+                         json_count(doc, json_member(doc, network, "IPv6Addresses")) > 0;
+    metadata->ipv4_unknown = vpc && metadata->ipv4_subnet[0] == '\0';
+    metadata->ipv6_unknown = vpc && metadata->ipv6_subnet[0] == '\0' && may_have_ipv6;
+    return result;
 }
 
 static int read_task_document(struct metadata *metadata, const struct json *doc, struct error *err)

@@ -12,6 +12,7 @@
 #ifndef FUMIDAI_AWS_METADATA_H
 #define FUMIDAI_AWS_METADATA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,8 @@ struct metadata {
     char runtime_id[METADATA_ID_SIZE]; /* DockerId */
     char ipv4_subnet[METADATA_SUBNET_SIZE];
     char ipv6_subnet[METADATA_SUBNET_SIZE];
+    bool ipv4_unknown; /* the interface is in a VPC, and its subnet may have a block that is not told yet */
+    bool ipv6_unknown;
     /* the task's document */
     char cluster[METADATA_ARN_SIZE]; /* an ARN or a name; APIs take both */
     char task_arn[METADATA_ARN_SIZE];

@@ -38,6 +38,25 @@ static const struct aws_operation metadata_operation = {
     .make = make_request,
     .classify = read_answer};
 
+/* The first answers may come before the network interface is described. */
+static void ask_for_subnet_again(struct task_identity *identity)
+{
+    if (identity->subnet_tries++ == 0)
+        log_event(LOG_WARN, "the metadata does not tell the task's subnet yet, asking again", LOG_END);
+    identity->has_container = false;
+    retry_later(identity->client->network->loop, &identity->again, &identity->retry, ERROR_UNAVAILABLE);
+}
+
+static void tell(struct task_identity *identity)
+{
+    struct metadata *metadata = &identity->metadata;
+    if (metadata->ipv6_subnet[0] != '\0' && identity->subnet_tries >= TASK_IDENTITY_IPV4_TRIES)
+        metadata->ipv4_unknown = false;
+    identity->learned(identity);
+    if (metadata->ipv4_unknown || metadata->ipv6_unknown)
+        ask_for_subnet_again(identity);
+}
+
 static void finish(struct task_identity *identity)
 {
     struct error err = ERROR_INIT;
@@ -47,7 +66,9 @@ static void finish(struct task_identity *identity)
               LOG_TEXT("task", identity->metadata.task_arn),
               LOG_TEXT("service", identity->metadata.service_name),
               LOG_TEXT("region", identity->client->region));
-    identity->learned(identity);
+    identity->is_learned = true;
+    backoff_succeed(&identity->retry);
+    tell(identity);
 }
 
 static void ask(struct loop_timer *timer)
@@ -75,13 +96,14 @@ static void answered(struct aws_call *call)
         ask_again_later(identity);
         return;
     }
-    backoff_succeed(&identity->retry);
-    if (identity->has_container) {
+    if (identity->is_learned) {
+        tell(identity);
+    } else if (identity->has_container) {
         finish(identity);
-        return;
+    } else {
+        identity->has_container = true;
+        loop_timer_set(identity->client->network->loop, &identity->again, 0);
     }
-    identity->has_container = true;
-    loop_timer_set(identity->client->network->loop, &identity->again, 0);
 }
 
 void task_identity_open(struct task_identity *identity, struct aws_client *client,

@@ -352,7 +352,11 @@ static int open_control(struct relay *r, struct error *err)
 
 static void add_subnets(struct relay *r)
 {
-    const char *const subnets[] = {r->identity.metadata.ipv4_subnet, r->identity.metadata.ipv6_subnet};
+    const struct metadata *metadata = &r->identity.metadata;
+    const char *const subnets[] = {metadata->ipv4_subnet, metadata->ipv6_subnet};
+    r->context.policy.subnet_count = 0;
+    r->context.policy.ipv4_unknown = metadata->ipv4_unknown;
+    r->context.policy.ipv6_unknown = metadata->ipv6_unknown;
     for (size_t i = 0; i < sizeof subnets / sizeof subnets[0]; i++) {
         struct ip_block block;
         if (subnets[i][0] != '\0' && ip_block_parse(str_from(subnets[i]), &block))
@@ -365,7 +369,7 @@ static void identity_learned(struct task_identity *identity)
     struct relay *r = identity->owner;
     struct error err = ERROR_INIT;
     add_subnets(r);
-    if (r->serves_sessions && open_control(r, &err) < 0)
+    if (r->serves_sessions && r->context.target_id.len == 0 && open_control(r, &err) < 0)
         log_event(LOG_ERROR, "can't be the agent of this task", LOG_ERR(&err));
 }
 

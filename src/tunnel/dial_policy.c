@@ -204,6 +204,17 @@ static bool rule_matches(const struct dial_rule *rule, struct str host, struct i
     return pattern_matches(rule->pattern, host);
 }
 
+/* Of any subnet: a VPC's are /28 or larger in IPv4, and begin at a multiple of /64 in IPv6. */
+static bool may_be_reserved(const struct dial_policy *policy, struct ip address)
+{
+    static const uint8_t zeroes[7];
+    if (address.version == IP_V4)
+        return policy->ipv4_unknown && address.bytes[0] != 127 &&
+               ((address.bytes[3] & 15) < SUBNET_FIRST_RESERVED || (address.bytes[3] & 15) == 15);
+    return policy->ipv6_unknown && address.bytes[0] != 0 && address.bytes[15] < SUBNET_FIRST_RESERVED &&
+           memcmp(address.bytes + 8, zeroes, sizeof zeroes) == 0;
+}
+
 static int refuse(struct error *err, const char *why)
 {
     return error_set(err, ERROR_DENIED, "may not be dialled: %s", why);
@@ -224,6 +235,8 @@ int dial_policy_check(const struct dial_policy *policy, struct str host, struct 
             (subnet.base.version == IP_V4 && ip_block_is_last(subnet, effective)))
             return refuse(err, "it is one of the addresses AWS reserves in this task's subnet");
     }
+    if (may_be_reserved(policy, effective))
+        return refuse(err, "AWS may reserve it: the metadata has not told this task's subnet so far");
     if (policy->rule_count == 0)
         return 0;
     for (size_t i = 0; i < policy->rule_count; i++)

@@ -18,6 +18,9 @@
  *                                     IPv4 block (AWS, "Subnet CIDR blocks": network, router, DNS, future
  *                                     use, broadcast)
  *
+ *    While that subnet is not known (`ipv4_unknown`, `ipv6_unknown`): what these are in some subnet, by the
+ *    last four bits of an IPv4 address and the last 64 of an IPv6 one.
+ *
  *    An IPv4 address inside IPv6 counts as that IPv4 address: ::ffff:0:0/96, ::/96, 64:ff9b::/96 (NAT64),
  *    2002::/16 (6to4).
  *
@@ -32,6 +35,7 @@
 #ifndef FUMIDAI_TUNNEL_DIAL_POLICY_H
 #define FUMIDAI_TUNNEL_DIAL_POLICY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -59,6 +63,8 @@ struct dial_policy {
     size_t rule_count;
     struct ip_block subnets[DIAL_POLICY_SUBNETS_MAX];
     size_t subnet_count;
+    bool ipv4_unknown; /* the metadata has yet to tell the subnet's block */
+    bool ipv6_unknown;
 };
 
 /* `allow` is kept by reference and must outlive the policy. ERROR_INVALID names the rule and what is wrong

@@ -804,6 +804,20 @@ func (s *site) connectProxy() (*proxy.Proxy, endpoint) {
 	}), endpoint{host.String(), port}
 }
 
+// The first answers of the metadata endpoint may not describe the network: until one does, what may be reserved is not dialled.
+func TestGuardBeforeTheSubnetIsKnown(t *testing.T) {
+	s := isolated(t, nil, func(s *site, _ map[string]string) { s.ECS.Timing.Networks = 3 * time.Second })
+	why := s.refused(toRemoteHost, remoteHost("10.0.99.3", "5432")) // of another subnet
+	if !strings.Contains(why, "has not told this task's subnet") {
+		t.Errorf("refused with %q", why)
+	}
+	s.event("the metadata does not tell the task's subnet yet, asking again", nil)
+	s.eventually("the subnet to be known", 15*time.Second, func() bool {
+		return strings.Contains(s.refused(toRemoteHost, remoteHost("10.0.0.2", "53")), "AWS reserves in this task's subnet")
+	})
+	s.converse(s.open(way{where: "remote"}))
+}
+
 // A proxy that can't be used, or whose setting makes no sense, keeps nobody's command from running and no task from ending.
 func TestGuardProxyUnusable(t *testing.T) {
 	for name, test := range map[string]struct{ setting, want string }{

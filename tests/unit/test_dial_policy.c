@@ -120,6 +120,46 @@ static void allows_what_a_rule_matches(void **state)
     }
 }
 
+/* Before the metadata has told the subnet: what AWS may reserve in any. */
+static void before_the_subnet_is_known_it_refuses_what_may_be_reserved(void **state)
+{
+    static const struct {
+        const char *address;
+        bool ipv4_unknown, ipv6_unknown, allowed;
+    } rows[] = {
+        {"10.0.7.2", true, false, false},
+        {"10.0.7.15", true, false, false},
+        {"10.0.7.19", true, false, false},
+        {"10.0.7.255", true, false, false},
+        {"10.0.7.4", true, true, true},
+        {"10.0.7.2", false, true, true},
+        {"127.0.0.1", true, true, true},
+        {"::ffff:10.0.7.2", true, false, false},
+        {"64:ff9b::a00:702", true, false, false},
+        {"2001:db8::3", false, true, false},
+        {"2001:db8:0:1::", false, true, false},
+        {"2001:db8::4", true, true, true},
+        {"2001:db8::1:0:0:3", true, true, true},
+        {"2001:db8::3", true, false, true},
+        {"::1", true, true, true},
+    };
+    (void) state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct dial_policy policy;
+        struct error err = ERROR_INIT;
+        struct ip address;
+        assert_int_equal(dial_policy_init(&policy, str_from(""), &err), 0);
+        policy.ipv4_unknown = rows[i].ipv4_unknown;
+        policy.ipv6_unknown = rows[i].ipv6_unknown;
+        assert_true(ip_parse(str_from(rows[i].address), &address));
+        if (dial_policy_check(&policy, str_from("h"), address, 5432, &err) !=
+            (rows[i].allowed ? 0 : ERROR_DENIED))
+            fail_msg("%s: \"%s\"", rows[i].address, err.text);
+        if (!rows[i].allowed)
+            assert_non_null(strstr(err.text, "has not told this task's subnet"));
+    }
+}
+
 static void refuses_malformed_rules_by_name(void **state)
 {
     static const struct {
@@ -161,6 +201,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_what_is_never_a_target),
         cmocka_unit_test(allows_what_a_rule_matches),
+        cmocka_unit_test(before_the_subnet_is_known_it_refuses_what_may_be_reserved),
         cmocka_unit_test(refuses_malformed_rules_by_name),
         cmocka_unit_test(bounds_the_rules),
     };

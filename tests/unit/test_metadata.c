@@ -125,6 +125,33 @@ static void what_is_left_out_stays_empty(void **state)
     assert_string_equal(target, "ecs:plain-name_0a1b_r");
 }
 
+/* The interface may be described later than the container; where it has no subnet, none is waited for. */
+static void tells_what_is_not_known_yet(void **state)
+{
+    static const struct {
+        const char *networks;
+        bool ipv4_unknown, ipv6_unknown;
+    } rows[] = {
+        {"null", true, true},
+        {"[]", true, true},
+        {"[{\"NetworkMode\":\"bridge\",\"IPv4Addresses\":[\"172.17.0.2\"]}]", false, false},
+        {"[{\"NetworkMode\":\"host\"}]", false, false},
+        {"[{\"NetworkMode\":\"awsvpc\",\"IPv4Addresses\":[\"10.0.0.9\"]}]", true, false},
+        {"[{\"NetworkMode\":\"awsvpc\",\"IPv4SubnetCIDRBlock\":\"10.0.0.0/24\"}]", false, false},
+        {"[{\"IPv4SubnetCIDRBlock\":\"10.0.0.0/24\",\"IPv6Addresses\":[\"fd00::9\"]}]", false, true},
+        {"[{\"IPv6SubnetCIDRBlock\":\"fd00::/64\",\"IPv6Addresses\":[\"fd00::9\"]}]", true, false},
+    };
+    (void) state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct metadata m = {0};
+        char text[256];
+        snprintf(text, sizeof text, "{\"DockerId\":\"r\",\"Networks\":%s}", rows[i].networks);
+        assert_int_equal(read_container(&m, text, NULL), 0);
+        if (m.ipv4_unknown != rows[i].ipv4_unknown || m.ipv6_unknown != rows[i].ipv6_unknown)
+            fail_msg("%s: %d %d", rows[i].networks, m.ipv4_unknown, m.ipv6_unknown);
+    }
+}
+
 /* Reading a second time forgets what the second document does not say. */
 static void a_second_reading_replaces_the_first(void **state)
 {
@@ -327,6 +354,7 @@ int main(void)
         cmocka_unit_test(reads_the_task),
         cmocka_unit_test(either_document_may_come_first),
         cmocka_unit_test(what_is_left_out_stays_empty),
+        cmocka_unit_test(tells_what_is_not_known_yet),
         cmocka_unit_test(a_second_reading_replaces_the_first),
         cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(every_field_has_its_bound),

@@ -20,7 +20,9 @@ enum { REQUESTS_MAX = 16 };
 
 static struct peer peer;
 static struct {
-    int failures; /* so many requests get no good answer first */
+    int failures;         /* so many requests get no good answer first */
+    int without_networks; /* so many answers about the container do not describe its network ... */
+    const char *instead;  /* ... but say this */
     char paths[REQUESTS_MAX][64];
 } server;
 
@@ -33,6 +35,8 @@ static void serve(int fd, void *context)
         return;
     sscanf(head, "GET %63s", server.paths[n]);
     const char *body = strcmp(server.paths[n], "/v4/id") == 0 ? CONTAINER : TASK;
+    if (body[2] == 'D' && server.without_networks-- > 0)
+        body = server.instead;
     const char *status = n >= server.failures ? "200 OK" : n % 2 == 0 ? "503 X" : "200 OK";
     if (n < server.failures)
         body = "{";
@@ -114,6 +118,39 @@ static void asks_until_it_is_answered(void **state)
     assert_int_equal(peer.accepted, 5);
 }
 
+static void asks_again_until_the_subnet_is_known(void **state)
+{
+    (void) state;
+    server.without_networks = 2;
+    server.instead = "{\"DockerId\":\"runtime\"}";
+    task_identity_open(&identity, &client, learned, &loop);
+    for (int i = 0; i < 1000 && learned_count < 3; i++) {
+        assert_int_equal(loop_turn(&loop, 10, NULL), 0);
+        if (learned_count == 1)
+            assert_true(identity.metadata.ipv4_unknown); /* told at once all the same */
+    }
+    assert_int_equal(learned_count, 3);
+    assert_string_equal(identity.metadata.ipv4_subnet, "10.0.0.0/24");
+    assert_string_equal(identity.metadata.cluster, "c");
+    assert_int_equal(peer.accepted, 4);
+    assert_string_equal(server.paths[3], "/v4/id");
+    assert_false(identity.again.queued);
+}
+
+/* A subnet with IPv6 only is believed after some time. */
+static void takes_a_family_for_the_only_one(void **state)
+{
+    (void) state;
+    server.without_networks = REQUESTS_MAX;
+    server.instead = "{\"DockerId\":\"runtime\",\"Networks\":[{\"IPv6SubnetCIDRBlock\":\"fd00::/64\"}]}";
+    task_identity_open(&identity, &client, learned, &loop);
+    for (int i = 0; i < 3000 && learned_count < TASK_IDENTITY_IPV4_TRIES + 1; i++)
+        assert_int_equal(loop_turn(&loop, 10, NULL), 0);
+    assert_int_equal(learned_count, TASK_IDENTITY_IPV4_TRIES + 1);
+    assert_false(identity.metadata.ipv4_unknown);
+    assert_string_equal(identity.metadata.ipv6_subnet, "fd00::/64");
+}
+
 static void outside_ecs_there_is_nothing_to_ask(void **state)
 {
     static const char *const values[] = {"", "gopher://x/"};
@@ -143,6 +180,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(reads_both_documents_once),
         TEST(asks_until_it_is_answered),
+        TEST(asks_again_until_the_subnet_is_known),
+        TEST(takes_a_family_for_the_only_one),
         TEST(outside_ecs_there_is_nothing_to_ask),
         TEST(can_be_closed_during_a_call),
     };

@@ -57,6 +57,7 @@ type Timing struct {
 	StopTimeout        time.Duration // for containers without stopTimeout; default 30 s, as on Fargate
 	Retention          time.Duration // how long STOPPED tasks stay listed; default 1 h
 	CredentialLifetime time.Duration // of a task role's credentials; default 6 h. New ones come when a third is left.
+	Networks           time.Duration // how long after a task's start its metadata has no Networks; default 0
 	HealthInterval     time.Duration // of health checks instead of their own, which is at least 5 s; default 0: their own
 }
 

@@ -109,6 +109,9 @@ func (t *Task) containerMetadata(i int) map[string]any {
 			"PrivateDNSName": n.Hostname, "SubnetGatewayIpv4Address": n.Subnet.Addr().Next().String() + "/" + strconv.Itoa(n.Subnet.Bits()),
 		}},
 	}
+	if time.Since(t.born) < t.ecs.Timing.Networks {
+		delete(document, "Networks")
+	}
 	if log := d.LogConfiguration; log != nil {
 		document["LogDriver"] = log.LogDriver
 		if log.LogDriver == types.LogDriverAwslogs {
