@@ -64,7 +64,7 @@ static int read_container_document(struct metadata *metadata, const struct json 
         {"IPv6SubnetCIDRBlock", metadata->ipv6_subnet, sizeof metadata->ipv6_subnet, false},
     };
     result = read_fields(doc, network, subnets, sizeof subnets / sizeof subnets[0], err);
-    /* Of bridge and host (the EC2 launch type) no subnet is ever told. The first answer may have no Networks. */
+    /* Of bridge and host (EC2) no subnet is ever told. The first answer may have no Networks. */
     int mode = json_member(doc, network, "NetworkMode");
     bool vpc = json_type(doc, mode) != JSON_STRING || json_string_equal(doc, mode, "awsvpc");
     bool may_have_ipv6 = json_type(doc, network) != JSON_OBJECT ||

@@ -15,8 +15,8 @@
  *  - PACER_INTERACTIVE: the answer to a keystroke. Goes while the window has room at all; its use of the
  * reserve makes bulk wait until the reserve is whole again.
  *
- * Evenly spread means: in clumps of PACER_CLUMP_MS worth of messages, at the same times for all sessions (whole
- * multiples of it), so that any number of bulk copies costs 125 wake-ups a second and not 1,000 each.
+ * Evenly spread means: in clumps of PACER_CLUMP_MS worth of messages, at the same times for all sessions
+ * (whole multiples of it), so that any number of bulk copies costs 125 wake-ups a second and not 1,000 each.
  *
  *            pacer_slow_down (at a high rate pause_publication and then the end of the connection, or a
  *            close)

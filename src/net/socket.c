@@ -22,8 +22,8 @@ struct socket_name socket_name_of(struct ip address, uint16_t port)
     return name;
 }
 
-/* Set before connecting: the peer learns of the window then. The kernel takes twice the value, and as its number
- * is the lowest that was free, at least so many are open. */
+/* Set before connecting: the peer learns of the window then. The kernel takes twice the value, and as its
+ * number is the lowest that was free, at least so many are open. */
 static void bound_receive_buffer(int fd)
 {
     int size = SOCKET_RECEIVE_TOTAL / 4 / (fd > 0 ? fd : 1);

@@ -100,8 +100,8 @@ static const struct settings_row own_rows[] = {
         "transferred.",
         CHOICE(idle_by, "session", "session", "stream", "bytes")},
     {"probe", "FUMIDAI_PROBE",
-        "How to check a session's target before the user is told that it is ready: connect, which the first connection "
-        "then uses, look up its name, or not at all.",
+        "How to check a session's target before the user is told that it is ready: connect, which the first "
+        "connection then uses, look up its name, or not at all.",
         CHOICE(probe, "connect", "connect", "resolve", "off")},
     {"dial-timeout", "FUMIDAI_DIAL_TIMEOUT",
         "How long connecting to a target may take, for all its addresses together.",
@@ -118,8 +118,8 @@ static const struct settings_row own_rows[] = {
         "exits with status 125.",
         DURATION(end_deadline_ms, "5m", 0, 24 * HOUR_MS)},
     {"keep-alive", "FUMIDAI_KEEP_ALIVE",
-        "While connections are open, send a message without meaning this often, so that Session Manager does not end a "
-        "session in which nothing moves for 20 minutes (0: don't). `5m` does for long queries.",
+        "While connections are open, send a message without meaning this often, so that Session Manager does "
+        "not end a session in which nothing moves for 20 minutes (0: don't). `5m` does for long queries.",
         DURATION(keep_alive_ms, "0", 0, HOUR_MS)},
     {"channel-limit", "FUMIDAI_CHANNEL_LIMIT",
         "`fumidai health` reports unhealthy when the control channel has been closed for this long and no "
