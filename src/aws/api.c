@@ -247,6 +247,9 @@ static enum kind kind_by_status(int status)
 static enum kind kind_of(int status, const struct api_failure *failure)
 {
     struct str type = str_from(failure->type);
+    /* The message gateway, asked for a channel: "Session is already terminated", whatever else it answers. */
+    if (says(failure, "session") && says(failure, "terminated"))
+        return NOT_FOUND;
     for (size_t i = 0; i < sizeof NAMED / sizeof NAMED[0]; i++) {
         if (!str_equal_text(type, NAMED[i].type))
             continue;

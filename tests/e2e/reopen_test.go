@@ -151,11 +151,15 @@ func TestReopenWhatIsRefused(t *testing.T) {
 		"404 for an upgrade": {Action: "OpenDataChannel", Status: 404, Code: "ResourceNotFoundException", Message: "no such session"},
 		"403":                {Action: "CreateDataChannel", Status: 403, Code: "AccessDeniedException", Message: "User is not authorized"},
 		"already terminated": {Action: "CreateDataChannel", Status: 400, Code: "InvalidRequestException", Message: "Session is already terminated"},
+		"500":                {Action: "CreateDataChannel", Status: 500, Code: "UnheardOf", Message: "Session is already terminated"},
+		"503 for an upgrade": {Action: "OpenDataChannel", Status: 503, Code: "UnheardOf", Message: "Session is already terminated"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := isolated(t, nil)
+			s := isolated(t, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "3s", "ECS_TST_IDLE_TIMEOUT": "3s"})
 			d := s.open(way{where: "remote"})
 			s.converse(d)
+			_, err := s.connect(d)
+			s.must(err)
 			fault.Service, fault.Effect = "ssmmessages", edge.EffectError
 			s.Edge.Faults.Add(fault)
 			d.session.Bye("agent")
@@ -164,6 +168,8 @@ func TestReopenWhatIsRefused(t *testing.T) {
 				t.Errorf("reported as %+v", task)
 			}
 			t.Logf("after %v: %s", took.Round(time.Millisecond), d.session.Task().Output)
+			s.eventually("the end of both connections", time.Second, func() bool { return len(s.events("stream closed")) == 2 })
+			s.stopped(s.task, 12*time.Second) // the idle time has begun
 		})
 	}
 }

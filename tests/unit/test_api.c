@@ -195,6 +195,13 @@ static const struct {
      "CreateControlChannel: 400 BadRequest: the service asks for fewer calls (Unable to process due to "
      "throttling.)"},
 
+    /* final, whatever the status and the code */
+    {&CONTROL, 500, "", "<Unheard><message>Session is already terminated</message></Unheard>", API_FAILED,
+     ERROR_NOT_FOUND, "Unheard", "CreateControlChannel: 500 Unheard: Session is already terminated"},
+    {&CONTROL, 400, "ThrottlingException", "{\"message\":\"The session was terminated.\"}", API_FAILED,
+     ERROR_NOT_FOUND, "ThrottlingException", NULL},
+    {&CONTROL, 503, "", "{\"message\":\"connection terminated\"}", API_RETRY, ERROR_UNAVAILABLE, "", NULL},
+
     /* may pass */
     {&UPDATE, 500, "", "{\"__type\":\"ServerException\",\"message\":\"oops\"}", API_RETRY, ERROR_UNAVAILABLE,
      "ServerException", "UpdateService: 500 ServerException: the service failed (oops)"},

@@ -88,6 +88,9 @@ static void serve(int fd, void *context)
 #define TERMINATED                                                                                           \
     "HTTP/1.1 400 Bad Request\r\nContent-Length: 74\r\n\r\n"                                                 \
     "<BadRequest xmlns=\"\"><message>Session is already terminated</message></Bad>"
+#define TERMINATED_500                                                                                       \
+    "HTTP/1.1 500 X\r\nContent-Length: 66\r\n\r\n"                                                           \
+    "<Unheard xmlns=\"\"><message>Session is already terminated</message>"
 #define DENIED                                                                                               \
     "HTTP/1.1 403 Forbidden\r\nx-amzn-errortype: AccessDeniedException\r\nContent-Length: 0\r\n\r\n"
 #define FAILING  "HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n"
@@ -244,6 +247,8 @@ static void only_a_refusal_of_the_api_ends_a_data_channel(void **state)
     } cases[] = {
         {TERMINATED, NULL, true, "CreateDataChannel: 400"},
         {NULL, TERMINATED, true, "OpenDataChannel: 400"},
+        {TERMINATED_500, NULL, true, "CreateDataChannel: 500"},
+        {NULL, TERMINATED_500, true, "OpenDataChannel: 500"},
         {DENIED, NULL, true, "CreateDataChannel: 403"},
         {NULL, DENIED, true, "OpenDataChannel: 403"},
         {FAILING, NULL, false, "CreateDataChannel: 503"},
