@@ -21,6 +21,7 @@ void data_channel_init(struct data_channel *channel, const struct data_channel_c
     uint8_t *at = config->memory;
     memset(channel, 0, sizeof *channel);
     channel->config = *config;
+    channel->unanswered_ms = INT64_MAX;
     prng_init(&channel->prng, config->seed);
     bytes_wipe(channel->config.seed, sizeof channel->config.seed);
     outbox_init(&channel->outbox, at, config->user,
@@ -122,6 +123,7 @@ static void forget_connection(struct data_channel *channel, int64_t now_ms)
     channel->paused = false;
     channel->shutting_down = false;
     channel->hold_sent_ms = INT64_MIN;
+    channel->unanswered_ms = INT64_MAX;
 }
 
 void data_channel_disconnect(struct data_channel *channel, int64_t now_ms, const char *why)
@@ -185,6 +187,7 @@ static void take_stream_data(struct data_channel *channel, const struct agent_me
 {
     enum inbox_result result = INBOX_REFUSED;
     channel->paused = false;
+    channel->unanswered_ms = INT64_MAX;
     if (channel->ack_count < DATA_CHANNEL_ACKS_MAX)
         result = inbox_take(&channel->inbox, message->sequence, message->payload_type, message->payload,
                             message->payload_len);
@@ -206,6 +209,7 @@ static void take_acknowledge(struct data_channel *channel, const struct agent_me
     struct str payload = {(const char *) message->payload, message->payload_len};
     struct acknowledge ack;
     channel->paused = false;
+    channel->unanswered_ms = INT64_MAX;
     if (acknowledge_parse(&ack, payload, NULL) != 0)
         channel->stats.invalid++;
     else if (ack.type == channel->outbox.type ||
@@ -240,6 +244,7 @@ static void take_message(struct data_channel *channel, const struct connection_e
         pause_sending(channel, now_ms);
     } else if (message.type == AGENT_MESSAGE_START_PUBLICATION) {
         channel->paused = channel->warned = false;
+        channel->unanswered_ms = INT64_MAX;
     } else if (message.type == AGENT_MESSAGE_CHANNEL_CLOSED) {
         show_message(channel, &message, DATA_CHANNEL_EVENT_CHANNEL_CLOSED);
     } else {
@@ -445,6 +450,12 @@ bool data_channel_wants_ack_probe(const struct data_channel *channel)
     return data_channel_state(channel) == CONNECTION_UP && outbox_wants_ack_probe(&channel->outbox);
 }
 
+bool data_channel_peer_is_silent(const struct data_channel *channel, int64_t now_ms)
+{
+    return channel->config.role == DATA_CHANNEL_AGENT && channel->unanswered_ms != INT64_MAX &&
+           now_ms - channel->unanswered_ms >= DATA_CHANNEL_SILENT_MS;
+}
+
 bool data_channel_drained(const struct data_channel *channel)
 {
     return outbox_counted(&channel->outbox) == 0;
@@ -508,7 +519,11 @@ static uint16_t choose(const struct data_channel *channel, int64_t now_ms)
         new_below = channel->hold_sequence + 1;
     else if (peer_is_full(channel))
         new_below = 0;
-    return outbox_choose(&channel->outbox, now_ms, flight_max(channel), new_below);
+    uint16_t slot = outbox_choose(&channel->outbox, now_ms, flight_max(channel), new_below);
+    if (slot != OUTBOX_NO_SLOT && channel->outbox.messages[slot].state != OUTBOX_UNSENT &&
+        data_channel_peer_is_silent(channel, now_ms))
+        slot = OUTBOX_NO_SLOT;
+    return slot;
 }
 
 static enum pacer_class class_of(const struct data_channel *channel, uint16_t slot)
@@ -612,6 +627,8 @@ static void end_stream_message(struct data_channel *channel, int64_t now_ms)
         channel->hold_sent_ms = now_ms;
     }
     outbox_end(&channel->outbox, now_ms);
+    if (channel->unanswered_ms == INT64_MAX)
+        channel->unanswered_ms = now_ms;
 }
 
 void data_channel_out_ack(struct data_channel *channel, int64_t now_ms, size_t len)

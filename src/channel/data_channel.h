@@ -59,6 +59,10 @@
  *
  * Neither pings nor resends are activity: only DATA events and sends are.
  *
+ * A silent client. When nothing has come from the client for DATA_CHANNEL_SILENT_MS although something was sent to
+ * it, it has probably died without a word. Nothing is resent then until something comes or there is a new
+ * connection: the service may count resends as activity, and keep the session for nobody.
+ *
  * Memory. Blocks for messages come from the pool; the rest is in config.memory (untouched pages cost
  * nothing). No other growth, whatever the peer does.
  */
@@ -91,9 +95,10 @@ enum {
      * socket, not the pacer, is what stops us. */
     DATA_CHANNEL_UNSENT_MAX = 64,
     DATA_CHANNEL_BACKPRESSURED_FLIGHT = 64, /* of ours, while there is no room for the peer's */
-    DATA_CHANNEL_REFUSED_MAX = 8000,    /* AWS's client loses its oldest unacknowledged message at 10,000 */
-    DATA_CHANNEL_HOLD_RESEND_MS = 1000, /* far beyond the moment in which AWS's client goes deaf */
-    DATA_CHANNEL_ACK_SIZE = 24,         /* number 8, message id 16 */
+    DATA_CHANNEL_REFUSED_MAX = 8000,     /* AWS's client loses its oldest unacknowledged message at 10,000 */
+    DATA_CHANNEL_HOLD_RESEND_MS = 1000,  /* far beyond the moment in which AWS's client goes deaf */
+    DATA_CHANNEL_SILENT_MS = 120 * 1000, /* one that is there answers within some RTOs of 1 s */
+    DATA_CHANNEL_ACK_SIZE = 24,          /* number 8, message id 16 */
     DATA_CHANNEL_MEMORY_SIZE = OUTBOX_MEMORY_SIZE + INBOX_MEMORY_SIZE +
                                DATA_CHANNEL_ACKS_MAX * DATA_CHANNEL_ACK_SIZE + DATA_CHANNEL_INPUT_SIZE +
                                DATA_CHANNEL_PLAIN_SIZE
@@ -232,6 +237,7 @@ bool data_channel_drained(const struct data_channel *channel);
 /* See outbox_wants_ack_probe: a message of no meaning would now end the resending
  * of what the peer has already. */
 bool data_channel_wants_ack_probe(const struct data_channel *channel);
+bool data_channel_peer_is_silent(const struct data_channel *channel, int64_t now_ms);
 /* The number the next message will carry, and whether the message with a number has been acknowledged: a
  * caller that wants to know when something has arrived asks for the number before sending it. */
 int64_t data_channel_next_sequence(const struct data_channel *channel);
@@ -294,6 +300,7 @@ struct data_channel {
     size_t ack_count;
     uint8_t ack_frame[OUTBOX_SLOT_HEADROOM + AGENT_MESSAGE_HEADER_SIZE + ACKNOWLEDGE_PAYLOAD_MAX];
 
+    int64_t unanswered_ms; /* something was sent then, and nothing has come since; INT64_MAX: it has */
     bool paused;
     bool warned;          /* paused at a high rate, and not told to go on */
     int64_t urgent_below; /* unsent messages with lower numbers go as interactive ones */

@@ -496,6 +496,7 @@ static void limit_hold(struct lane *lane, int64_t now_ms)
 static bool may_probe(struct lane *lane, int64_t now_ms)
 {
     return lane->state == LANE_OPEN && lane->probes && data_channel_wants_ack_probe(&lane->channel) &&
+           !data_channel_peer_is_silent(&lane->channel, now_ms) &&
            data_channel_send_room(&lane->channel, now_ms, PACER_INTERACTIVE) >= SMUX_HEADER_SIZE;
 }
 
@@ -523,7 +524,8 @@ int64_t lane_keep_alive(struct lane *lane, int64_t now_ms, bool has_streams)
         return INT64_MAX;
     if (now_ms < lane->nop_ms)
         return lane->nop_ms;
-    if (data_channel_send_room(&lane->channel, now_ms, PACER_INTERACTIVE) < sizeof frame) {
+    if (data_channel_peer_is_silent(&lane->channel, now_ms) ||
+        data_channel_send_room(&lane->channel, now_ms, PACER_INTERACTIVE) < sizeof frame) {
         lane->nop_ms = now_ms + LANE_NOP_AGAIN_MS;
         return lane->nop_ms;
     }

@@ -47,7 +47,7 @@ enum {
     LANE_DRAIN_MS = 2000, /* as AWS's agent */
     /* A basic session's target may speak first, but its client is deaf until it has
      * opened its port (pitfall 3). */
-    LANE_BASIC_HOLD_MS = 500,
+    LANE_BASIC_HOLD_MS = 150,
     LANE_NOP_MS = 10 * 1000,           /* smux's default, for clients that give up after 30 s (handshake.h) */
     LANE_NOP_AGAIN_MS = 1000,          /* one that found no room */
     LANE_ACK_PROBE_FIRST_MS = 1000,    /* between two ack probes, doubling while none is acknowledged */

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	be "encoding/binary"
+	"fmt"
 	"testing"
 	"time"
 
@@ -60,4 +62,81 @@ func TestQuietOldClientsGetNOPs(t *testing.T) {
 			t.Errorf("client %s: got NOPs: %v, want %v", version, got, wants[version])
 		}
 	}
+}
+
+// goneTask is a task whose client has died without a word, with a connection open to a target that goes on sending, or before
+// it opened any (its local port was taken). It returns the session and when the client was last there.
+func goneTask(s *site, connected bool) (session *gateway.Session, gone time.Time) {
+	s.Helper()
+	r := s.raw(s.remote, nil)
+	s.must(r.WaitReady(10 * time.Second))
+	if connected {
+		var header [20]byte
+		be.BigEndian.PutUint64(header[8:], 100_000)
+		openStreams(r, 1, string(header[:]))
+		s.eventually("the target's bytes", 5*time.Second, func() bool { _, n := r.Received(); return n > 10_000 })
+	}
+	r.Close()
+	return s.Gateway.Session(r.SessionID), time.Now()
+}
+
+// A client that died without a word, or whose local port was taken: the service ends its session, keep-alive or not. The
+// task's idle time begins then, or with the last connection, or with the last byte.
+func TestQuietDeadClients(t *testing.T) {
+	const serviceIdle, idle = 5 * time.Second, 2 * time.Second
+	for _, test := range []struct {
+		by        string
+		connected bool
+		least     time.Duration
+	}{
+		{"session", false, serviceIdle + idle}, {"session", true, serviceIdle + idle},
+		{"stream", false, idle}, {"stream", true, serviceIdle + idle},
+		{"bytes", false, idle}, {"bytes", true, idle},
+	} {
+		t.Run(fmt.Sprintf("%s, connected %v", test.by, test.connected), func(t *testing.T) {
+			s := isolated(t, map[string]string{"FUMIDAI_IDLE_BY": test.by, "FUMIDAI_KEEP_ALIVE": "1s", "ECS_TST_INITIAL_WAIT_TIME": "3s",
+				"ECS_TST_IDLE_TIMEOUT": fmt.Sprint(idle)})
+			s.Gateway.Set(func(g *gateway.Settings) { g.IdleTimeout = serviceIdle })
+			_, gone := goneTask(s, test.connected)
+			s.stopped(s.task, 20*time.Second)
+			s.within("ended", s.task.State().StoppingAt.Sub(gone), test.least-time.Second, test.least+3*time.Second+slack)
+			s.wantEnded(family, 0)
+		})
+	}
+}
+
+// The same where the service does not say that the client has gone, and counts all that an agent sends as activity, resends
+// included: after two minutes of silence nothing is resent any more.
+func TestQuietDeadClientWithoutPauses(t *testing.T) {
+	for _, connected := range []bool{false, true} {
+		t.Run(fmt.Sprintf("connected %v", connected), func(t *testing.T) {
+			if testing.Short() {
+				t.Skip("two minutes")
+			}
+			s := isolated(t, map[string]string{"FUMIDAI_KEEP_ALIVE": "1s"})
+			s.Gateway.Set(func(g *gateway.Settings) { g.IdleTimeout, g.NoPublication = 10*time.Second, true })
+			session, gone := goneTask(s, connected)
+			s.eventually("the session's end", 150*time.Second, session.Ended)
+			t.Logf("ended after %v", time.Since(gone).Round(time.Second))
+		})
+	}
+}
+
+// What the client had not acknowledged arrives when it comes back after that time.
+func TestQuietClientComesBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two minutes")
+	}
+	t.Parallel()
+	s := newSite(t, nil)
+	s.Gateway.Set(func(g *gateway.Settings) { g.NoPublication = true })
+	d := s.open(way{where: "remote"})
+	c, err := s.connect(d)
+	s.must(err)
+	d.session.Stall("client", true)
+	done := make(chan error, 1)
+	go func() { done <- ask(c, 1000, 3_000_000, 0x100) }()
+	time.Sleep(125 * time.Second)
+	d.session.Stall("client", false)
+	s.inTime(20*time.Second, "the rest", func() error { return <-done })
 }

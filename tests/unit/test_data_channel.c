@@ -873,6 +873,44 @@ static void a_hole_is_resent_while_nothing_else_is_acknowledged(void **state)
     assert_int_equal(stats().given_up, 0);
 }
 
+/* A client that died without a word: what is resent would keep its session, if the service counts that. */
+static void a_silent_peer_is_left_alone_until_it_is_heard(void **state)
+{
+    size_t resent = 0;
+    (void) state;
+    for (int peer_ignores = 0; peer_ignores < 2; peer_ignores++) {
+        struct data_channel_config config = usual();
+        config.peer_ignores_duplicates = peer_ignores;
+        begin(&config);
+        pass_messages(3);
+        say_ack(1);
+        for (resent = 0; now_ms < 1000 + DATA_CHANNEL_SILENT_MS; resent += hear_stream_data()) {
+            assert_false(data_channel_peer_is_silent(&channel, now_ms));
+            say_frame(WEBSOCKET_PONG, "", 0);
+            tick_to(now_ms + 100);
+        }
+        assert_in_range(resent, 20, 400);
+        for (resent = 0; now_ms < FAR_MS; resent += hear_stream_data()) {
+            say_frame(WEBSOCKET_PONG, "", 0); /* the service's */
+            tick_to(now_ms + 100);
+        }
+        assert_int_equal(resent, 0);
+        assert_true(data_channel_peer_is_silent(&channel, now_ms));
+        if (peer_ignores)
+            say(AGENT_MESSAGE_START_PUBLICATION, 0, 0, "", 0);
+        else
+            say_data(0, "here I am");
+        assert_false(data_channel_peer_is_silent(&channel, now_ms));
+        for (int64_t until_ms = now_ms + 2000; now_ms < until_ms; resent += hear_stream_data())
+            tick_to(now_ms + 100);
+        assert_in_range(resent, 1, 40);
+        tick_to(now_ms + DATA_CHANNEL_SILENT_MS / 2);
+        cut();
+        connect(); /* and so does the service's hourly close */
+        assert_int_not_equal(hear_stream_data(), 0);
+    }
+}
+
 static void pitfall_1_a_message_that_was_lost_again_and_again_is_not_given_up(void **state)
 {
     size_t sent_at = 0;
@@ -1293,6 +1331,7 @@ int main(void)
         TEST(a_pause_that_ends_changes_nothing),
         TEST(pitfall_1_ignored_resends_leave_the_window_and_are_given_up_after_ten),
         TEST(a_hole_is_resent_while_nothing_else_is_acknowledged),
+        TEST(a_silent_peer_is_left_alone_until_it_is_heard),
         TEST(pitfall_1_a_message_that_was_lost_again_and_again_is_not_given_up),
         TEST(pitfall_1_a_full_window_of_ignored_messages_is_not_the_end),
         TEST(pitfall_1_ten_thousand_later_acknowledgements_prove_arrival),

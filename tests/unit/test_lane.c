@@ -318,6 +318,37 @@ static void an_ack_probe_shows_what_awss_client_does_not_acknowledge_again(void 
     assert_non_null(strstr(heard, "1:\x01\x03")); /* a NOP */
 }
 
+/* NOPs, too: kept for whom? */
+static void a_client_that_has_died_gets_no_nops(void **state)
+{
+    enum { MINUTES = 30 };
+    (void) state;
+    for (int old = 0; old < 2; old++) {
+        int quiet_ms = 0;
+        begin_open(LANE_AGENT, old ? "1.2.312.0" : "1.2.804.0", NULL);
+        lane.nop_interval_ms = 60 * 1000;
+        lane_set_multiplexed(&lane, true);
+        lane_peer_data(&peer, PAYLOAD_OUTPUT, "x", 1);
+        run();
+        peer.acknowledges = false;
+        for (int i = 0; i < MINUTES * 60; i++) {
+            heard[0] = '\0';
+            lane_peer_frame(&peer, WEBSOCKET_PONG, "", 0); /* the service is there */
+            run_at(now_ms + 1000);
+            lane_keep_alive(&lane, now_ms, true);
+            run();
+            quiet_ms = heard[0] == '\0' ? quiet_ms + 1000 : 0;
+        }
+        assert_in_range(quiet_ms, (MINUTES - 4) * 60 * 1000, MINUTES * 60 * 1000);
+        peer.acknowledges = true;
+        lane_peer_data(&peer, PAYLOAD_OUTPUT, "y", 1);
+        heard[0] = '\0';
+        for (int64_t until_ms = now_ms + 3000; now_ms < until_ms;)
+            now_ms = num_min_i64(run(), until_ms);
+        assert_int_not_equal(heard[0], '\0'); /* it was only away */
+    }
+}
+
 /* ---- the end ---- */
 
 static void expect_reason(bool failed, const char *reason)
@@ -461,6 +492,7 @@ int main(void)
         cmocka_unit_test(awss_client_hears_nothing_until_it_has_spoken),
         cmocka_unit_test(a_basic_sessions_target_may_speak_first_half_a_second_later),
         cmocka_unit_test(an_ack_probe_shows_what_awss_client_does_not_acknowledge_again),
+        cmocka_unit_test(a_client_that_has_died_gets_no_nops),
         cmocka_unit_test(the_first_reason_is_the_true_one),
         cmocka_unit_test(client_and_service_can_end_it),
         cmocka_unit_test(a_client_that_ends_tells_the_agent),
