@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wire/agent_message.h"
+
 void gateway_init(struct gateway *g, const struct gateway_faults *faults, uint64_t seed)
 {
     memset(g, 0, sizeof *g);
@@ -91,6 +93,12 @@ static void police(const struct gateway *g, struct gateway_side *s, int64_t now_
     s->sent_ms[s->sent++ % ring] = now_ms;
 }
 
+static bool is_handshake_complete(const uint8_t *message, size_t len)
+{
+    struct agent_message m;
+    return agent_message_parse(&m, message, len, NULL) == 0 && m.payload_type == PAYLOAD_HANDSHAKE_COMPLETE;
+}
+
 void gateway_relay(struct gateway *g, int side, const uint8_t *message, size_t len, bool stream_data,
                    int64_t now_ms)
 {
@@ -107,6 +115,9 @@ void gateway_relay(struct gateway *g, int side, const uint8_t *message, size_t l
     }
     if (dice_hits(&g->dice, g->faults.late))
         due_ms += dice_between(&g->dice, 1, g->faults.late_ms);
+    if (g->faults.complete_late_ms > 0 && to->not_before_ms == 0 && is_handshake_complete(message, len))
+        to->not_before_ms = due_ms + g->faults.complete_late_ms;
+    due_ms = due_ms > to->not_before_ms ? due_ms : to->not_before_ms;
     enqueue(to, message, len, due_ms);
     if (dice_hits(&g->dice, g->faults.twice))
         enqueue(to, message, len, due_ms + dice_between(&g->dice, 0, 20));

@@ -19,7 +19,9 @@ struct gateway_faults {
     uint32_t twice;
     uint32_t late; /* by up to late_ms more than the others */
     uint32_t late_ms;
-    uint32_t delay_ms;                 /* for all of them */
+    uint32_t delay_ms; /* for all of them */
+    uint32_t
+        complete_late_ms; /* HandshakeComplete's packet is resent by TCP: it and what follows come late */
     uint32_t cut_bytes[GATEWAY_SIDES]; /* a side's connection breaks after about so many bytes; 0 never */
     uint32_t close_every_ms;           /* both are closed politely ("Bye"); 0 never */
     uint32_t away_ms;                  /* how long a side then stays away, at most */
@@ -42,7 +44,8 @@ struct gateway_side {
     size_t queued;
     int64_t sent_ms[4096]; /* when its last stream messages came, a ring */
     uint64_t sent;
-    bool over_limit; /* it sent more than the service tolerates */
+    int64_t not_before_ms; /* what a late packet holds up */
+    bool over_limit;       /* it sent more than the service tolerates */
 };
 
 struct gateway {
