@@ -59,9 +59,9 @@
  *
  * Neither pings nor resends are activity: only DATA events and sends are.
  *
- * A silent client. When nothing has come from the client for DATA_CHANNEL_SILENT_MS although something was sent to
- * it, it has probably died without a word. Nothing is resent then until something comes or there is a new
- * connection: the service may count resends as activity, and keep the session for nobody.
+ * A silent client. When nothing has come from the client for DATA_CHANNEL_SILENT_MS although something was
+ * sent to it, it has probably died without a word. Nothing is resent then until something comes or there is a
+ * new connection: the service may count resends as activity, and keep the session for nobody.
  *
  * Memory. Blocks for messages come from the pool; the rest is in config.memory (untouched pages cost
  * nothing). No other growth, whatever the peer does.
