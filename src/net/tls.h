@@ -4,9 +4,9 @@
  * itself a state machine without I/O, so the stream pumps it directly (tls_engine); this module knows how it
  * is configured and what its error numbers mean.
  *
- * The host's name is checked against the certificate's DNS names only (an endpoint given as an address works
- * when its certificate carries that text as a DNS name). Time for validity comes from the wall clock,
- * randomness from the kernel.
+ * A host's name is checked against the certificate's DNS names, an address against its IP addresses (and is
+ * not sent as SNI). What BearSSL takes without a look is looked at here (wire/certificate.h). Time for validity
+ * comes from the wall clock, randomness from the kernel.
  */
 #ifndef FUMIDAI_NET_TLS_H
 #define FUMIDAI_NET_TLS_H
@@ -18,7 +18,7 @@
 
 struct tls; /* contexts and record buffers, one block of about 42 KiB */
 
-/* Ready to produce its ClientHello. `trust` must outlive it. */
+/* Ready to produce its ClientHello. `trust` and `host` must outlive it. */
 int tls_open(struct tls **tls, const struct trust *trust, const char *host, struct error *err);
 br_ssl_engine_context *tls_engine(struct tls *tls);
 /* Why the engine closed, in words; 0 when it closed in order. ERROR_DENIED: the certificate;

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "host/log.h"
 #include "net/trust_anchors.h"
+#include "wire/certificate.h"
 
 enum { DN_MAX = 1024 /* a distinguished name; the longest in Mozilla's list has 250 bytes */ };
 
@@ -155,6 +156,13 @@ int trust_add_certificate(struct trust *trust, const void *der, size_t len, stru
     }
     if (name.failed)
         return error_set(err, ERROR_TOO_LARGE, "a certificate's subject has more than %d bytes", DN_MAX);
+    /* Only its name and key are kept: what else it demands must not be forgotten. */
+    struct certificate_facts facts;
+    certificate_read(&facts, (struct str){der, len}, (struct ip){.version = 0});
+    if (facts.unchecked.len > 0)
+        return error_set(err, ERROR_UNSUPPORTED,
+                         "a CA certificate has a critical extension or name constraints, which can't be "
+                         "checked here");
     br_x509_trust_anchor anchor = {
         .dn = {.data = name.data, .len = name.len},
         .flags = br_x509_decoder_isCA(&decoder) ? BR_X509_TA_CA : 0,

@@ -464,6 +464,55 @@ static void a_certificate_must_be_right(void **state)
     peer_close(&peer);
 }
 
+/* What can't be checked is refused with its name, and nothing is taken without a look. */
+static void what_a_certificate_demands_is_not_overlooked(void **state)
+{
+    static const struct {
+        const char *certificate, *text;
+    } rows[] = {
+        {CERTIFICATE_LEAF_CRITICAL_PURPOSE, "checked here: extended key usage (2.5.29.37); have it issued"},
+        {CERTIFICATE_LEAF_CONSTRAINED, "checked here: name constraints (2.5.29.30); have it issued"},
+        {CERTIFICATE_LEAF_UNKNOWN_EXTENSION, "checked here: unknown (2.999.99999.7); have it issued"},
+        {CERTIFICATE_LEAF_OTHER_PURPOSE, "uses a key for a purpose it does not allow"},
+    };
+    (void) state;
+    add_root(CERTIFICATE_ROOT_ODD);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct tls_peer tls_peer = {
+            .certificate = rows[i].certificate, .key = KEY_LEAF_ODD, .serve = say_nothing_tls};
+        struct peer peer;
+        peer_open(&peer, "127.0.0.1", 0, tls_peer_serve, &tls_peer);
+        struct client client = NEW_CLIENT;
+        start(&client, "localhost", peer.port, true);
+        run_while(&client, STREAM_OPENING);
+        if (strstr(stream_error(client.stream)->text, rows[i].text) == NULL)
+            fail_msg("%s", stream_error(client.stream)->text);
+        stream_close(client.stream);
+        peer_close(&peer);
+    }
+}
+
+static void an_address_is_looked_for_among_addresses(void **state)
+{
+    struct tls_peer named = {.certificate = CERTIFICATE_LEAF_EC, .key = KEY_LEAF_EC};
+    struct tls_peer tls_peer = {.certificate = CERTIFICATE_LEAF_ADDRESS, .key = KEY_LEAF_ODD};
+    struct peer peer;
+    (void) state;
+    add_root(CERTIFICATE_ROOT_ODD);
+    fails_with_peer(&named, "127.0.0.1", ERROR_DENIED,
+                    "TLS with 127.0.0.1:PORT: the certificate is not for 127.0.0.1");
+    fails_with_peer(&tls_peer, "localhost", ERROR_DENIED,
+                    "TLS with localhost:PORT: the certificate is not for localhost");
+    tls_peer.serve = say_nothing_tls;
+    peer_open(&peer, "127.0.0.1", 0, tls_peer_serve, &tls_peer);
+    struct client client = NEW_CLIENT;
+    start(&client, "127.0.0.1", peer.port, true);
+    run_while(&client, STREAM_OPENING);
+    assert_int_equal(stream_state(client.stream), STREAM_OPEN);
+    stream_close(client.stream);
+    peer_close(&peer);
+}
+
 static void an_old_peer_has_nothing_in_common(void **state)
 {
     (void) state;
@@ -715,6 +764,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_tls_end_without_goodbye_is_not_clean, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reset_is_a_failure_in_words, setup, teardown),
         cmocka_unit_test_setup_teardown(a_certificate_must_be_right, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_certificate_demands_is_not_overlooked, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_address_is_looked_for_among_addresses, setup, teardown),
         cmocka_unit_test_setup_teardown(an_old_peer_has_nothing_in_common, setup, teardown),
         cmocka_unit_test_setup_teardown(nonsense_and_silence_are_told_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(each_step_has_an_end, setup, teardown),
