@@ -34,7 +34,7 @@ static bool take(struct str *rest, uint8_t *tag, struct str *value)
     return true;
 }
 
-/* The next element with this tag; others are passed over. */
+/* The next element with this tag; others are left out. */
 static bool take_tagged(struct str *rest, uint8_t wanted, struct str *value)
 {
     uint8_t tag;
