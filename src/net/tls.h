@@ -5,8 +5,8 @@
  * is configured and what its error numbers mean.
  *
  * A host's name is checked against the certificate's DNS names, an address against its IP addresses (and is
- * not sent as SNI). What BearSSL takes without a look is looked at here (wire/certificate.h). Time for validity
- * comes from the wall clock, randomness from the kernel.
+ * not sent as SNI). What BearSSL takes without a look is looked at here (wire/certificate.h). Time for
+ * validity comes from the wall clock, randomness from the kernel.
  */
 #ifndef FUMIDAI_NET_TLS_H
 #define FUMIDAI_NET_TLS_H

@@ -1,7 +1,8 @@
 /*
- * certificate: what BearSSL's validation does not look at in an X.509 certificate (RFC 5280): iPAddress names,
- * the purpose in a key usage extension that is not critical, name constraints, and which critical extension it
- * was that it could not take. A certificate that can't be read has none of that; BearSSL refuses it by itself.
+ * certificate: what BearSSL's validation does not look at in an X.509 certificate (RFC 5280): iPAddress
+ * names, the purpose in a key usage extension that is not critical, name constraints, and which critical
+ * extension it was that it could not take. A certificate that can't be read has none of that; BearSSL refuses
+ * it by itself.
  */
 #ifndef FUMIDAI_WIRE_CERTIFICATE_H
 #define FUMIDAI_WIRE_CERTIFICATE_H

@@ -416,6 +416,8 @@ static void fails(const char *host, uint16_t port, bool tls, int code, const cha
     start(&client, host, port, tls);
     run_while(&client, STREAM_OPENING);
     assert_int_equal(stream_state(client.stream), STREAM_FAILED);
+    if (client.calls == 0)
+        loop_turn(&loop, 0, NULL); /* the handshake's arithmetic took all of its turn's time */
     assert_string_equal(stream_error(client.stream)->text, with_port(text, port));
     assert_int_equal(stream_error(client.stream)->code, code);
     size_t len;
