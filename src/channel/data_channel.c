@@ -426,6 +426,11 @@ int data_channel_send_message(struct data_channel *channel, enum payload_type ty
     return 0;
 }
 
+void data_channel_empty_output(struct data_channel *channel)
+{
+    outbox_empty(&channel->outbox);
+}
+
 void data_channel_hold(struct data_channel *channel, int64_t until_ms)
 {
     channel->holding = true;

@@ -220,6 +220,8 @@ bool data_channel_send(struct data_channel *channel, int64_t now_ms, enum pacer_
  * later. */
 int data_channel_send_message(struct data_channel *channel, enum payload_type type, const void *data,
                               size_t len, struct error *err);
+/* Nobody wants the Output any more that is not acknowledged: see outbox_empty. */
+void data_channel_empty_output(struct data_channel *channel);
 /* A message outside the stream (agent_session_state): flags SYN and FIN, sequence 0, neither kept nor resent;
  * goes before stream data. Only while UP (ERROR_CLOSED); ERROR_TOO_LARGE when the plain buffer is full. */
 int data_channel_send_plain(struct data_channel *channel, int64_t now_ms, enum agent_message_type type,

@@ -344,6 +344,18 @@ bool outbox_append_message(struct outbox *outbox, enum payload_type type, const 
     return true;
 }
 
+void outbox_empty(struct outbox *outbox)
+{
+    for (int64_t sequence = outbox->oldest; sequence < outbox->next; sequence++) {
+        uint16_t entry = *entry_of(outbox, sequence);
+        struct outbox_message *message = &outbox->messages[entry - 1];
+        if (entry == 0 || message->state == OUTBOX_SENDING || message->payload_type != PAYLOAD_OUTPUT)
+            continue;
+        message->payload_len = 0;
+        message->sealed = false;
+    }
+}
+
 /* ---- connections ---- */
 
 void outbox_connected(struct outbox *outbox, int64_t now_ms)

@@ -188,6 +188,10 @@ void outbox_commit(struct outbox *outbox, size_t len);
 /* A message of its own. False without room. */
 bool outbox_append_message(struct outbox *outbox, enum payload_type type, const void *payload, size_t len);
 
+/* Output that is not acknowledged goes, or goes again, without its bytes; a frame that was begun is finished.
+ * Not for pieces. */
+void outbox_empty(struct outbox *outbox);
+
 void outbox_connected(struct outbox *outbox, int64_t now_ms);
 void outbox_disconnected(struct outbox *outbox);
 

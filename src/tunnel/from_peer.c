@@ -457,6 +457,9 @@ void tunnel_take_flag(struct tunnel *t, int64_t now_ms, const struct lane_event 
     uint16_t stream = streams_find(&t->streams, 0);
     switch (reader_u32be(&in)) {
     case PAYLOAD_FLAG_DISCONNECT_TO_PORT:
+        /* What is under way would come out of the client's next connection: only messages have numbers. */
+        if (t->mode != TUNNEL_MULTIPLEXED)
+            data_channel_empty_output(&t->lanes[0]->channel);
         if (t->mode == TUNNEL_MULTIPLEXED || stream == STREAMS_NONE || tunnel_slot(t, stream)->peer_ended)
             return;
         tunnel_slot(t, stream)->peer_ended = true;

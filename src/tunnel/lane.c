@@ -467,21 +467,6 @@ static bool take_event(struct lane *lane, int64_t now_ms, struct lane_event *eve
     return false;
 }
 
-void lane_next(struct lane *lane, int64_t now_ms, struct lane_event *event)
-{
-    bool more = true;
-    *event = (struct lane_event){.type = LANE_EVENT_NONE};
-    while (more && !show_own(lane, event) && event->type == LANE_EVENT_NONE)
-        more = take_event(lane, now_ms, event);
-}
-
-void lane_consume(struct lane *lane, size_t n)
-{
-    data_channel_consume(&lane->channel, n);
-}
-
-/* ---- time ---- */
-
 /* Basic sessions: the client may be spoken to a while after it has HandshakeComplete. */
 static void limit_hold(struct lane *lane, int64_t now_ms)
 {
@@ -491,6 +476,22 @@ static void limit_hold(struct lane *lane, int64_t now_ms)
         data_channel_hold_until(&lane->channel, now_ms + LANE_BASIC_HOLD_MS);
     }
 }
+
+void lane_next(struct lane *lane, int64_t now_ms, struct lane_event *event)
+{
+    bool more = true;
+    *event = (struct lane_event){.type = LANE_EVENT_NONE};
+    while (more && !show_own(lane, event) && event->type == LANE_EVENT_NONE)
+        more = take_event(lane, now_ms, event);
+    limit_hold(lane, now_ms); /* here and not in tick: the acknowledgement has just come */
+}
+
+void lane_consume(struct lane *lane, size_t n)
+{
+    data_channel_consume(&lane->channel, n);
+}
+
+/* ---- time ---- */
 
 /* Whether an ack probe would help, and could go. */
 static bool may_probe(struct lane *lane, int64_t now_ms)
@@ -557,7 +558,6 @@ void lane_tick(struct lane *lane, int64_t now_ms, bool others_wait)
     if (lane->terminate_due && lane->state == LANE_ENDING)
         send_terminate(lane);
     send_ack_probe(lane, now_ms);
-    limit_hold(lane, now_ms);
     if (now_ms >= lane->until_ms || may_leave(lane, others_wait))
         change(lane, CHANGE_TIMER, now_ms);
 }

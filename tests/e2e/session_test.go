@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"fumidai/tests/emulator"
+	"fumidai/tests/emulator/agentmsg"
 	"fumidai/tests/emulator/client"
 	"fumidai/tests/emulator/ecs"
 	"fumidai/tests/emulator/fargate"
@@ -858,5 +859,43 @@ func TestSessionRelayUsesTheProcessorsSHA256(t *testing.T) {
 	s := newSite(t, nil)
 	if !strings.Contains(s.task.Output(), `"sha256":"sha-ni"`) {
 		t.Error("the relay does not say that it uses them")
+	}
+}
+
+// What an aborted connection of an old client left does not come out of its next one: what it has not acknowledged is sent again
+// without its bytes.
+func TestSessionBasicAbortedConnectionLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	o, err := s.api.Start(s.Context(), s.target, toRemoteHost, remoteHost(s.remote.host, s.remote.port))
+	s.must(err)
+	o.Version = "1.1.50.0"
+	r, err := client.OpenRaw(s.Context(), o, func(m *message) bool { return m.PayloadType != agentmsg.Output })
+	s.must(err)
+	s.Cleanup(r.Close)
+	s.must(r.WaitReady(10 * time.Second))
+	r.Send(agentmsg.Output, make([]byte, 20)) // nothing up, nothing down, and the answer's 32 bytes
+	received := func() int64 { _, n := r.Received(); return n }
+	before := received()
+	s.eventually("the answer", 5*time.Second, func() bool { return received() >= before+32 })
+	r.Send(agentmsg.Flag, []byte{0, 0, 0, 1})
+	time.Sleep(300 * time.Millisecond)
+	messages, left := r.Received()
+	time.Sleep(3 * time.Second)
+	if again, n := r.Received(); n != left || again == messages {
+		t.Errorf("after the client disconnected %d messages with %d bytes came", again-messages, n-left)
+	}
+}
+
+// A server that speaks first is heard soon, by old clients, too.
+func TestSessionGreetingOfBasicSessions(t *testing.T) {
+	s := newSite(t, nil)
+	for range 5 {
+		d := s.open(way{basic: true, where: "remote"})
+		began := time.Now()
+		_, err := s.connect(d)
+		s.must(err)
+		s.within("the greeting came", time.Since(began), 0, 300*time.Millisecond+slack/8)
+		d.client.Close()
 	}
 }

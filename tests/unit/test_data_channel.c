@@ -873,6 +873,32 @@ static void a_hole_is_resent_while_nothing_else_is_acknowledged(void **state)
     assert_int_equal(stats().given_up, 0);
 }
 
+static void output_that_nobody_wants_goes_without_its_bytes(void **state)
+{
+    static const char flag[] = "\0\0\0\1";
+    (void) state;
+    pass_messages(3);
+    assert_int_equal(data_channel_send_message(&channel, PAYLOAD_FLAG, flag, 4, NULL), 0);
+    hear();
+    send_messages(1); /* unsent */
+    say_ack(1);
+    data_channel_empty_output(&channel);
+    assert_true(data_channel_send(&channel, now_ms, PACER_BULK, "next", 4));
+    for (int64_t until_ms = now_ms + 2000; now_ms < until_ms; tick_to(now_ms + 100)) {
+        hear();
+        for (size_t i = 0; i < heard_count; i++) {
+            if (heard[i].type != AGENT_MESSAGE_OUTPUT_STREAM_DATA)
+                continue;
+            assert_int_not_equal(heard[i].sequence, 1);
+            assert_int_equal(heard[i].payload_len, heard[i].sequence < 3 ? 0 : 4);
+            assert_string_equal(heard[i].start, heard[i].sequence == 4 ? "next" : "");
+            say_ack(heard[i].sequence);
+        }
+    }
+    assert_true(data_channel_drained(&channel));
+    assert_int_equal(data_channel_next_sequence(&channel), 5);
+}
+
 /* A client that died without a word: what is resent would keep its session, if the service counts that. */
 static void a_silent_peer_is_left_alone_until_it_is_heard(void **state)
 {
@@ -1331,6 +1357,7 @@ int main(void)
         TEST(a_pause_that_ends_changes_nothing),
         TEST(pitfall_1_ignored_resends_leave_the_window_and_are_given_up_after_ten),
         TEST(a_hole_is_resent_while_nothing_else_is_acknowledged),
+        TEST(output_that_nobody_wants_goes_without_its_bytes),
         TEST(a_silent_peer_is_left_alone_until_it_is_heard),
         TEST(pitfall_1_a_message_that_was_lost_again_and_again_is_not_given_up),
         TEST(pitfall_1_a_full_window_of_ignored_messages_is_not_the_end),

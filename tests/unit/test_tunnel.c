@@ -670,6 +670,30 @@ static void a_basic_session_opens_its_target_again_for_the_next_data(void **stat
     assert_true(tunnel_is_open(&tunnel));
 }
 
+/* The fault: what an aborted connection left came out of the client's next one. */
+static void what_a_client_disconnected_from_is_not_sent_again(void **state)
+{
+    (void) state;
+    begin(LANE_AGENT, DOCUMENT_LOCAL_FORWARDING, "1.1.0.0", NULL);
+    tell(0, TUNNEL_ENDPOINT_OPENED, "");
+    say_bytes("one");
+    run();
+    now_ms += LANE_BASIC_HOLD_MS;
+    run();
+    heard[0] = '\0';
+    peers[0].acknowledges = false;
+    speak(0, "answer", false);
+    run();
+    expect(heard, "'answer'");
+    lane_peer_flag(&peers[0], PAYLOAD_FLAG_DISCONNECT_TO_PORT);
+    for (int i = 0; i < 30; i++) {
+        now_ms += 100;
+        run();
+    }
+    assert_null(strstr(heard, "answer"));
+    assert_int_not_equal(heard[0], '\0');
+}
+
 /* The fault: what the client had still to say opened the target again, and when that failed again and again,
  * as often as a turn allows, until the session's last 2 s were over. */
 static void a_session_that_has_ended_opens_no_target(void **state)
@@ -1174,6 +1198,7 @@ int main(void)
         cmocka_unit_test(the_one_to_reset_has_taken_nothing_for_the_longest_time),
         cmocka_unit_test(a_quiet_stream_asks_for_little_at_once),
         cmocka_unit_test(a_basic_session_opens_its_target_again_for_the_next_data),
+        cmocka_unit_test(what_a_client_disconnected_from_is_not_sent_again),
         cmocka_unit_test(a_session_that_has_ended_opens_no_target),
         cmocka_unit_test(a_client_opens_streams_with_odd_ids),
         cmocka_unit_test(a_client_of_an_agent_of_ours_names_the_target_and_hears_what_was_reached),

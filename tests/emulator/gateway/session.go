@@ -467,7 +467,9 @@ func (e *side) check(kind string, b []byte) {
 	case agentmsg.OutputStreamData, agentmsg.InputStreamData:
 		large := len(m.Payload) > agentmsg.MaxPayloadBytes &&
 			m.PayloadType != agentmsg.HandshakeRequest && m.PayloadType != agentmsg.HandshakeResponse
-		if large || len(m.Payload) == 0 || m.Sequence < 0 {
+		// An agent empties what a client that has disconnected no longer wants.
+		empty := len(m.Payload) == 0 && (e.role == clientSide || m.PayloadType != agentmsg.Output)
+		if large || empty || m.Sequence < 0 {
 			e.s.violation("%s: stream data %d with a payload of %d bytes", e.role, m.Sequence, len(m.Payload))
 		}
 		syn := m.Sequence == 0
