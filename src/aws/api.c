@@ -158,6 +158,7 @@ enum kind {
     EXPIRED,
     SKEWED,
     DENIED,
+    UNAUTHORIZED,
     MISSIGNED,
     NOT_FOUND,
     UNSUPPORTED,
@@ -174,7 +175,8 @@ static const struct {
     [TRANSIENT] = {API_RETRY, ERROR_UNAVAILABLE, "the service failed"},
     [EXPIRED] = {API_REFRESH, ERROR_UNAVAILABLE, "the credentials have expired or are not known"},
     [SKEWED] = {API_CLOCK, ERROR_UNAVAILABLE, "this machine's clock is off"},
-    [DENIED] = {API_FAILED, ERROR_DENIED, NULL}, /* says which action, see below */
+    [DENIED] = {API_FAILED, ERROR_DENIED, NULL},        /* says which action, see below */
+    [UNAUTHORIZED] = {API_REFRESH, ERROR_DENIED, NULL}, /* or the credentials are too old: it does not say */
     [MISSIGNED] = {API_FAILED, ERROR_DENIED,
                    "the secret key does not belong to the key id, or something on the "
                    "way changes requests"},
@@ -262,6 +264,10 @@ static enum kind kind_of(int status, const struct api_failure *failure)
     /* The message gateway: 400 <BadRequest><message>Unable to process due to throttling.</message>. */
     if (status < 500 && (says(failure, "throttl") || says(failure, "rate exceeded")))
         return THROTTLED;
+    /* It also says so of what a role may not do: <BadRequest><message>Unauthorized request.</message>, or
+     * "HEX: Request is not authenticated." */
+    if (status < 500 && (says(failure, "unauthorized request") || says(failure, "is not authenticated")))
+        return UNAUTHORIZED;
     return kind_by_status(status);
 }
 

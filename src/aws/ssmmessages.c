@@ -101,11 +101,12 @@ enum api_class ssmmessages_read_create(char token[SSMMESSAGES_TOKEN_SIZE], enum 
 
 /* --- first frames --- */
 
-void ssmmessages_write_open_control(struct writer *frame, struct str request_id, struct str token)
+void ssmmessages_write_open_control(struct writer *frame, struct str request_id, struct str token,
+                                    struct str agent_version)
 {
     struct json_writer j = begin(frame, request_id);
     json_member_string(&j, "TokenValue", token);
-    json_member_text(&j, "AgentVersion", SSMMESSAGES_AGENT_VERSION);
+    json_member_string(&j, "AgentVersion", agent_version);
     json_member_text(&j, "PlatformType", "linux");
     json_key(&j, "Cookie");
     json_put_null(&j);

@@ -23,7 +23,7 @@
 
 /* The level of AWS's agent whose behaviour is implemented; AWS's client decides by it and needs four parts.
  */
-#define SSMMESSAGES_AGENT_VERSION "3.3.987.0"
+#define SSMMESSAGES_AGENT_VERSION "3.3.4624.0"
 
 enum {
     SSMMESSAGES_TOKEN_SIZE = 4097,    /* seen: under 1 KiB; opaque */
@@ -54,7 +54,8 @@ enum api_class ssmmessages_read_create(char token[SSMMESSAGES_TOKEN_SIZE], enum 
                                        struct error *err);
 
 /* The first text frame of each websocket. */
-void ssmmessages_write_open_control(struct writer *frame, struct str request_id, struct str token);
+void ssmmessages_write_open_control(struct writer *frame, struct str request_id, struct str token,
+                                    struct str agent_version);
 void ssmmessages_write_open_data(struct writer *frame, struct str request_id, struct str token,
                                  struct str target_id, struct str client_id);
 /* The same from a client's side (forward), whose websocket is not signed. */
@@ -67,7 +68,7 @@ struct ssmmessages_task_complete {
     struct str target_id;
     bool success;
     struct str output;
-    unsigned retry_number; /* 0 first */
+    unsigned retry_number; /* 1 first */
 };
 void ssmmessages_write_task_complete(struct writer *payload,
                                      const struct ssmmessages_task_complete *complete);

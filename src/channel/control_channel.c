@@ -160,7 +160,7 @@ static bool send_report(struct control_channel *c, int64_t now_ms, struct contro
                                                  .target_id = c->target_id,
                                                  .success = report->result == CONTROL_CHANNEL_SUCCEEDED,
                                                  .output = str_from(report->reason),
-                                                 .retry_number = report->tries};
+                                                 .retry_number = report->tries + 1U};
     ssmmessages_write_task_complete(&out, &complete);
     if (out.failed ||
         !send_message(c, now_ms, AGENT_MESSAGE_AGENT_TASK_COMPLETE, report->message_id, out.start, out.len))

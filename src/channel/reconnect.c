@@ -63,10 +63,13 @@ int64_t reconnect_down(struct reconnect *r, int64_t now_ms, enum reconnect_failu
     r->up_since_ms = INT64_MAX;
     if (failure == RECONNECT_REFUSED && r->policy->refusal_is_final)
         return INT64_MAX;
+    r->refusals = failure == RECONNECT_REFUSED ? r->refusals + 1 : 0;
     if (good || made_progress(r))
         start_counting(r, now_ms);
     if (good)
         return now_ms;
+    if (r->refusals > RECONNECT_REFUSALS)
+        return now_ms + RECONNECT_REFUSED_MS;
     enum error_code reason = failure == RECONNECT_THROTTLED ? ERROR_THROTTLED : ERROR_UNAVAILABLE;
     return backoff_next(&r->backoff, reason, now_ms, random, &at_ms) ? at_ms : INT64_MAX;
 }

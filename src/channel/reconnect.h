@@ -21,7 +21,7 @@
  * A data channel is over when the API refuses it ("Session is already terminated"), or when give_up_ms have
  * passed since its last good connection was lost. Failed names, TCP, TLS, proxies and broken answers pass:
  * they never end a session at once. A control channel is never over: what is missing (a permission, a route)
- * may be added while the task runs.
+ * may be added while the task runs. After RECONNECT_REFUSALS in a row it tries less often.
  *
  * No clock and no randomness of its own: monotonic milliseconds and random numbers are the caller's.
  */
@@ -39,6 +39,9 @@ enum {
     RECONNECT_GOOD_MS = 5 * 1000,     /* with something acknowledged: not one that is closed as it opens */
     RECONNECT_GOOD_MESSAGES = 100,    /* one that is cut every 400 kB has carried 400 */
     RECONNECT_STEADY_MS = 120 * 1000, /* an idle session: two pings were answered */
+    RECONNECT_REFUSALS = 10,          /* in a row; from then on ... */
+    RECONNECT_REFUSED_MS =
+        300 * 1000, /* ... tries are this far apart: 2,900 denied calls a day are an alarm */
     RECONNECT_GIVE_UP_MS = 120 * 1000 /* AWS's agent gives up after five tries, some 10 s */
 };
 
@@ -59,6 +62,7 @@ struct reconnect {
     struct backoff backoff;
     int64_t up_since_ms; /* INT64_MAX while not up */
     uint64_t acknowledged;
+    unsigned refusals;
 };
 
 /* What a failure means: `class` as the API's answer was read, API_RETRY for whatever failed below HTTP. */

@@ -101,7 +101,9 @@ static void request_done(struct http_call *http, void *owner)
     if (send_changed(call, class, &failure))
         return;
     /* Sent twice, the second time as the service itself wanted it: from here on it is an ordinary failure. */
-    finish(call, class == API_REFRESH || class == API_CLOCK ? API_RETRY : class);
+    if (class == API_REFRESH || class == API_CLOCK)
+        class = call->err.code == ERROR_DENIED ? API_FAILED : API_RETRY;
+    finish(call, class);
 }
 
 static int find_endpoint(struct aws_call *call)

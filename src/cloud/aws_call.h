@@ -37,6 +37,7 @@
 struct aws_client {
     struct network *network;
     char *const *env;
+    const char *agent_version;         /* for control channels; null: SSMMESSAGES_AGENT_VERSION */
     char region[ENDPOINT_REGION_SIZE]; /* empty until known; signed calls fail before */
     struct credentials_source credentials;
 };

@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aws/xml.h"
 #include "cloud/api_http.h"
 #include "host/clock.h"
+#include "host/log.h"
 #include "host/loop.h"
 #include "host/random.h"
 
@@ -72,6 +74,10 @@ static enum api_class read_create(struct aws_call *call, const struct api_answer
                                   struct api_failure *failure, struct error *err)
 {
     struct gateway *gateway = owner_of(call);
+    char url[256];
+    if (xml_text(answer->body, "Url", url, sizeof url) && url[0] != '\0')
+        log_event(LOG_DEBUG, "the service names a url, which is not used", LOG_TEXT("url", url),
+                  LOG_TEXT("host", gateway->endpoint.host));
     return ssmmessages_read_create(gateway->token, source_of(gateway)->channel, answer, failure, err);
 }
 
@@ -82,7 +88,9 @@ static void write_control_body(struct gateway *gateway, struct writer *out)
 
 static void write_control_first(struct gateway *gateway, struct writer *out)
 {
-    ssmmessages_write_open_control(out, str_from(gateway->request_id), str_from(gateway->token));
+    const char *version = gateway->client->agent_version;
+    ssmmessages_write_open_control(out, str_from(gateway->request_id), str_from(gateway->token),
+                                   str_from(version != NULL ? version : SSMMESSAGES_AGENT_VERSION));
 }
 
 static void write_data_body(struct gateway *gateway, struct writer *out)
@@ -272,6 +280,12 @@ static int classify_upgrade(struct gateway *gateway)
     struct api_failure failure;
     /* Expired keys or a clock that is off: the next token's call finds out the same and mends it. */
     enum api_class class = api_classify(&source_of(gateway)->open, &answer, &failure, &gateway->err);
+    if (class == API_REFRESH && gateway->err.code == ERROR_DENIED && gateway->refreshed)
+        class = API_FAILED;
+    if (class == API_REFRESH) {
+        gateway->refreshed = true;
+        credentials_source_discard(&gateway->client->credentials);
+    }
     gateway->failure = reconnect_classify(class, gateway->err.code);
     return gateway->err.code;
 }
@@ -312,6 +326,7 @@ static void upgraded(struct gateway *gateway)
     loop_timer_remove(loop_of(gateway), &gateway->timer);
     gateway->state = GATEWAY_UP;
     gateway->was_up = true;
+    gateway->refreshed = false;
     gateway->failure = RECONNECT_TRANSIENT;
     reconnect_up(&gateway->reconnect, now_of(gateway));
     struct str first_text = {gateway->first_text, gateway->first_text_len};

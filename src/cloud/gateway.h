@@ -92,6 +92,7 @@ struct gateway {
     struct endpoint endpoint;
     char key[WEBSOCKET_KEY_SIZE];
     struct upgrade *upgrade; /* allocated while UPGRADING */
+    bool refreshed;          /* since it was last up, credentials were fetched anew for the websocket */
     bool was_up;
     enum reconnect_failure failure;
     struct error err;

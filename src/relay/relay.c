@@ -510,6 +510,7 @@ static int open_all(struct relay *r, char *const *env, struct error *err)
     if (r->sessions == NULL)
         return error_set(err, ERROR_SYSTEM, "out of memory");
     aws_client_open(&r->client, &r->network, env);
+    r->client.agent_version = r->config->agent_version;
     loop_timer_init(&r->status_timer, status_expired);
     loop_hook_init(&r->status_hook, LOOP_FLUSH, status_due);
     if (fixed_forwards_open(&r->fixed, &r->context, str_from(r->config->listen), fixed_changed, err) < 0)

@@ -1,5 +1,8 @@
 #include "settings/task_settings.h"
 
+#include <string.h>
+
+#include "aws/ssmmessages.h"
 #include "tunnel/dial_policy.h"
 #include "tunnel/forward_spec.h"
 
@@ -19,6 +22,14 @@ static int validate_allow(struct str value, struct error *err)
 {
     static struct dial_policy scratch; /* some KiB that nobody reads */
     return dial_policy_init(&scratch, value, err);
+}
+
+static int validate_version(struct str value, struct error *err)
+{
+    size_t len = strspn(value.ptr, "0123456789."); /* a setting is terminated */
+    return len > 0 && len == value.len && len <= 32
+               ? 0
+               : error_set(err, ERROR_INVALID, "want a version such as " SSMMESSAGES_AGENT_VERSION);
 }
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
@@ -75,6 +86,10 @@ static const struct settings_row own_rows[] = {
     {"relay", "FUMIDAI_RELAY",
         "Serve Session Manager sessions without AWS's agent; `auto`: unless that agent is in this container.",
         CHOICE(relay, "auto", "auto", "on", "off")},
+    {"agent-version", "FUMIDAI_AGENT_VERSION",
+        "The version of AWS's agent that the control channel says it is. Session Manager decides by it which "
+        "documents it allows.",
+        TEXT(agent_version), .fallback = SSMMESSAGES_AGENT_VERSION, .validate = validate_version},
     {"max-sessions", "FUMIDAI_MAX_SESSIONS",
         "How many sessions are served at once; further ones are refused with a reason.",
         NUMBER(max_sessions, "64", 1, 1000)},

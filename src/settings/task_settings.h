@@ -30,6 +30,7 @@ struct task_settings {
     const char *ecs_service_name; /* empty: found out */
 
     enum task_relay relay;
+    const char *agent_version;
     uint32_t max_sessions;
     uint32_t max_messages_per_second; /* 0: no limit */
     uint32_t burst_messages;

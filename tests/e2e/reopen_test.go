@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -144,15 +145,23 @@ func TestReopenThroughAProxyThatFails(t *testing.T) {
 	}
 }
 
+// Refusals in the form of bad requests.
+const (
+	unauthorized    = `<BadRequest xmlns=""><message>Unauthorized request.</message></BadRequest>`
+	unauthenticated = `<BadRequest xmlns=""><message>0A1B2C: Request is not authenticated.</message></BadRequest>`
+)
+
 // What an API refuses for good ends the session at once, and the user is told.
 func TestReopenWhatIsRefused(t *testing.T) {
 	for name, fault := range map[string]edge.Fault{
-		"404 for a token":    {Action: "CreateDataChannel", Status: 404, Code: "ResourceNotFoundException", Message: "no such session"},
-		"404 for an upgrade": {Action: "OpenDataChannel", Status: 404, Code: "ResourceNotFoundException", Message: "no such session"},
-		"403":                {Action: "CreateDataChannel", Status: 403, Code: "AccessDeniedException", Message: "User is not authorized"},
-		"already terminated": {Action: "CreateDataChannel", Status: 400, Code: "InvalidRequestException", Message: "Session is already terminated"},
-		"500":                {Action: "CreateDataChannel", Status: 500, Code: "UnheardOf", Message: "Session is already terminated"},
-		"503 for an upgrade": {Action: "OpenDataChannel", Status: 503, Code: "UnheardOf", Message: "Session is already terminated"},
+		"404 for a token":             {Action: "CreateDataChannel", Status: 404, Code: "ResourceNotFoundException", Message: "no such session"},
+		"404 for an upgrade":          {Action: "OpenDataChannel", Status: 404, Code: "ResourceNotFoundException", Message: "no such session"},
+		"403":                         {Action: "CreateDataChannel", Status: 403, Code: "AccessDeniedException", Message: "User is not authorized"},
+		"unauthorized for a token":    {Action: "CreateDataChannel", Status: 400, Body: unauthorized},
+		"unauthorized for an upgrade": {Action: "OpenDataChannel", Status: 400, Body: unauthenticated},
+		"already terminated":          {Action: "CreateDataChannel", Status: 400, Code: "InvalidRequestException", Message: "Session is already terminated"},
+		"500":                         {Action: "CreateDataChannel", Status: 500, Code: "UnheardOf", Message: "Session is already terminated"},
+		"503 for an upgrade":          {Action: "OpenDataChannel", Status: 503, Code: "UnheardOf", Message: "Session is already terminated"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := isolated(t, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "3s", "ECS_TST_IDLE_TIMEOUT": "3s"})
@@ -166,6 +175,8 @@ func TestReopenWhatIsRefused(t *testing.T) {
 			took := s.eventually("the report", 10*time.Second, func() bool { return d.session.Task() != nil })
 			if task := d.session.Task(); task.FinalTaskStatus != "Failed" || task.Output == "" {
 				t.Errorf("reported as %+v", task)
+			} else if fault.Body != "" && !strings.Contains(task.Output, "the task role lacks ssmmessages:"+fault.Action) {
+				t.Errorf("the user is told %q, which does not name the action", task.Output)
 			}
 			t.Logf("after %v: %s", took.Round(time.Millisecond), d.session.Task().Output)
 			s.eventually("the end of both connections", time.Second, func() bool { return len(s.events("stream closed")) == 2 })

@@ -195,6 +195,15 @@ static const struct {
      "CreateControlChannel: 400 BadRequest: the service asks for fewer calls (Unable to process due to "
      "throttling.)"},
 
+    /* refused in a form that does not say whether old keys or a permission are the reason */
+    {&CONTROL, 400, "", "<BadRequest xmlns=\"\"><message>Unauthorized request.</message></BadRequest>",
+     API_REFRESH, ERROR_DENIED, "BadRequest",
+     "CreateControlChannel: 400 BadRequest: the task role lacks ssmmessages:CreateControlChannel "
+     "(Unauthorized request.)"},
+    {&CONTROL, 400, "",
+     "<BadRequest xmlns=\"\"><message>0A1B: Request is not authenticated.</message></BadRequest>",
+     API_REFRESH, ERROR_DENIED, "BadRequest", NULL},
+
     /* final, whatever the status and the code */
     {&CONTROL, 500, "", "<Unheard><message>Session is already terminated</message></Unheard>", API_FAILED,
      ERROR_NOT_FOUND, "Unheard", "CreateControlChannel: 500 Unheard: Session is already terminated"},

@@ -52,6 +52,9 @@ static void serve(int fd, void *context)
 #define SKEWED                                                                                               \
     "HTTP/1.1 400 X\r\nDate: Sun, 22 Nov 2099 15:38:51 GMT\r\nx-amzn-errortype: RequestTimeTooSkewed\r\n"    \
     "Content-Length: 0\r\n\r\n"
+#define UNAUTHORIZED                                                                                         \
+    "HTTP/1.1 400 X\r\nContent-Length: 71\r\n\r\n"                                                           \
+    "<BadRequest xmlns=\"\"><message>Unauthorized request.</message></BadRequest>"
 #define FAILED "HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"
 
 /* ---- a call -------------------------------------------------------------------------------------------- */
@@ -191,6 +194,22 @@ static void refused_keys_are_replaced_once(void **state)
     assert_non_null(strstr(call.err.text, "Act: 400 ExpiredTokenException"));
 }
 
+/* It may mean old keys or a missing permission: once with fresh ones, then it is the permission. */
+static void an_unauthorized_request_is_denied_in_the_end(void **state)
+{
+    (void) state;
+    service.answers[0] = UNAUTHORIZED;
+    service.answers[1] = GOOD;
+    assert_int_equal(run(), API_OK);
+    expect_key(1, "KEY1");
+    service.answers[2] = service.answers[3] = UNAUTHORIZED;
+    assert_int_equal(run(), API_FAILED);
+    assert_int_equal(service.count, 4);
+    assert_int_equal(call.err.code, ERROR_DENIED);
+    assert_string_equal(call.err.text,
+                        "Act: 400 BadRequest: the task role lacks ecs:Act (Unauthorized request.)");
+}
+
 /* The server's time is taken once a call, and stays for the calls after it. */
 static void a_wrong_clock_is_mended_once(void **state)
 {
@@ -263,10 +282,16 @@ static void can_be_cancelled_at_any_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_SERVICE(fetches_keys_signs_and_sends),          WITH_SERVICE(an_unsigned_call_needs_no_keys),
-        WITH_SERVICE(refused_keys_are_replaced_once),        WITH_SERVICE(a_wrong_clock_is_mended_once),
-        WITH_SERVICE(a_clock_that_stays_wrong_is_a_failure), WITH_SERVICE(what_fails_says_in_which_call),
-        WITH_SERVICE(without_keys_nothing_is_sent),          WITH_SERVICE(can_be_cancelled_at_any_time),
+        WITH_SERVICE(fetches_keys_signs_and_sends),
+        WITH_SERVICE(an_unsigned_call_needs_no_keys),
+        WITH_SERVICE(refused_keys_are_replaced_once),
+        WITH_SERVICE(a_wrong_clock_is_mended_once),
+        WITH_SERVICE(an_unauthorized_request_is_denied_in_the_end),
+        WITH_SERVICE(a_wrong_clock_is_mended_once),
+        WITH_SERVICE(a_clock_that_stays_wrong_is_a_failure),
+        WITH_SERVICE(what_fails_says_in_which_call),
+        WITH_SERVICE(without_keys_nothing_is_sent),
+        WITH_SERVICE(can_be_cancelled_at_any_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

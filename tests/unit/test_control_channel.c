@@ -431,6 +431,9 @@ static void reports_until_acknowledged(void **state)
     assert_string_equal(member(&message, "TaskId"), "session-a");
     assert_string_equal(member(&message, "FinalTaskStatus"), "Failed");
     assert_string_equal(member(&message, "Output"), "no such \"host\"");
+    size_t at;
+    assert_true(str_find((struct str){(const char *) message.payload, message.payload_len},
+                         "\"RetryNumber\":1", &at));
     assert_string_equal(member(&message, "InstanceId"), "ecs:default_0123_4567-89");
     uint8_t id[UUID_SIZE];
     memcpy(id, message.id, sizeof id);

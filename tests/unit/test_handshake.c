@@ -41,7 +41,7 @@ static void compares_versions_field_by_field(void **state)
     assert_false(handshake_agent_multiplexes(STR_LITERAL("3.0.196.0")));
     assert_true(handshake_agent_multiplexes(STR_LITERAL("3.0.197.0")));
     assert_false(handshake_agent_takes_terminate_flag(STR_LITERAL("2.3.722.0")));
-    assert_true(handshake_agent_takes_terminate_flag(STR_LITERAL("3.3.987.0")));
+    assert_true(handshake_agent_takes_terminate_flag(STR_LITERAL("3.3.4624.0")));
 }
 
 static void writes_the_request(void **state)
@@ -52,7 +52,7 @@ static void writes_the_request(void **state)
     handshake_write_request(&out, STR_LITERAL("{\"portNumber\":\"22\"}"), NULL);
     assert_string_equal(
         writer_terminate(&out),
-        "{\"AgentVersion\":\"3.3.987.0\",\"RequestedClientActions\":[{\"ActionType\":\"SessionType\","
+        "{\"AgentVersion\":\"3.3.4624.0\",\"RequestedClientActions\":[{\"ActionType\":\"SessionType\","
         "\"ActionParameters\":{\"SessionType\":\"Port\",\"Properties\":{\"portNumber\":\"22\"}}}]}");
 }
 
@@ -66,7 +66,7 @@ static void offers_and_reads_the_extension(void **state)
     (void) state;
     handshake_write_request(&out, STR_LITERAL("{}"), &offer);
     assert_int_equal(handshake_read_request(writer_view(&out), &request, NULL), 0);
-    assert_string_equal(request.agent_version, "3.3.987.0");
+    assert_string_equal(request.agent_version, "3.3.4624.0");
     assert_true(request.is_port && request.extension.is_ours && request.extension.lanes);
     assert_false(request.extension.destinations);
     assert_string_equal(request.extension.secret, offer.secret);

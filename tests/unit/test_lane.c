@@ -160,7 +160,7 @@ static void a_client_answers_and_waits_for_the_end_of_the_handshake(void **state
     (void) state;
     begin(LANE_CLIENT);
     expect(heard, "");
-    lane_peer_request(&peer, "3.3.987.0", &ours);
+    lane_peer_request(&peer, "3.3.4624.0", &ours);
     run();
     expect(events, "AGREED");
     expect(heard, "6:");
@@ -187,7 +187,7 @@ static void who_does_not_shake_hands_is_not_waited_for(void **state)
     run_at(1000 + LANE_REQUEST_MS);
     assert_true(lane.failed);
     begin(LANE_CLIENT);
-    lane_peer_request(&peer, "3.3.987.0", NULL);
+    lane_peer_request(&peer, "3.3.4624.0", NULL);
     run();
     run_at(1000 + LANE_REQUEST_MS);
     assert_true(lane.failed); /* nor for who begins and does not complete */
@@ -231,7 +231,7 @@ static void answers_that_make_no_sense_end_it_with_a_reason(void **state)
         "{\"ClientVersion\":\"1.2.804.0\",\"ProcessedClientActions\":[{"
         "\"ActionType\":\"SessionType\",\"ActionStatus\":3,\"Error\":\"no ports\"}]}";
     static const char shell[] =
-        "{\"AgentVersion\":\"3.3.987.0\",\"RequestedClientActions\":[{\"ActionType\":"
+        "{\"AgentVersion\":\"3.3.4624.0\",\"RequestedClientActions\":[{\"ActionType\":"
         "\"SessionType\",\"ActionParameters\":{\"SessionType\":\"Standard_Stream\"}}]}";
     static char long_text[3000];
     (void) state;
@@ -260,7 +260,7 @@ static void a_second_handshake_changes_nothing(void **state)
     (void) state;
     begin_open(LANE_AGENT, "1.2.804.0", NULL);
     lane_peer_respond(&peer, "1.1.0.0", &ours);
-    lane_peer_request(&peer, "3.3.987.0", NULL);
+    lane_peer_request(&peer, "3.3.4624.0", NULL);
     lane_peer_complete(&peer);
     run();
     expect(events, "");
@@ -381,7 +381,7 @@ static void client_and_service_can_end_it(void **state)
     run();
     expect_reason(false, "the client ended the session");
     assert_true(strncmp(events, "DATA last words", 15) == 0);
-    begin_open(LANE_CLIENT, "3.3.987.0", NULL);
+    begin_open(LANE_CLIENT, "3.3.4624.0", NULL);
     lane_peer_flag(&peer, PAYLOAD_FLAG_TERMINATE_SESSION); /* an agent's is nobody's */
     run();
     assert_int_equal(lane.state, LANE_OPEN);
@@ -397,7 +397,7 @@ static void client_and_service_can_end_it(void **state)
 static void a_client_that_ends_tells_the_agent(void **state)
 {
     (void) state;
-    begin_open(LANE_CLIENT, "3.3.987.0", NULL);
+    begin_open(LANE_CLIENT, "3.3.4624.0", NULL);
     lane_end(&lane, now_ms, false, STR_LITERAL("the command has ended"));
     run();
     assert_non_null(strstr(heard, "flag:2"));

@@ -60,10 +60,15 @@ static void a_refusal_ends_a_data_channel_only(void **state)
     int64_t now_ms = NOW_MS;
     for (int i = 0; i < 1000; i++) {
         int64_t at_ms = reconnect_down(&r, now_ms, RECONNECT_REFUSED, UINT32_MAX);
-        assert_true(at_ms <= now_ms + 30000);
+        if (i < RECONNECT_REFUSALS)
+            assert_true(at_ms <= now_ms + 30000);
+        else
+            assert_int_equal(at_ms, now_ms + RECONNECT_REFUSED_MS);
         assert_true(i > 0 || at_ms < now_ms + 1000);
         now_ms = at_ms;
     }
+    assert_true(reconnect_down(&r, now_ms, RECONNECT_TRANSIENT, 0) <= now_ms + 30000);
+    assert_true(reconnect_down(&r, now_ms, RECONNECT_REFUSED, 0) <= now_ms + 30000);
     assert_int_equal(reconnect_deadline(&r), INT64_MAX);
 }
 

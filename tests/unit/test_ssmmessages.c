@@ -37,9 +37,10 @@ static void writes_bodies_and_first_frames(void **state)
     ssmmessages_write_create_data(&w, REQUEST_ID, CLIENT_ID);
     assert_string_equal(written(&w), HEAD ",\"ClientId\":\"11111111-2222-4333-8444-555555555555\"}");
     w = writer_of(memory, sizeof memory);
-    ssmmessages_write_open_control(&w, REQUEST_ID, STR_LITERAL("AA+/="));
+    ssmmessages_write_open_control(&w, REQUEST_ID, STR_LITERAL("AA+/="),
+                                   STR_LITERAL(SSMMESSAGES_AGENT_VERSION));
     assert_string_equal(written(&w),
-                        HEAD ",\"TokenValue\":\"AA+/=\",\"AgentVersion\":\"3.3.987.0\",\"PlatformType\":"
+                        HEAD ",\"TokenValue\":\"AA+/=\",\"AgentVersion\":\"3.3.4624.0\",\"PlatformType\":"
                              "\"linux\",\"Cookie\":null}");
     w = writer_of(memory, sizeof memory);
     ssmmessages_write_open_data(&w, REQUEST_ID, STR_LITERAL("AA+/="), TARGET_ID, CLIENT_ID);

@@ -61,6 +61,7 @@ static const struct {
     {"verbose", "false"},
     {"ecs-service-name", ""},
     {"relay", "auto"},
+    {"agent-version", "3.3.4624.0"},
     {"max-sessions", "64"},
     {"max-messages-per-second", "960"},
     {"burst-messages", "512"},
