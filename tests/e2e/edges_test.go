@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -316,4 +317,52 @@ func TestEdgeManyRefusedSessions(t *testing.T) {
 		t.Errorf("reports were lost: %v", lost)
 	}
 	s.wantOneRelay()
+}
+
+// A failover: the name's answer changes, and the next stream goes to the new address, however long the session has been open.
+func TestTargetFailover(t *testing.T) {
+	s := isolated(t, nil)
+	says := func(word string) func(net.Conn) {
+		return func(c net.Conn) {
+			_, _ = io.WriteString(c, word)
+			_, _ = io.Copy(io.Discard, c)
+		}
+	}
+	old := s.serve(says("old"))
+	host, err := s.VPC.Host()
+	s.must(err)
+	l, err := s.VPC.NS().Listen("tcp", net.JoinHostPort(host.String(), old.port))
+	s.must(err)
+	s.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go says("new")(c)
+		}
+	}()
+	s.VPC.DNS.Set("failover.example", netip.MustParseAddr(old.host))
+	d := s.openAt(endpoint{"failover.example", old.port})
+	for _, word := range []string{"old", "old", "new", "new"} {
+		if word == "new" {
+			s.VPC.DNS.Set("failover.example", host)
+		}
+		s.inTime(5*time.Second, "the server's word", func() error {
+			c, err := d.dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close() //nolint:errcheck // a test's
+			said := make([]byte, len(word))
+			if _, err := io.ReadFull(c, said); err != nil {
+				return err
+			}
+			if string(said) != word {
+				return fmt.Errorf("the %s server was reached, not the %s one", said, word)
+			}
+			return nil
+		})
+	}
 }
