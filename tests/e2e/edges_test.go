@@ -46,6 +46,7 @@ func TestEdgeDataChannelNeverWorksAgain(t *testing.T) {
 	s := isolated(t, map[string]string{"ECS_TST_IDLE_TIMEOUT": "3s"})
 	d := s.open(way{where: "remote"})
 	s.converse(d)
+	time.Sleep(time.Second) // what the first connection has carried is acknowledged on it
 	s.Gateway.SetFaults(gateway.Faults{AgentChannel: gateway.Channel{Bye: time.Millisecond}})
 	took := s.eventually("the end of the session", 150*time.Second, func() bool { return len(s.events("session ended")) == 1 })
 	s.within("the session ended", took, 115*time.Second, 130*time.Second)

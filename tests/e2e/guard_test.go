@@ -566,7 +566,7 @@ func TestGuardSIGTERM(t *testing.T) {
 	s.within("the session ended", time.Since(stopping), 3*time.Second, 5*time.Second)
 	_, err = d.client.End.Next()
 	var closed *stream.ClosedError
-	if !errors.As(err, &closed) || !strings.Contains(closed.Output, "the task ends") || !strings.Contains(closed.Output, "SIGTERM") {
+	if !errors.As(err, &closed) || !strings.Contains(closed.Output, "the task ends: ECS is stopping this task") {
 		t.Errorf("the client is told %v", err)
 	}
 	s.stopped(s.task, 10*time.Second)
