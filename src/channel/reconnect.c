@@ -60,11 +60,13 @@ int64_t reconnect_down(struct reconnect *r, int64_t now_ms, enum reconnect_failu
 {
     int64_t at_ms = now_ms;
     bool good = was_good(r, now_ms);
+    bool progress = made_progress(r);
     r->up_since_ms = INT64_MAX;
+    r->acknowledged = 0; /* or every try that fails from here on would count as progress */
     if (failure == RECONNECT_REFUSED && r->policy->refusal_is_final)
         return INT64_MAX;
     r->refusals = failure == RECONNECT_REFUSED ? r->refusals + 1 : 0;
-    if (good || made_progress(r))
+    if (good || progress)
         start_counting(r, now_ms);
     if (good)
         return now_ms;

@@ -118,6 +118,23 @@ static void a_channel_that_is_closed_as_it_opens_is_given_up_after_few_tries(voi
     assert_in_range(tries, 20, 80);
 }
 
+/* What the last connection carried is no progress of the tries that follow: a session whose network was gone
+ * tried 20 times a second, for ever. */
+static void tries_after_a_connection_that_worked_slow_down_and_end(void **state)
+{
+    (void) state;
+    reconnect_up(&r, NOW_MS);
+    reconnect_acknowledged(&r, RECONNECT_GOOD_MESSAGES - 1);
+    int64_t now_ms = NOW_MS;
+    int tries = 0;
+    for (int64_t at_ms = NOW_MS; at_ms != INT64_MAX && tries < 1000; tries++) {
+        now_ms = at_ms;
+        at_ms = reconnect_down(&r, now_ms, RECONNECT_TRANSIENT, UINT32_MAX / 2);
+    }
+    assert_in_range(now_ms, NOW_MS + RECONNECT_GIVE_UP_MS - 1000, NOW_MS + RECONNECT_GIVE_UP_MS);
+    assert_in_range(tries, 20, 80);
+}
+
 static void throttling_has_a_floor(void **state)
 {
     (void) state;
@@ -143,6 +160,7 @@ int main(void)
         cmocka_unit_test_setup(a_refusal_ends_a_data_channel_only, fresh),
         cmocka_unit_test_setup(a_good_connection_is_followed_by_the_next_at_once, fresh),
         cmocka_unit_test_setup(a_channel_that_is_closed_as_it_opens_is_given_up_after_few_tries, fresh),
+        cmocka_unit_test_setup(tries_after_a_connection_that_worked_slow_down_and_end, fresh),
         cmocka_unit_test_setup(throttling_has_a_floor, fresh),
         cmocka_unit_test_setup(pauses_grow_to_their_cap, fresh),
     };
