@@ -29,6 +29,8 @@ static union command_settings values;
 
 static int run_task(void)
 {
+    /* Not PID 1 (initProcessEnabled, pidMode): orphans of the wrapped command would be somebody else's. */
+    (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
     return keeper_run(&values.task, child_argv, environ);
 }
 

@@ -195,8 +195,11 @@ enum api_class ecs_read_describe_services(struct ecs_service *service, const str
     int result = find_first(&doc, answer, "services", tokens, capacity, &element, err);
     if (result == 0)
         result = read_count(&doc, element, "desiredCount", &service->desired_count, err);
-    if (result == 0)
+    if (result == 0) {
+        int strategy = json_member(&doc, element, "schedulingStrategy");
+        service->is_daemon = json_string_equal(&doc, strategy, "DAEMON");
         service->changed_unix_ms = latest_change(&doc, json_member(&doc, element, "deployments"));
+    }
     return conclude(&DESCRIBE_SERVICES, result, err);
 }
 

@@ -60,6 +60,7 @@ struct ecs_task {
 
 struct ecs_service {
     uint32_t desired_count;
+    bool is_daemon;          /* its count can't be set: one task on each instance */
     int64_t changed_unix_ms; /* when a deployment of it was last made or updated; -1: not said */
 };
 

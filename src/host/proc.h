@@ -39,6 +39,10 @@ struct proc_scan {
 /* `root` is "/proc"; tests bring their own. One pass, no allocation. ERROR_SYSTEM when it can't be opened. */
 int proc_scan(const char *root, struct proc_scan *scan, struct error *err);
 
+/* Sends a signal to what we have started, and they, but for `except` and what is in process group `group`. By
+ * the kernel's list of children, so it finds what has left its group or session. Best effort. */
+void proc_signal_descendants(int number, int group, const int *except, size_t count);
+
 /* Whether anything of /managed-agents/execute-command is mounted here, by <root>/self/mountinfo: ECS mounts
  * the agent's binaries so when enableExecuteCommand is set. */
 bool proc_exec_agent_mounted(const char *root);

@@ -79,6 +79,12 @@ static void counted_tasks(struct ecs_shutdown *shutdown)
     shutdown->tasks = 1;
     if (worker->result == IPC_DONE) {
         shutdown->tasks = worker->answer.desired_count;
+        if (worker->answer.already) {
+            log_event(LOG_INFO, "a DAEMON service has a task on each instance: staying up",
+                      LOG_TEXT("service", shutdown->task->service_name));
+            report(shutdown, TERMINATOR_IN_USE);
+            return;
+        }
         if (was_updated_recently(shutdown)) {
             log_event(LOG_INFO, "service was updated recently: a user is probably on the way, staying up",
                       LOG_TEXT("service", shutdown->task->service_name),

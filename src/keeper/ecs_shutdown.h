@@ -22,6 +22,9 @@
  * deployment would be followed by a service at 0. So a forced scale-in asks first whether this task is to
  * stop. If it is (and not because this task asked for it), `stopping` is set, and nothing else is called.
  *
+ * A DAEMON service has no count to set, and ECS puts a new task in the place of one that stops: it stays up
+ * (IN_USE), unless the shutdown is forced, which then goes on without a scale-in.
+ *
  * A role without ecs:DescribeServices (the image that this one replaces needed none) is not an obstacle: the
  * count is then set to 0 as that image did.
  */

@@ -1,5 +1,6 @@
 #include "keeper/keeper.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include "host/clock.h"
 #include "host/log.h"
 #include "host/loop.h"
+#include "host/proc.h"
 #include "host/random.h"
 #include "host/signals.h"
 #include "keeper/ecs_shutdown.h"
@@ -22,6 +24,7 @@
 #include "wire/ipc.h"
 
 enum {
+    DESCENDANTS_MS = 1000,       /* for what the wrapped command leaves behind */
     DESCRIBE_CALL_MS = 15 * 1000 /* for a question about this task; the end asks again */
 };
 
@@ -172,11 +175,21 @@ static void stop_task(struct keeper *k, const struct terminator_action *action)
     ecs_shutdown_stop_task(&k->shutdown, action->text, action->deadline_ms);
 }
 
+/* What the wrapped command has started, and what it has left behind: a daemon with a session of its own is
+ * not in its group. */
+static void stop_descendants(struct keeper *k)
+{
+    const int ours[] = {k->relay.child.pid, k->task.worker.child.pid, k->shutdown.worker.child.pid,
+                        k->protection.worker.child.pid};
+    proc_signal_descendants(SIGTERM, k->command.pid, ours, sizeof ours / sizeof ours[0]);
+}
+
 static void stop_command(struct keeper *k, const struct terminator_action *action)
 {
     (void) action;
     log_event(LOG_INFO, "stopping the wrapped command", LOG_I64("pid", k->command.pid));
     child_signal(&k->command, k->draining ? k->stop_signal : SIGTERM);
+    stop_descendants(k);
 }
 
 static void kill_command(struct keeper *k, const struct terminator_action *action)
@@ -484,6 +497,20 @@ static int open_all(struct keeper *k, char **argv, char *const *env, struct erro
     return 0;
 }
 
+/* What is left of the command's gets SIGTERM, too, and a moment: with PID 1 all the others are killed. */
+static void end_descendants(struct keeper *k)
+{
+    pid_t pid = 0;
+    int wait_status;
+    stop_descendants(k);
+    for (int i = 0; i < DESCENDANTS_MS / 10 && pid >= 0; i++) {
+        while (signals_reap(&pid, &wait_status))
+            ;
+        if (pid == 0)
+            poll(NULL, 0, 10);
+    }
+}
+
 int keeper_run(const struct task_settings *config, char **argv, char *const *env)
 {
     static struct keeper keeper; /* too large for a stack, and there is one */
@@ -503,5 +530,7 @@ int keeper_run(const struct task_settings *config, char **argv, char *const *env
     scale_in_protection_close(&k->protection);
     ecs_shutdown_close(&k->shutdown);
     own_task_close(&k->task);
+    if (config->word_count > 0)
+        end_descendants(k);
     return k->status;
 }

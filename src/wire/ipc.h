@@ -142,7 +142,8 @@ struct ipc_answer {
     int32_t error;              /* enum error_code; ERROR_NONE when done */
     uint32_t desired_count;     /* IPC_DESCRIBE_SERVICES */
     uint8_t already;            /* IPC_STOP_TASK, IPC_UPDATE_SERVICE: it was so before;
-                                   IPC_DESCRIBE_TASKS: ECS is stopping the task */
+                                   IPC_DESCRIBE_TASKS: ECS is stopping the task;
+                                   IPC_DESCRIBE_SERVICES: it is a DAEMON, whose count is not set */
     uint8_t is_protected;       /* IPC_TASK_PROTECTION */
     int64_t clock_offset_ms;    /* for the next call */
     int64_t server_unix_ms;     /* when the service answered; -1: not said */

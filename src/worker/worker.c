@@ -116,6 +116,7 @@ static enum api_class read_describe_services(struct aws_call *call, const struct
         ecs_read_describe_services(&service, answer, worker->tokens, API_JSON_TOKENS, failure, err);
     worker->answer.desired_count = service.desired_count;
     worker->answer.changed_unix_ms = service.changed_unix_ms;
+    worker->answer.already = service.is_daemon;
     if (!timestamp_parse_http_date(answer->date, &worker->answer.server_unix_ms))
         worker->answer.server_unix_ms = -1;
     return class;

@@ -120,7 +120,8 @@ type world struct {
 	*testing.T
 	*emulator.Emulator
 	sdk       *sdk.Client
-	openFiles int32 // descriptors that the container may have; 0: as many as this program
+	create    func(*sdk.CreateServiceInput) // changes a service before it is made
+	openFiles int32                         // descriptors that the container may have; 0: as many as this program
 }
 
 func newWorld(t *testing.T, change ...func(*emulator.Options)) *world {
@@ -192,10 +193,14 @@ func (w *world) service(name string, variables map[string]string, command ...str
 	if err != nil {
 		w.Fatal(err)
 	}
-	if _, err = w.sdk.CreateService(ctx, &sdk.CreateServiceInput{
+	service := &sdk.CreateServiceInput{
 		ServiceName: aws.String(name), TaskDefinition: d.TaskDefinition.TaskDefinitionArn, DesiredCount: aws.Int32(1), EnableExecuteCommand: true,
 		DeploymentConfiguration: &types.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(0), MaximumPercent: aws.Int32(100)},
-	}); err != nil {
+	}
+	if w.create != nil {
+		w.create(service)
+	}
+	if _, err = w.sdk.CreateService(ctx, service); err != nil {
 		w.Fatal(err)
 	}
 	w.ECS.Until(10*time.Second, func() bool { return len(w.ECS.Tasks(ecs.InService(name))) > 0 })

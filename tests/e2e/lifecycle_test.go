@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -171,6 +172,56 @@ func TestStopSignals(t *testing.T) {
 				t.Error("the service lost its count")
 			}
 		})
+	}
+}
+
+// What a command leaves behind in a session of its own gets SIGTERM at the end: when the command is stopped, and when it ends by
+// itself; also where fumidai is not PID 1 (initProcessEnabled, pidMode).
+func TestDaemonsOfTheCommandAreTold(t *testing.T) {
+	t.Parallel()
+	t.Run("stopped", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		task := w.service(family, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "1s"}, "--", "/dummy", "daemon", "ignore", "sleep=4s")
+		w.stopped(task, 15*time.Second)
+		if !strings.Contains(task.Output(), "\nterminated\n") {
+			t.Error("the daemon was not told")
+		}
+	})
+	t.Run("ended", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		task := w.service(family, nil, "--", "/dummy", "daemon", "sleep=1s", "exit=3")
+		w.stopped(task, 15*time.Second)
+		w.wantEnded(family, 3)
+		if !strings.Contains(task.Output(), "\nterminated\n") {
+			t.Error("the daemon was not told")
+		}
+	})
+	t.Run("not PID 1", func(t *testing.T) {
+		t.Parallel()
+		out, err := exec.Command(binary, "--", dummy, "daemon", "sleep=500ms", "exit=0").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "\nterminated\n") {
+			t.Errorf("%v: the daemon was not told: %s", err, out)
+		}
+	})
+}
+
+// A DAEMON service (EC2 launch type) has no count to set, and a task that stops is replaced: it stays up.
+func TestDaemonServiceStaysUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create = func(in *sdk.CreateServiceInput) {
+		in.SchedulingStrategy, in.LaunchType, in.DesiredCount = types.SchedulingStrategyDaemon, types.LaunchTypeEc2, nil
+	}
+	task := w.service(family, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "1s"})
+	time.Sleep(6 * time.Second)
+	w.wantCalls(task)
+	if got := *task.State().LastStatus; got != "RUNNING" {
+		t.Errorf("the task is %s", got)
+	}
+	if n := strings.Count(task.Output(), "a DAEMON service has a task on each instance"); n < 2 || n > 6 {
+		t.Errorf("it says so %d times", n)
 	}
 }
 

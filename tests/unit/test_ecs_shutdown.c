@@ -163,6 +163,15 @@ static void a_recent_update_keeps_it_up(void **state)
     }
 }
 
+static void a_daemon_service_stays_up(void **state)
+{
+    struct terminator_action action = an_action();
+    (void) state;
+    memcpy(fake.script, "ddaddd", IPC_CALL_COUNT);
+    assert_int_equal(scale_in(&action), TERMINATOR_IN_USE);
+    expect_calls("S");
+}
+
 /* What may pass is tried again, what is refused is not for long; a role that may not ask for the count sets
  * 0. */
 static void failures_are_told_apart(void **state)
@@ -242,7 +251,7 @@ static void its_own_stop_is_not_taken_for_one_from_outside(void **state)
     memcpy(fake.script, "ddddrd", IPC_CALL_COUNT);
     assert_int_equal(scale_in(&action), TERMINATOR_FAILED);
     expect_calls("TSXU");
-    memcpy(fake.script, "daaddd", IPC_CALL_COUNT);
+    memcpy(fake.script, "dadddd", IPC_CALL_COUNT);
     assert_int_equal(scale_in(&action), TERMINATOR_DONE);
     expect_calls("TSXU");
     assert_false(shutdown.stopping);
@@ -320,6 +329,7 @@ int main(int argc, char **argv)
         TEST(a_service_of_one_goes_to_zero),
         TEST(of_several_tasks_this_one_stops_first),
         TEST(a_recent_update_keeps_it_up),
+        TEST(a_daemon_service_stays_up),
         TEST(failures_are_told_apart),
         TEST(a_service_that_is_not_named_is_asked_for),
         TEST(a_forced_scale_in_asks_first_whether_ecs_is_stopping_the_task),

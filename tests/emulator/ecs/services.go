@@ -48,7 +48,8 @@ func (e *ECS) createService(c *edge.Call, in *sdk.CreateServiceInput) (*sdk.Crea
 	if err != nil || d.Status != types.TaskDefinitionStatusActive {
 		return nil, clientError("TaskDefinition not found.")
 	}
-	if in.SchedulingStrategy == types.SchedulingStrategyDaemon {
+	daemon := in.SchedulingStrategy == types.SchedulingStrategyDaemon
+	if daemon && in.LaunchType != types.LaunchTypeEc2 {
 		return nil, edge.Invalid("The DAEMON scheduling strategy is not supported with the FARGATE launch type.")
 	}
 	arn := e.arn("service", cluster, *in.ServiceName)
@@ -68,6 +69,9 @@ func (e *ECS) createService(c *edge.Call, in *sdk.CreateServiceInput) (*sdk.Crea
 		AvailabilityZoneRebalancing: in.AvailabilityZoneRebalancing,
 		CreatedAt:                   now(), CreatedBy: ptr(c.Principal.ARN), Events: []types.ServiceEvent{},
 	}}
+	if daemon { // of one instance
+		s.state.SchedulingStrategy, s.state.DesiredCount = types.SchedulingStrategyDaemon, 1
+	}
 	if s.state.LaunchType == "" && len(in.CapacityProviderStrategy) == 0 {
 		s.state.LaunchType = types.LaunchTypeFargate
 	}
@@ -148,6 +152,9 @@ func (e *ECS) updateService(c *edge.Call, in *sdk.UpdateServiceInput) (*sdk.Upda
 		return nil, err
 	}
 	c.Resource = *s.state.ServiceArn
+	if in.DesiredCount != nil && s.state.SchedulingStrategy == types.SchedulingStrategyDaemon {
+		return nil, edge.Invalid("The daemon scheduling strategy does not support a desired count for services. Remove the desired count value and try again.")
+	}
 	if n := value(in.DesiredCount); n < 0 {
 		return nil, edge.Invalid("Desired count must be non-negative.")
 	}

@@ -15,6 +15,7 @@
 //	ignore        from now on ignore SIGTERM
 //	kill=N        kill oneself with signal N
 //	orphans=N     leave N processes behind that end soon after their parent
+//	daemon        leave a process with a session of its own that says "terminated" upon SIGTERM
 //	zombies       print how many processes in /proc have ended and were not reaped
 //	wait          sleep for ever
 package main
@@ -94,6 +95,10 @@ func main() {
 			}
 		case "fork":
 			check(exec.Command("/proc/self/exe", "sleep=300ms").Start())
+		case "daemon":
+			c := exec.Command("/proc/self/exe", "term=0", "wait")
+			c.Stdout, c.Stderr, c.SysProcAttr = os.Stdout, os.Stderr, &syscall.SysProcAttr{Setsid: true}
+			check(c.Start())
 		case "zombies":
 			zombies()
 		case "wait":
