@@ -12,7 +12,7 @@
 #include "base/str.h"
 
 /* Room for the program's path and the session id; the rest of a command line is of no interest. */
-enum { COMMAND_LINE_SIZE = 512, FILE_BUFFER_SIZE = 1024, DEPTH_MAX = 16, DIRECTORY_BUFFER_SIZE = 4096 };
+enum { COMMAND_LINE_SIZE = 512, FILE_BUFFER_SIZE = 1024, DIRECTORY_BUFFER_SIZE = 4096 };
 
 /* getdents64's record, which the kernel defines and libc hides. opendir() would do, but takes 32 KiB (glibc)
  * of heap for what happens once a second. */
@@ -139,28 +139,34 @@ static bool is_among(int pid, const int *pids, size_t count)
     return false;
 }
 
-static void signal_children(int pid, int number, int group, const int *except, size_t count, int depth)
+/* Appends the children of a process to the `n` in `all`; how many there are now. */
+static size_t append_children(int pid, const int *except, size_t count, int all[PROC_DESCENDANTS_MAX],
+                              size_t n)
 {
     char text[FILE_BUFFER_SIZE]; /* a hundred children and more */
     uint32_t child;
     format_text(text, sizeof text, "/proc/%d/task/%d/children", pid, pid);
     int fd = open(text, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text);
+    if (fd < 0)
+        return n;
+    ssize_t got = read(fd, text, sizeof text);
     close(fd);
     struct str rest = {text, got > 0 ? (size_t) got : 0}, item;
-    while (str_take_item(&rest, &item)) {
-        if (!str_parse_u32(item, &child) || is_among((int) child, except, count))
-            continue;
-        if (depth > 0) /* first: once their parent is gone, they are ours */
-            signal_children((int) child, number, group, except, count, depth - 1);
-        if (getpgid((int) child) != group)
-            kill((int) child, number);
-    }
+    while (n < PROC_DESCENDANTS_MAX && str_take_item(&rest, &item))
+        if (str_parse_u32(item, &child) && !is_among((int) child, except, count))
+            all[n++] = (int) child;
+    return n;
 }
 
 void proc_signal_descendants(int number, int group, const int *except, size_t count)
 {
-    signal_children(getpid(), number, group, except, count, DEPTH_MAX);
+    int all[PROC_DESCENDANTS_MAX];
+    size_t n = append_children(getpid(), except, count, all, 0);
+    for (size_t i = 0; i < n; i++)
+        n = append_children(all[i], except, count, all, n);
+    for (; n > 0; n--)
+        if (getpgid(all[n - 1]) != group)
+            kill(all[n - 1], number);
 }
 
 bool proc_exec_agent_mounted(const char *root)

@@ -19,8 +19,9 @@
 enum {
     PROC_SESSION_ID_SIZE = 129, /* AWS: at most 96 characters; and the terminator */
     PROC_WORKERS_MAX =
-        64,              /* sessions at a time that are told apart; AWS's agent has the same order of limit */
-    PROC_SCAN_MAX = 8192 /* processes looked at in one scan */
+        64, /* sessions at a time that are told apart; AWS's agent has the same order of limit */
+    PROC_SCAN_MAX = 8192,       /* processes looked at in one scan */
+    PROC_DESCENDANTS_MAX = 1024 /* processes that a signal reaches; more than a wrapped command starts */
 };
 
 struct proc_worker {
