@@ -39,7 +39,7 @@ enum {
     LOOP_EVENTS_PER_TURN = 64,  /* fetched from the kernel at once; more come with the next turn */
     LOOP_TIMERS_PER_TURN = 256, /* a timer that sets itself to "now" can't keep the loop from its watches */
     LOOP_HOOK_ROUNDS = 8,  /* hooks may queue hooks; what is queued after so many rounds runs a turn later */
-    LOOP_STAGE_MS = 4,     /* four stages and what one callback takes: 20 ms on a full core */
+    LOOP_STAGE_MS = 2,     /* four stages and what one callback takes: 20 ms on a quarter of a core */
     LOOP_LONG_TURN_MS = 20 /* a longer one is logged, for whoever looks for the reason */
 };
 
