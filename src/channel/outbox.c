@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/num.h"
+
 enum {
     FLIGHT_SLOW_STEP = 8,    /* acknowledgements that allow one more in flight above the threshold */
     RESENDS_PER_NEW = 7,     /* while the peer may ignore resends */
@@ -348,8 +350,10 @@ void outbox_empty(struct outbox *outbox)
 {
     for (int64_t sequence = outbox->oldest; sequence < outbox->next; sequence++) {
         uint16_t entry = *entry_of(outbox, sequence);
+        if (entry == 0)
+            continue;
         struct outbox_message *message = &outbox->messages[entry - 1];
-        if (entry == 0 || message->state == OUTBOX_SENDING || message->payload_type != PAYLOAD_OUTPUT)
+        if (message->state == OUTBOX_SENDING || message->payload_type != PAYLOAD_OUTPUT)
             continue;
         message->payload_len = 0;
         message->sealed = false;
@@ -422,11 +426,6 @@ void outbox_disconnected(struct outbox *outbox)
 }
 
 /* ---- what is overdue ---- */
-
-static int64_t min_ms(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static int64_t rto_ms(const struct outbox *outbox)
 {
@@ -555,7 +554,7 @@ static void advance_hole(struct outbox *outbox, int64_t now_ms)
 {
     if (!has_holes(outbox) || now_ms < outbox->hole_ms)
         return;
-    outbox->hole_ms = now_ms + min_ms(resend_pause_ms(outbox), HOLE_PAUSE_MAX_MS);
+    outbox->hole_ms = now_ms + num_min_i64(resend_pause_ms(outbox), HOLE_PAUSE_MAX_MS);
     outbox->hole_slot = find_hole(outbox);
     if (outbox->hole_slot == OUTBOX_NO_SLOT)
         outbox->hole = outbox->oldest;
@@ -619,7 +618,7 @@ int64_t outbox_deadline(const struct outbox *outbox, int64_t now_ms)
         outbox->suspects_ms < deadline)
         deadline = outbox->suspects_ms;
     if (has_holes(outbox) && outbox->hole_ms > now_ms)
-        deadline = min_ms(deadline, outbox->hole_ms);
+        deadline = num_min_i64(deadline, outbox->hole_ms);
     return deadline;
 }
 
