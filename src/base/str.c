@@ -112,6 +112,14 @@ bool str_find(struct str view, const char *needle, size_t *at)
     return false;
 }
 
+uint64_t str_hash(struct str view)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; i < view.len; i++)
+        hash = (hash ^ (uint8_t) view.ptr[i]) * 1099511628211u;
+    return hash;
+}
+
 bool str_find_nocase(struct str view, const char *needle, size_t *at)
 {
     size_t len = str_from(needle).len;

@@ -59,6 +59,7 @@ struct str str_limit_utf8(struct str view, size_t max);
 bool str_cut(struct str view, char separator, struct str *head, struct str *tail);
 bool str_cut_last(struct str view, char separator, struct str *head, struct str *tail);
 bool str_find(struct str view, const char *needle, size_t *at);        /* first occurrence */
+uint64_t str_hash(struct str view);                                    /* FNV-1a, 64 bits */
 bool str_find_nocase(struct str view, const char *needle, size_t *at); /* ASCII letters only */
 
 /* Takes the next item off a list that is separated by commas or blanks. Empty items are skipped; false when

@@ -8,16 +8,6 @@
 
 /* ---- small tools --------------------------------------------------------------------------------------- */
 
-/* FNV-1a. An id that collides with a remembered one would not be started: 1 in 2^52 with those that are
- * remembered. */
-static uint64_t hash_of(struct str text)
-{
-    uint64_t hash = 14695981039346656037u;
-    for (size_t i = 0; i < text.len; i++)
-        hash = (hash ^ (uint8_t) text.ptr[i]) * 1099511628211u;
-    return hash;
-}
-
 static struct str str_of(const uint8_t *data, size_t len)
 {
     return (struct str){(const char *) data, len};
@@ -130,7 +120,8 @@ void control_channel_report(struct control_channel *c, int64_t due_ms, struct st
                             enum control_channel_result result, struct str reason)
 {
     struct control_channel_report *report = &c->reports[c->report_count];
-    remember(c, hash_of(session_id));
+    /* An id that collides with a remembered one would not be started: 1 in 2^52 with those remembered. */
+    remember(c, str_hash(session_id));
     if (session_id.len >= sizeof report->session_id)
         return; /* longer than any that the service makes: there is nothing to name it by */
     if (!has_place(c, result)) {
@@ -193,7 +184,7 @@ static void send_due_reports(struct control_channel *c, int64_t now_ms)
 
 static bool tell_type(struct control_channel *c, struct str type)
 {
-    uint64_t hash = hash_of(type);
+    uint64_t hash = str_hash(type);
     for (size_t i = 0; i < c->types_told_count; i++)
         if (c->types_told[i] == hash)
             return false;
@@ -260,7 +251,7 @@ static void take_start(struct control_channel *c, const struct agent_message *me
     /* The id inside the document names the session; the task id outside is the same string and easier to
      * reach. */
     struct str id = member_of(message, "TaskId");
-    uint64_t hash = id.len > 0 ? hash_of(id) : hash_of(str_of(message->id, UUID_SIZE));
+    uint64_t hash = id.len > 0 ? str_hash(id) : str_hash(str_of(message->id, UUID_SIZE));
     if (!remember(c, hash))
         return;
     event->type = CONTROL_CHANNEL_START;

@@ -85,13 +85,10 @@ static void changed(void *context)
     wake(context);
 }
 
-/* FNV-1a. A collision costs a check that is less thorough. */
+/* A collision costs a check that is less thorough. */
 static uint64_t target_of(const char *host, uint16_t port)
 {
-    uint64_t hash = 0xcbf29ce484222325 ^ port;
-    for (; *host != '\0'; host++)
-        hash = (hash ^ (uint8_t) *host) * 0x100000001b3;
-    return hash | 1;
+    return (str_hash(str_from(host)) ^ port) | 1ULL << 63;
 }
 
 /* The entry of this target, or the one to use for it: free, or the oldest. */
