@@ -339,20 +339,23 @@ static void splits_host_and_port(void **state)
     }
 }
 
+static void a_hash_is_fnv_1a(void **state)
+{
+    (void) state;
+    assert_true(str_hash(str_from("")) == 0xcbf29ce484222325);
+    assert_true(str_hash(str_from("a")) == 0xaf63dc4c8601ec8c);
+    assert_true(str_hash(str_from("foobar")) == 0x85944171f73967e8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(compares),
-        cmocka_unit_test(knows_ends),
-        cmocka_unit_test(slices_within_the_view),
-        cmocka_unit_test(trims_blanks),
-        cmocka_unit_test(limits_at_a_character),
-        cmocka_unit_test(cuts_at_separators),
-        cmocka_unit_test(finds_needles),
-        cmocka_unit_test(parses_numbers),
-        cmocka_unit_test(copies_whole_or_not_at_all),
-        cmocka_unit_test(knows_ascii),
-        cmocka_unit_test(takes_items_off_a_list),
+        cmocka_unit_test(a_hash_is_fnv_1a),     cmocka_unit_test(compares),
+        cmocka_unit_test(knows_ends),           cmocka_unit_test(slices_within_the_view),
+        cmocka_unit_test(trims_blanks),         cmocka_unit_test(limits_at_a_character),
+        cmocka_unit_test(cuts_at_separators),   cmocka_unit_test(finds_needles),
+        cmocka_unit_test(parses_numbers),       cmocka_unit_test(copies_whole_or_not_at_all),
+        cmocka_unit_test(knows_ascii),          cmocka_unit_test(takes_items_off_a_list),
         cmocka_unit_test(splits_host_and_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
