@@ -30,6 +30,7 @@ func TestHostileControlChannelWithoutPause(t *testing.T) {
 func TestHostileControlChannelThatIsNotRead(t *testing.T) {
 	s := smallest(t, nil)
 	b := s.honestly()
+	honest := share(b.pid, 2*time.Second)
 	s.Gateway.SetFaults(gateway.Faults{ControlChannel: gateway.Channel{Deaf: true}})
 	base := "http://" + s.Addr()
 	for range 1500 {
@@ -37,8 +38,8 @@ func TestHostileControlChannelThatIsNotRead(t *testing.T) {
 		s.must(err)
 	}
 	time.Sleep(3 * time.Second)
-	if used := share(b.pid, 4*time.Second); used > .05 { // the honest session is in it
-		t.Errorf("the relay used %.1f%% of a core while nobody reads its reports", 100*used)
+	if used := share(b.pid, 4*time.Second); used > honest+.03 {
+		t.Errorf("the relay used %.1f%% of a core while nobody reads its reports, and %.1f%% for the honest session", 100*used, 100*honest)
 	}
 	b.ended()
 }
