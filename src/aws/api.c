@@ -272,13 +272,14 @@ static enum kind kind_of(int status, const struct api_failure *failure)
 }
 
 /* "the task role lacks ecs:StopTask", in the words that fit. */
-static void write_denial(struct writer *w, const struct api_call *call, const struct api_failure *failure)
+static void write_denial(struct writer *w, const char *lacks, const struct api_call *call,
+                         const struct api_failure *failure)
 {
     const char *service = endpoint_service_name(call->service);
     if (says(failure, "explicit deny")) {
         writer_format(w, "a policy explicitly denies %s:%s", service, call->action);
     } else {
-        writer_format(w, "the task role lacks %s:%s", service, call->action);
+        writer_format(w, "%s %s:%s", lacks, service, call->action);
         writer_text(w, failure->type[0] == '\0' ? ", or a proxy refused the request" : "");
     }
     writer_terminate(w);
@@ -286,6 +287,13 @@ static void write_denial(struct writer *w, const struct api_call *call, const st
 
 enum api_class api_classify(const struct api_call *call, const struct api_answer *answer,
                             struct api_failure *failure, struct error *err)
+{
+    return api_classify_by(API_BY_TASK, call, answer, failure, err);
+}
+
+enum api_class api_classify_by(const char *lacks, const struct api_call *call,
+                               const struct api_answer *answer, struct api_failure *failure,
+                               struct error *err)
 {
     if (answer->status == call->expected_status)
         return API_OK;
@@ -302,7 +310,7 @@ enum api_class api_classify(const struct api_call *call, const struct api_answer
     char denial[128];
     if (advice == NULL) {
         struct writer w = writer_of(denial, sizeof denial);
-        write_denial(&w, call, failure);
+        write_denial(&w, lacks, call, failure);
         advice = denial;
     }
     bool has_advice = advice[0] != '\0', has_message = failure->message[0] != '\0';

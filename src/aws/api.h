@@ -95,9 +95,17 @@ struct api_call {
 /* What an answer says of its failure, whatever its status. */
 void api_read_failure(struct api_failure *failure, const struct api_answer *answer);
 
-/* `failure` may be null; it is filled in for every class but API_OK. */
+/* Who made a call, for the words of a denial. */
+#define API_BY_TASK "the task role lacks"
+#define API_BY_USER "your credentials lack"
+
+/* For the task's own calls. `failure` may be null; it is filled in for every class but API_OK. */
 enum api_class api_classify(const struct api_call *call, const struct api_answer *answer,
                             struct api_failure *failure, struct error *err);
+/* The same; `lacks` is API_BY_TASK or API_BY_USER. */
+enum api_class api_classify_by(const char *lacks, const struct api_call *call,
+                               const struct api_answer *answer, struct api_failure *failure,
+                               struct error *err);
 
 /* A text member that may be missing or null: out is then empty. ERROR_INVALID when it is not a string,
  * ERROR_TOO_LARGE when it does not fit; the error names the member, never its value. */
