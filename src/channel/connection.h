@@ -20,6 +20,9 @@
  * client: 5 min). After that and CONNECTION_SILENCE_MS more without a byte from the peer, the connection is
  * lost. A caller that does not read can't complain of silence: it says so in tick.
  *
+ * A proxy or NAT that cuts quiet connections: two in a row that are lost without a close frame, equally long
+ * after the last byte (or whose ping is not answered), halve that time for the pings of all further ones.
+ *
  * The end is told once, by an event LOST with the close code (0: none) and a sentence. The first reason
  * stands.
  *
@@ -41,7 +44,9 @@
 enum {
     CONNECTION_SILENCE_MS = 60 * 1000, /* beyond the ping interval, as AWS's agent */
     CONNECTION_CLOSING_MS = 1000,      /* how long the peer may take to answer our close frame */
-    CONNECTION_WHY_SIZE = 192          /* a close frame's reason has at most 123 bytes */
+    CONNECTION_QUIET_MIN_MS =
+        6 * 1000,             /* what is lost sooner has another cause: proxies allow 10 s and more */
+    CONNECTION_WHY_SIZE = 192 /* a close frame's reason has at most 123 bytes */
 };
 
 enum connection_state { CONNECTION_DOWN, CONNECTION_UP, CONNECTION_CLOSING, CONNECTION_STATE_COUNT };
@@ -78,6 +83,8 @@ struct connection {
     int64_t received_ms; /* last byte from the peer, or moment at which we did not want any */
     int64_t ping_ms;     /* next ping */
     int64_t closing_ms;  /* CLOSING: when waiting ends */
+    int64_t quiet_ms;    /* for how long the last lost connection had been quiet */
+    int64_t learned_ms;  /* has yet to be told */
     size_t out_start;
     size_t out_end;
     bool peer_closed; /* nothing more will come */
@@ -96,7 +103,9 @@ void connection_init(struct connection *c, const struct connection_config *confi
  * while another one is, ERROR_TOO_LARGE when first_text does not fit the output buffer. */
 int connection_open(struct connection *c, int64_t now_ms, struct str first_text, struct error *err);
 /* What is below is gone: LOST follows with this reason. Nothing when DOWN. */
-void connection_lost(struct connection *c, const char *why);
+void connection_lost(struct connection *c, int64_t now_ms, const char *why);
+/* Told once, after a loss: quiet connections are cut after so long, so pings go out sooner. 0: no news. */
+int64_t connection_take_learned_ms(struct connection *c);
 /* Closes politely: what is queued goes out, then a close frame. LOST at the latest CONNECTION_CLOSING_MS
  * later. Nothing unless UP. */
 void connection_close(struct connection *c, int64_t now_ms, unsigned code, struct str reason);

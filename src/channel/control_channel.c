@@ -76,9 +76,14 @@ int control_channel_connected(struct control_channel *c, int64_t now_ms, struct 
     return 0;
 }
 
-void control_channel_disconnected(struct control_channel *c, const char *why)
+void control_channel_disconnected(struct control_channel *c, int64_t now_ms, const char *why)
 {
-    connection_lost(&c->connection, why);
+    connection_lost(&c->connection, now_ms, why);
+}
+
+int64_t control_channel_take_learned_ms(struct control_channel *c)
+{
+    return connection_take_learned_ms(&c->connection);
 }
 
 /* ---- sessions known ------------------------------------------------------------------------------------ */

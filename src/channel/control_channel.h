@@ -110,7 +110,8 @@ void control_channel_init(struct control_channel *c, struct str target_id,
 int control_channel_connected(struct control_channel *c, int64_t now_ms, struct str first_text,
                               struct error *err);
 /* What is below is gone: LOST follows, unless it was told before. */
-void control_channel_disconnected(struct control_channel *c, const char *why);
+void control_channel_disconnected(struct control_channel *c, int64_t now_ms, const char *why);
+int64_t control_channel_take_learned_ms(struct control_channel *c); /* as connection_take_learned_ms */
 bool control_channel_is_up(const struct control_channel *c);
 
 /* Bytes from and to the websocket. Pull events after in_ack. */

@@ -128,8 +128,13 @@ static void forget_connection(struct data_channel *channel, int64_t now_ms)
 
 void data_channel_disconnect(struct data_channel *channel, int64_t now_ms, const char *why)
 {
-    connection_lost(&channel->connection, why);
+    connection_lost(&channel->connection, now_ms, why);
     take_frames(channel, now_ms);
+}
+
+int64_t data_channel_take_learned_ms(struct data_channel *channel)
+{
+    return connection_take_learned_ms(&channel->connection);
 }
 
 static void close_connection(struct data_channel *channel, int64_t now_ms)

@@ -171,6 +171,7 @@ int data_channel_connect(struct data_channel *channel, int64_t now_ms, struct st
 /* The connection below is gone; there will be an EVENT_LOST with this reason.
  * Nothing if it is DOWN already. */
 void data_channel_disconnect(struct data_channel *channel, int64_t now_ms, const char *why);
+int64_t data_channel_take_learned_ms(struct data_channel *channel); /* as connection_take_learned_ms */
 /* Closes the websocket politely: acknowledgements that wait go out, no more stream data, then a close frame.
  * Call it when data_channel_drained says so, or when patience ends (AWS's agent: 2 s). EVENT_LOST at the end,
  * at the latest 2 × CONNECTION_CLOSING_MS later. Nothing unless UP. */

@@ -39,7 +39,11 @@ static void gateway_has_changed(struct gateway *gateway)
 static void gateway_is_down(struct gateway *gateway, const struct gateway_down *down)
 {
     struct relay_control *control = LOOP_OWNER(gateway, struct relay_control, gateway);
-    control_channel_disconnected(control->channel, down->why);
+    control_channel_disconnected(control->channel, now_of(control), down->why);
+    int64_t learned_ms = control_channel_take_learned_ms(control->channel);
+    if (learned_ms > 0)
+        log_event(LOG_WARN, "quiet connections are cut on the way: pinging sooner",
+                  LOG_TEXT("channel", "control"), LOG_DURATION_MS("after", learned_ms));
     wake(control);
     control->down(control, down);
 }

@@ -324,6 +324,10 @@ static void link_down(struct gateway *link, const struct gateway_down *down)
                   LOG_TEXT("why", down->why),
                   LOG_DURATION_MS("session_age", now_of(s->relay) - s->started_ms));
         lane_disconnected(&s->lane, now_of(s->relay), down->why);
+        int64_t learned_ms = data_channel_take_learned_ms(&s->lane.channel);
+        if (learned_ms > 0)
+            log_event(LOG_WARN, "quiet connections are cut on the way: pinging sooner",
+                      LOG_TEXT("channel", s->document.session_id), LOG_DURATION_MS("after", learned_ms));
     } else {
         log_event(LOG_WARN, "can't open the data channel", LOG_TEXT("session", s->document.session_id),
                   LOG_TEXT("error", down->why), LOG_BOOL("final", down->is_final));

@@ -3,11 +3,13 @@ package e2e
 import (
 	be "encoding/binary"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
 	"fumidai/tests/emulator/client"
 	"fumidai/tests/emulator/gateway"
+	"fumidai/tests/emulator/proxy"
 )
 
 // Sessions in which nothing moves.
@@ -40,6 +42,35 @@ func TestQuietSessionEndsAndIsExplained(t *testing.T) {
 	s.eventually("the end", 75*time.Second, func() bool { return len(s.events("session ended")) == 1 })
 	s.event("the service ended a session in which nothing moved; FUMIDAI_KEEP_ALIVE keeps such sessions",
 		map[string]any{"session": d.session.ID})
+}
+
+// A proxy that cuts what has been quiet for less than the 54 s between two pings: after two cuts of each connection none is left.
+func TestQuietTunnelsAreCutByAProxy(t *testing.T) {
+	const quiet = 8 * time.Second
+	s := isolated(t, map[string]string{"NO_PROXY": "169.254.170.2"}, func(s *site, env map[string]string) {
+		through, at := s.connectProxy()
+		through.Fail(proxy.Fault{Quiet: quiet})
+		env["HTTPS_PROXY"] = "http://" + net.JoinHostPort(at.host, at.port)
+	})
+	d := s.open(way{where: "remote"})
+	c, err := s.connect(d)
+	s.must(err)
+	const line = "quiet connections are cut on the way: pinging sooner"
+	s.eventually("both channels to learn it", 60*time.Second, func() bool { return len(s.events(line)) == 2 })
+	s.event(line, map[string]any{"channel": "control"})
+	s.event(line, map[string]any{"channel": d.session.ID})
+	s.eventually("both channels to be back", 10*time.Second, func() bool {
+		return s.Gateway.Connected(s.target) && d.session.Attached("agent")
+	})
+	lost := func() int {
+		return len(s.events("control channel is down, trying again")) + len(s.events("data channel lost, connecting anew"))
+	}
+	before := lost()
+	time.Sleep(3 * quiet)
+	if lost() != before || before != 4 {
+		t.Errorf("%d connections were lost, then %d, want 4", before, lost())
+	}
+	s.must(ask(c, 1000, 3000, 0x100))
 }
 
 // Old clients close their multiplexer when nothing comes for 30 s; newer ones need nothing.

@@ -152,7 +152,7 @@ static void operate(struct reader *r)
         reader_skip(r, len);
         break;
     default:
-        control_channel_disconnected(&channel, "broken");
+        control_channel_disconnected(&channel, now_ms, "broken");
         break;
     }
     pull();

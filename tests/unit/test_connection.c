@@ -253,8 +253,8 @@ static void the_first_reason_stands_and_is_told_once(void **state)
     (void) state;
     say_close(1000, WEBSOCKET_CLOSE_GOING_AWAY, "restart");
     assert_nothing(1000);
-    connection_lost(&c, "broken pipe");
-    connection_lost(&c, "and once more");
+    connection_lost(&c, 1000, "broken pipe");
+    connection_lost(&c, 1000, "and once more");
     assert_lost(1000, WEBSOCKET_CLOSE_GOING_AWAY, "the service closed the websocket: 1001 restart");
 }
 
@@ -263,11 +263,72 @@ static void it_opens_again(void **state)
     struct error err = ERROR_INIT;
     (void) state;
     assert_int_equal(connection_open(&c, 1000, STR_LITERAL("x"), &err), ERROR_INVALID);
-    connection_lost(&c, "cut");
+    connection_lost(&c, 1000, "cut");
     assert_int_equal(connection_open(&c, 2000, STR_LITERAL("second"), &err), 0);
     assert_nothing(2000); /* the end of the first has been told already */
     struct websocket_event event = hear(SIZE_MAX);
     assert_memory_equal(event.data, "second", event.len);
+}
+
+/* A connection that is opened at now_ms and lost when it has been quiet for so long. What was learned. */
+static int64_t cut_after(int64_t now_ms, int64_t quiet_ms)
+{
+    struct connection_event event;
+    assert_int_equal(connection_open(&c, now_ms, STR_LITERAL("x"), NULL), 0);
+    connection_lost(&c, now_ms + quiet_ms, "cut");
+    connection_next(&c, now_ms + quiet_ms, &event);
+    assert_int_equal(event.type, CONNECTION_LOST);
+    int64_t learned_ms = connection_take_learned_ms(&c);
+    assert_int_equal(connection_take_learned_ms(&c), 0); /* told once */
+    return learned_ms;
+}
+
+static void pings_come_sooner_where_quiet_connections_are_cut(void **state)
+{
+    static const struct {
+        int64_t quiet_ms[4], learned_ms;
+    } table[] = {
+        {{30000, 30000}, 30000},
+        {{30000, 32000}, 32000},
+        {{30000, 45000}, 0},           /* two losses and no reason to think that one thing caused them */
+        {{30000, 10000, 30000}, 0},    /* nor here: they have to follow each other */
+        {{54050, 54080}, PING_MS},     /* the ping was answered with a reset */
+        {{114000, 114000}, PING_MS},   /* or not at all */
+        {{1000, 1000, 5900, 5900}, 0}, /* a service that throws us out */
+        {{20000, 20000, 10000, 10000}, 10000}, /* still too late */
+    };
+    struct connection_event event;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        int64_t learned_ms = 0;
+        fresh(state);
+        connection_lost(&c, 1000, "the first");
+        connection_next(&c, 1000, &event);
+        for (size_t k = 0; k < 4 && table[i].quiet_ms[k] > 0; k++) {
+            int64_t now_learned_ms = cut_after(1000000 * (int64_t) k, table[i].quiet_ms[k]);
+            learned_ms = now_learned_ms > 0 ? now_learned_ms : learned_ms;
+        }
+        assert_int_equal(learned_ms, table[i].learned_ms);
+        assert_int_equal(connection_open(&c, 0, STR_LITERAL("x"), NULL), 0);
+        assert_int_equal(connection_deadline(&c), learned_ms > 0 ? learned_ms / 2 : PING_MS);
+    }
+}
+
+static void closes_by_either_side_are_no_cuts(void **state)
+{
+    (void) state;
+    for (int64_t i = 1; i < 5; i++) {
+        struct connection_event event;
+        if (i % 2 == 0)
+            say_close(30000 * i, WEBSOCKET_CLOSE_NORMAL, "Bye");
+        else
+            connection_close(&c, 30000 * i, WEBSOCKET_CLOSE_NORMAL, STR_LITERAL(""));
+        connection_next(&c, 30000 * i, &event);
+        connection_lost(&c, 30000 * i, "the connection was closed");
+        connection_next(&c, 30000 * i, &event);
+        assert_int_equal(connection_take_learned_ms(&c), 0);
+        assert_int_equal(connection_open(&c, 30000 * i, STR_LITERAL("x"), NULL), 0);
+        assert_int_equal(connection_deadline(&c), 30000 * i + PING_MS);
+    }
 }
 
 static void a_first_message_that_does_not_fit_is_an_error(void **state)
@@ -275,7 +336,7 @@ static void a_first_message_that_does_not_fit_is_an_error(void **state)
     static char text[OUT_SIZE];
     struct error err = ERROR_INIT;
     (void) state;
-    connection_lost(&c, "cut");
+    connection_lost(&c, 1000, "cut");
     assert_int_equal(connection_open(&c, 1000, (struct str){text, sizeof text}, &err), ERROR_TOO_LARGE);
 }
 
@@ -306,6 +367,8 @@ int main(void)
         TEST(what_is_not_a_websocket_is_answered_with_1002),
         TEST(the_first_reason_stands_and_is_told_once),
         TEST(it_opens_again),
+        TEST(pings_come_sooner_where_quiet_connections_are_cut),
+        TEST(closes_by_either_side_are_no_cuts),
         TEST(a_first_message_that_does_not_fit_is_an_error),
         TEST(half_sent_frames_leave_room_behind_them),
     };

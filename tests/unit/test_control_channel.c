@@ -54,7 +54,7 @@ static void connect(struct control_channel *c, int64_t now_ms)
 static void disconnect(struct control_channel *c, int64_t now_ms)
 {
     char text[600];
-    control_channel_disconnected(c, "gone");
+    control_channel_disconnected(c, now_ms, "gone");
     assert_false(control_channel_is_up(c));
     assert_int_equal(control_channel_deadline(c), INT64_MIN);
     assert_int_equal(next(c, now_ms, text), CONTROL_CHANNEL_LOST);

@@ -22,6 +22,7 @@ type Fault struct {
 	Reset  bool          // the connection is reset
 	Slow   time.Duration // the answer comes a byte at a time, with so much between two
 	Cut    int64         // the tunnel is reset after so many bytes from the far end
+	Quiet  time.Duration // the tunnel is reset when no byte has passed for so long
 }
 
 // Answers that a proxy may give and should not. All end before a byte of the far end.
@@ -141,20 +142,39 @@ func (p *Proxy) serve(c net.Conn) {
 			return
 		}
 	}
-	tunnel(c, in, to, fault.Cut)
+	tunnel(c, in, to, fault)
 }
 
-func tunnel(c net.Conn, in io.Reader, to net.Conn, cut int64) {
+// touching reads on and puts a timer off with each read.
+type touching struct {
+	io.Reader
+	touch func()
+}
+
+func (t touching) Read(p []byte) (int, error) {
+	n, err := t.Reader.Read(p)
+	t.touch()
+	return n, err
+}
+
+func tunnel(c net.Conn, in io.Reader, to net.Conn, fault Fault) {
+	back := io.Reader(to)
+	if fault.Quiet > 0 {
+		timer := time.AfterFunc(fault.Quiet, func() { reset(c); _ = to.Close() })
+		defer timer.Stop()
+		touch := func() { timer.Reset(fault.Quiet) }
+		in, back = touching{in, touch}, touching{back, touch}
+	}
 	go func() {
 		_, _ = io.Copy(to, in)
 		_ = to.Close()
 	}()
-	if cut > 0 {
-		_, _ = io.CopyN(c, to, cut)
+	if fault.Cut > 0 {
+		_, _ = io.CopyN(c, to, fault.Cut)
 		reset(c)
 		return
 	}
-	_, _ = io.Copy(c, to)
+	_, _ = io.Copy(c, back)
 }
 
 func reset(c net.Conn) {
