@@ -75,8 +75,6 @@ int api_json_text(const struct json *doc, int object, const char *name, char *ou
     return error_set(err, ERROR_TOO_LARGE, "%s is longer than %zu bytes, or holds a NUL", name, capacity - 1);
 }
 
-/* --- what an answer calls its error --- */
-
 /* Copies text to one line: control characters become blanks, what is too long ends in "...", at a character.
  */
 static void copy_line(struct str text, char *out, size_t capacity)
@@ -91,6 +89,18 @@ static void copy_line(struct str text, char *out, size_t capacity)
     else
         out[len] = '\0';
 }
+
+void api_json_words(const struct json *doc, int object, const char *name, char *out, size_t capacity)
+{
+    char text[1024];
+    int value = json_member(doc, object, name);
+    struct str words = {NULL, 0};
+    if (json_type(doc, value) == JSON_STRING && !json_string(doc, value, text, sizeof text, &words))
+        words = json_raw(doc, value); /* long: as it stands */
+    copy_line(words, out, capacity);
+}
+
+/* --- what an answer calls its error --- */
 
 /* "com.amazonaws.ecs#ServerException:http://..." is called ServerException. */
 static void set_type(struct api_failure *failure, struct str type)
@@ -117,13 +127,7 @@ static void read_json_failure(struct api_failure *failure, struct str body)
         (json_string(&doc, json_member(&doc, root, "__type"), text, sizeof text, NULL) ||
          json_string(&doc, json_member(&doc, root, "code"), text, sizeof text, NULL)))
         set_type(failure, str_from(text));
-    int message = json_member(&doc, root, "message");
-    if (json_string(&doc, message, text, sizeof text, NULL)) {
-        copy_line(str_from(text), failure->message, sizeof failure->message);
-    } else if (json_type(&doc, message) == JSON_STRING) {
-        copy_line(json_raw(&doc, message), failure->message,
-                  sizeof failure->message); /* long: as it stands */
-    }
+    api_json_words(&doc, root, "message", failure->message, sizeof failure->message);
 }
 
 /* <ErrorResponse><Error><Code>..</Code><Message>.., or, at the message gateway, the error's name as the root:
@@ -323,4 +327,12 @@ enum api_class api_classify_by(const char *lacks, const struct api_call *call,
     if (kind == SKEWED && failure->server_unix_ms < 0)
         return API_FAILED; /* nothing to set the clock by */
     return MEANINGS[kind].class;
+}
+
+enum api_class api_conclude(const struct api_call *call, int result, struct error *err)
+{
+    if (result == 0)
+        return API_OK;
+    error_prefix(err, "%s: ", call->action);
+    return API_FAILED;
 }

@@ -106,11 +106,16 @@ enum api_class api_classify(const struct api_call *call, const struct api_answer
 enum api_class api_classify_by(const char *lacks, const struct api_call *call,
                                const struct api_answer *answer, struct api_failure *failure,
                                struct error *err);
+/* For what reads the body of an API_OK: 0 stays API_OK, an error is API_FAILED and gets the action's name in
+ * front. */
+enum api_class api_conclude(const struct api_call *call, int result, struct error *err);
 
 /* A text member that may be missing or null: out is then empty. ERROR_INVALID when it is not a string,
  * ERROR_TOO_LARGE when it does not fit; the error names the member, never its value. */
 int api_json_text(const struct json *doc, int object, const char *name, char *out, size_t capacity,
                   struct error *err);
+/* A text for people: on one line, cut to fit. Empty when it is missing or not a string. */
+void api_json_words(const struct json *doc, int object, const char *name, char *out, size_t capacity);
 
 /* Room for the tokens of the answers that are parsed here. A DescribeServices answer with its 100 events has
  * about 1,500; a task with ten containers about 1,200. */

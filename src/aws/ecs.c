@@ -98,14 +98,6 @@ enum api_class ecs_classify_stop_task(const struct api_answer *answer, bool *alr
 
 /* --- answers that tell --- */
 
-static enum api_class conclude(const struct api_call *call, int result, struct error *err)
-{
-    if (result == 0)
-        return API_OK;
-    error_prefix(err, "%s: ", call->action);
-    return API_FAILED;
-}
-
 /* {"failures":[{"arn":"...","reason":"MISSING"}]} with a 200 */
 static int say_failure(const struct json *doc, const char *kind, struct error *err)
 {
@@ -117,15 +109,15 @@ static int say_failure(const struct json *doc, const char *kind, struct error *e
     return error_set(err, ERROR_NOT_FOUND, "not found among the %s (%s)", kind, reason);
 }
 
-/* Gives the first element of the member called `kind`. */
-static int find_first(struct json *doc, const struct api_answer *answer, const char *kind,
-                      struct json_token *tokens, size_t capacity, int *element, struct error *err)
+int ecs_parse_described(struct json *doc, int *first, const char *kind, const struct api_answer *answer,
+                        struct json_token *tokens, size_t capacity, struct error *err)
 {
+    *first = JSON_ABSENT;
     int result = json_parse(doc, answer->body, tokens, capacity, err);
     if (result != 0)
         return result;
-    *element = json_element(doc, json_member(doc, json_root(doc), kind), 0);
-    return json_type(doc, *element) == JSON_OBJECT ? 0 : say_failure(doc, kind, err);
+    *first = json_element(doc, json_member(doc, json_root(doc), kind), 0);
+    return json_type(doc, *first) == JSON_OBJECT ? 0 : say_failure(doc, kind, err);
 }
 
 static int read_task(struct ecs_task *task, const struct json *doc, int object, struct error *err)
@@ -151,14 +143,13 @@ enum api_class ecs_read_describe_tasks(struct ecs_task *task, const struct api_a
     enum api_class class = api_classify(&DESCRIBE_TASKS, answer, failure, err);
     if (class != API_OK)
         return class;
-    int result = find_first(&doc, answer, "tasks", tokens, capacity, &element, err);
+    int result = ecs_parse_described(&doc, &element, "tasks", answer, tokens, capacity, err);
     if (result == 0)
         result = read_task(task, &doc, element, err);
-    return conclude(&DESCRIBE_TASKS, result, err);
+    return api_conclude(&DESCRIBE_TASKS, result, err);
 }
 
-static int read_count(const struct json *doc, int object, const char *name, uint32_t *count,
-                      struct error *err)
+int ecs_read_count(const struct json *doc, int object, const char *name, uint32_t *count, struct error *err)
 {
     int64_t number;
     if (!json_i64(doc, json_member(doc, object, name), &number) || number < 0 || number > UINT32_MAX)
@@ -192,15 +183,15 @@ enum api_class ecs_read_describe_services(struct ecs_service *service, const str
     enum api_class class = api_classify(&DESCRIBE_SERVICES, answer, failure, err);
     if (class != API_OK)
         return class;
-    int result = find_first(&doc, answer, "services", tokens, capacity, &element, err);
+    int result = ecs_parse_described(&doc, &element, "services", answer, tokens, capacity, err);
     if (result == 0)
-        result = read_count(&doc, element, "desiredCount", &service->desired_count, err);
+        result = ecs_read_count(&doc, element, "desiredCount", &service->desired_count, err);
     if (result == 0) {
         int strategy = json_member(&doc, element, "schedulingStrategy");
         service->is_daemon = json_string_equal(&doc, strategy, "DAEMON");
         service->changed_unix_ms = latest_change(&doc, json_member(&doc, element, "deployments"));
     }
-    return conclude(&DESCRIBE_SERVICES, result, err);
+    return api_conclude(&DESCRIBE_SERVICES, result, err);
 }
 
 /* --- task scale-in protection --- */
@@ -260,5 +251,5 @@ enum api_class ecs_read_protection(struct ecs_protection *protection, const stru
     int result = json_parse(&doc, answer->body, tokens, TOKENS, err);
     if (result == 0)
         result = read_protection(protection, &doc, err);
-    return conclude(&UPDATE_PROTECTION, result, err);
+    return api_conclude(&UPDATE_PROTECTION, result, err);
 }

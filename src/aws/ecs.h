@@ -64,6 +64,14 @@ struct ecs_service {
     int64_t changed_unix_ms; /* when a deployment of it was last made or updated; -1: not said */
 };
 
+/* Parses the answer of a Describe call, and gives the first element of its member called `kind` ("tasks").
+ * ERROR_NOT_FOUND when it holds none but names a failure ("MISSING"), ERROR_INVALID when it does not even
+ * that or is not JSON, ERROR_TOO_LARGE beyond `capacity` tokens. */
+int ecs_parse_described(struct json *doc, int *first, const char *kind, const struct api_answer *answer,
+                        struct json_token *tokens, size_t capacity, struct error *err);
+/* ERROR_INVALID when the member is missing or not a count. */
+int ecs_read_count(const struct json *doc, int object, const char *name, uint32_t *count, struct error *err);
+
 /* API_FAILED with ERROR_NOT_FOUND when ECS answers with a failure ("MISSING") instead of the thing, with
  * ERROR_INVALID when it is not an answer of this API, with ERROR_TOO_LARGE beyond `capacity` tokens. */
 enum api_class ecs_read_describe_tasks(struct ecs_task *task, const struct api_answer *answer,

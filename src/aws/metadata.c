@@ -110,20 +110,21 @@ int metadata_read_task(struct metadata *metadata, const struct api_answer *answe
 
 /* --- the target id --- */
 
-static struct str last_element(const char *path)
+static struct str last_element(struct str path)
 {
     struct str head, tail;
-    return str_cut_last(str_from(path), '/', &head, &tail) ? tail : head;
+    return str_cut_last(path, '/', &head, &tail) ? tail : head;
 }
 
-int metadata_format_target(const struct metadata *metadata, char target[METADATA_TARGET_SIZE],
-                           struct error *err)
+int metadata_write_target(char target[METADATA_TARGET_SIZE], struct str cluster, struct str task,
+                          struct str runtime_id, struct error *err)
 {
-    struct str cluster = last_element(metadata->cluster), task = last_element(metadata->task_arn);
-    const char *missing = cluster.len == 0                  ? "Cluster"
-                          : task.len == 0                   ? "TaskARN"
-                          : metadata->runtime_id[0] == '\0' ? "DockerId"
-                                                            : NULL;
+    cluster = last_element(cluster);
+    task = last_element(task);
+    const char *missing = cluster.len == 0      ? "Cluster"
+                          : task.len == 0       ? "TaskARN"
+                          : runtime_id.len == 0 ? "DockerId"
+                                                : NULL;
     target[0] = '\0';
     if (missing != NULL)
         return error_set(err, ERROR_NOT_FOUND, "target id: the task's metadata did not say %s", missing);
@@ -133,11 +134,18 @@ int metadata_format_target(const struct metadata *metadata, char target[METADATA
     writer_char(&w, '_');
     writer_str(&w, task);
     writer_char(&w, '_');
-    writer_text(&w, metadata->runtime_id);
+    writer_str(&w, runtime_id);
     target[w.failed ? 0 : w.len] = '\0';
     if (w.failed) {
         return error_set(err, ERROR_TOO_LARGE, "target id: longer than %d characters",
                          METADATA_TARGET_SIZE - 1);
     }
     return 0;
+}
+
+int metadata_format_target(const struct metadata *metadata, char target[METADATA_TARGET_SIZE],
+                           struct error *err)
+{
+    return metadata_write_target(target, str_from(metadata->cluster), str_from(metadata->task_arn),
+                                 str_from(metadata->runtime_id), err);
 }

@@ -58,7 +58,11 @@ int metadata_read_container(struct metadata *metadata, const struct api_answer *
 int metadata_read_task(struct metadata *metadata, const struct api_answer *answer, struct json_token *tokens,
                        size_t capacity, struct error *err);
 
-/* Needs both documents. ERROR_NOT_FOUND names what is missing. */
+/* Of an ARN or a name each, and the runtime id. ERROR_NOT_FOUND names what is missing, ERROR_TOO_LARGE beyond
+ * METADATA_TARGET_SIZE; `target` is empty then. */
+int metadata_write_target(char target[METADATA_TARGET_SIZE], struct str cluster, struct str task,
+                          struct str runtime_id, struct error *err);
+/* The same of both documents. */
 int metadata_format_target(const struct metadata *metadata, char target[METADATA_TARGET_SIZE],
                            struct error *err);
 

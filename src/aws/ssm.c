@@ -113,14 +113,6 @@ int ssm_parse_session(struct ssm_session *session, struct str text, struct error
     return result;
 }
 
-static enum api_class conclude(const struct api_call *call, int result, struct error *err)
-{
-    if (result == 0)
-        return API_OK;
-    error_prefix(err, "%s: ", call->action);
-    return API_FAILED;
-}
-
 enum api_class ssm_read_start_session(struct ssm_session *session, const struct api_answer *answer,
                                       struct api_failure *failure, struct error *err)
 {
@@ -129,7 +121,7 @@ enum api_class ssm_read_start_session(struct ssm_session *session, const struct 
     memset(session, 0, sizeof *session);
     enum api_class class = api_classify_by(API_BY_USER, &START_SESSION, answer, failure, err);
     if (class == API_OK)
-        return conclude(&START_SESSION, ssm_parse_session(session, answer->body, err), err);
+        return api_conclude(&START_SESSION, ssm_parse_session(session, answer->body, err), err);
     if (class == API_FAILED && strcmp(failure->type, "TargetNotConnected") == 0) {
         error_set(
             err, ERROR_UNAVAILABLE,
@@ -169,7 +161,7 @@ enum api_class ssm_read_resume_session(char token[SSMMESSAGES_TOKEN_SIZE], bool 
     *is_over = false;
     enum api_class class = api_classify_by(API_BY_USER, &RESUME_SESSION, answer, failure, err);
     if (class == API_OK) {
-        class = conclude(&RESUME_SESSION, read_token(token, answer->body, err), err);
+        class = api_conclude(&RESUME_SESSION, read_token(token, answer->body, err), err);
         *is_over = class == API_OK && token[0] == '\0';
     } else if (class == API_FAILED) {
         *is_over = does_not_exist(class, failure);
@@ -207,5 +199,5 @@ enum api_class ssm_read_get_connection_status(bool *is_connected, const struct a
     if (result == 0)
         result = read_required(&doc, "Status", status, sizeof status, err);
     *is_connected = str_equal_nocase(str_from(status), "connected");
-    return conclude(&GET_CONNECTION_STATUS, result, err);
+    return api_conclude(&GET_CONNECTION_STATUS, result, err);
 }
