@@ -22,6 +22,7 @@
 #include "relay/control.h"
 #include "relay/fixed_forward.h"
 #include "relay/session.h"
+#include "run/session.h"
 #include "tunnel/tunnel.h"
 #include "wire/ipc.h"
 
@@ -475,7 +476,7 @@ static int open_pool(struct relay *r, struct error *err)
     size_t most = r->config->max_sessions * (size_t) TUNNEL_BLOCKS_MAX;
     uint64_t blocks = memory_limit_bytes("/") / 2 / POOL_BLOCK_SIZE;
     size_t count = blocks < most ? (size_t) blocks : most;
-    size_t users = r->config->max_sessions * (size_t) RELAY_USERS_PER_SESSION;
+    size_t users = r->config->max_sessions * (size_t) SESSION_USERS;
     void *memory = memory_map(count * POOL_BLOCK_SIZE);
     if (memory == NULL ||
         !pool_init(&r->context.pool, memory, count, num_min_size(users, count / POOL_USER_BLOCKS)))

@@ -24,7 +24,6 @@
 #include "tunnel/document.h"
 
 enum {
-    RELAY_USERS_PER_SESSION = 2, /* of the pool: the lane and the tunnel */
     RELAY_PROBES_MAX = 16,       /* targets that are remembered; then the oldest is forgotten */
     /* MariaDB and MySQL block a host after max_connect_errors (100) connections without a log-in. */
     RELAY_PROBE_AGAIN_MS = 10 * 60 * 1000

@@ -22,10 +22,11 @@
 #include "lib/emulation.h"
 #include "lib/fresh_pool.h"
 #include "lib/peer.h"
+#include "run/session.h"
 #include "tunnel/lane.h"
 #include "wire/smux.h"
 
-enum { HEAD_SIZE = 8192, BLOCKS = 4 * RELAY_USERS_PER_SESSION * POOL_USER_BLOCKS, LIMIT_MS = 20 * 1000 };
+enum { HEAD_SIZE = 8192, BLOCKS = 4 * SESSION_USERS * POOL_USER_BLOCKS, LIMIT_MS = 20 * 1000 };
 
 /* ---- the service, and the client behind it
  * --------------------------------------------------------------- */
