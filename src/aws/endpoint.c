@@ -72,6 +72,15 @@ static void write_authority(struct endpoint *endpoint)
     writer_terminate(&w);
 }
 
+void endpoint_from_url_host(struct endpoint *endpoint, const struct url *url)
+{
+    memset(endpoint, 0, sizeof *endpoint);
+    endpoint->tls = url->tls;
+    endpoint->port = url->port;
+    copy_lower(url->host, endpoint->host); /* URL_HOST_MAX fits */
+    write_authority(endpoint);
+}
+
 int endpoint_from_url(struct endpoint *endpoint, struct str text, struct error *err)
 {
     struct url url;
@@ -88,14 +97,12 @@ int endpoint_from_url(struct endpoint *endpoint, struct str text, struct error *
     struct str path = url.path;
     while (str_ends_with(path, "/"))
         path.len--;
-    if (!str_copy(path, endpoint->path, sizeof endpoint->path)) {
+    if (path.len >= sizeof endpoint->path) {
         return error_set(err, ERROR_TOO_LARGE, "the URL's path is longer than %d bytes",
                          ENDPOINT_PATH_SIZE - 1);
     }
-    endpoint->tls = url.tls;
-    endpoint->port = url.port;
-    copy_lower(url.host, endpoint->host); /* URL_HOST_MAX fits */
-    write_authority(endpoint);
+    endpoint_from_url_host(endpoint, &url);
+    str_copy(path, endpoint->path, sizeof endpoint->path);
     return 0;
 }
 
@@ -138,50 +145,111 @@ static void build_host(struct endpoint *endpoint, const struct service *service,
     write_authority(endpoint);
 }
 
-/* The URL that the environment names for this service, and the variable that named it; empty when none does.
- */
-static int find_url(const struct service *service, char *const *env, const char **variable, struct str *url,
-                    struct error *err)
+struct switches {
+    bool fips;
+    bool dual_stack;
+};
+
+static int read_switches(struct switches *switches, char *const *env, struct error *err)
 {
+    if (env_get_bool(env, "AWS_USE_FIPS_ENDPOINT", &switches->fips, err) != 0 ||
+        env_get_bool(env, "AWS_USE_DUALSTACK_ENDPOINT", &switches->dual_stack, err) != 0)
+        return ERROR_INVALID;
+    return 0;
+}
+
+/* What the first of these variables names, if anything. */
+static int find_configured(struct endpoint *endpoint, bool *is_set, const char *const *variables,
+                           char *const *env, const struct switches *switches, struct error *err)
+{
+    const char *variable;
     bool ignore;
-    *url = str_from(NULL);
-    *variable = NULL;
+    *is_set = false;
     if (env_get_bool(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", &ignore, err) != 0)
         return ERROR_INVALID;
-    if (ignore)
+    struct str url = env_get_first(env, variables, &variable);
+    if (ignore || url.len == 0)
         return 0;
-    const char *const names[] = {service->url_variable, "AWS_ENDPOINT_URL", NULL};
-    *url = env_get_first(env, names, variable);
-    return 0;
+    if (switches->fips || switches->dual_stack) {
+        return error_set(err, ERROR_INVALID,
+                         "%s and %s are both set: let the URL name the endpoint you want, and unset the "
+                         "switch",
+                         variable, switches->fips ? "AWS_USE_FIPS_ENDPOINT" : "AWS_USE_DUALSTACK_ENDPOINT");
+    }
+    *is_set = true;
+    int result = endpoint_from_url(endpoint, url, err);
+    if (result != 0)
+        error_prefix(err, "%s: ", variable);
+    return result;
 }
 
 int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service service, struct str region,
                          char *const *env, struct error *err)
 {
-    bool fips, dual_stack;
-    const char *variable;
-    struct str url;
+    const char *const variables[] = {SERVICES[service].url_variable, "AWS_ENDPOINT_URL", NULL};
+    struct switches switches;
+    bool is_set;
     memset(endpoint, 0, sizeof *endpoint);
-    if (env_get_bool(env, "AWS_USE_FIPS_ENDPOINT", &fips, err) != 0 ||
-        env_get_bool(env, "AWS_USE_DUALSTACK_ENDPOINT", &dual_stack, err) != 0 ||
-        find_url(&SERVICES[service], env, &variable, &url, err) != 0)
-        return ERROR_INVALID;
-    if (url.len > 0) {
-        if (fips || dual_stack) {
-            return error_set(err, ERROR_INVALID,
-                             "%s and %s are both set: let the URL name the endpoint you want, and unset the "
-                             "switch",
-                             variable, fips ? "AWS_USE_FIPS_ENDPOINT" : "AWS_USE_DUALSTACK_ENDPOINT");
-        }
-        int result = endpoint_from_url(endpoint, url, err);
-        if (result != 0)
-            error_prefix(err, "%s: ", variable);
+    int result = read_switches(&switches, env, err);
+    if (result == 0)
+        result = find_configured(endpoint, &is_set, variables, env, &switches, err);
+    if (result != 0 || is_set)
         return result;
-    }
     if (!region_is_valid(region))
         return error_set(err, ERROR_INVALID, "\"%.*s\" is not a valid region", STR_ARG(region));
-    build_host(endpoint, &SERVICES[service], region, fips, dual_stack);
+    build_host(endpoint, &SERVICES[service], region, switches.fips, switches.dual_stack);
     return 0;
+}
+
+int endpoint_from_own_variable(struct endpoint *endpoint, bool *is_set, enum endpoint_service service,
+                               char *const *env, struct error *err)
+{
+    const char *const variables[] = {SERVICES[service].url_variable, NULL};
+    struct switches switches;
+    memset(endpoint, 0, sizeof *endpoint);
+    *is_set = false;
+    int result = read_switches(&switches, env, err);
+    return result != 0 ? result : find_configured(endpoint, is_set, variables, env, &switches, err);
+}
+
+/* --- is it AWS's? --- */
+
+/* Takes a dot and the word off the end. */
+static bool cut_end(struct str *host, const char *word)
+{
+    size_t len = strlen(word);
+    if (host->len <= len || !str_equal_nocase(str_slice(*host, host->len - len, host->len), word) ||
+        host->ptr[host->len - len - 1] != '.')
+        return false;
+    host->len -= len + 1;
+    return true;
+}
+
+static bool is_service_label(struct str label, const char *service)
+{
+    size_t len = strlen(service);
+    struct str rest = str_slice(label, len, label.len);
+    return str_equal_nocase(str_slice(label, 0, len), service) &&
+           (rest.len == 0 || str_equal_nocase(rest, "-fips"));
+}
+
+bool endpoint_is_aws_host(enum endpoint_service service, struct str region, struct str host)
+{
+    const struct partition *partition = partition_of(region);
+    char region_text[ENDPOINT_REGION_SIZE];
+    if (!region_is_valid(region) || !str_copy(region, region_text, sizeof region_text))
+        return false;
+    if (!cut_end(&host, partition->suffix) && !cut_end(&host, partition->dual_stack_suffix))
+        return false;
+    bool is_vpc_endpoint = cut_end(&host, "vpce");
+    if (!cut_end(&host, region_text))
+        return false;
+    if (is_vpc_endpoint) {
+        struct str names;
+        return str_cut_last(host, '.', &names, &host) && names.len > 0 &&
+               is_service_label(host, SERVICES[service].name);
+    }
+    return is_service_label(host, SERVICES[service].name);
 }
 
 /* arn:partition:service:region:account:resource */

@@ -26,6 +26,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "wire/url.h"
 
 enum endpoint_service {
     ENDPOINT_ECS,
@@ -59,6 +60,8 @@ const char *endpoint_service_name(enum endpoint_service service);
 /* http:// and https:// with host, optional port, optional path (url.h), but neither user nor query:
  * ERROR_INVALID, ERROR_UNSUPPORTED or ERROR_TOO_LARGE, saying what is wrong without quoting it. */
 int endpoint_from_url(struct endpoint *endpoint, struct str text, struct error *err);
+/* Only where the URL leads: scheme, host and port. */
+void endpoint_from_url_host(struct endpoint *endpoint, const struct url *url);
 
 /* Whether every byte may stand in the path of a request line as it is: no blanks, controls, '?' or '#'. */
 bool endpoint_path_is_valid(struct str path);
@@ -67,6 +70,14 @@ bool endpoint_path_is_valid(struct str path);
  * errors, with the variable's name in front. */
 int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service service, struct str region,
                          char *const *env, struct error *err);
+/* What the service's own variable names, if anything: AWS_ENDPOINT_URL is not asked. The same errors. */
+int endpoint_from_own_variable(struct endpoint *endpoint, bool *is_set, enum endpoint_service service,
+                               char *const *env, struct error *err);
+
+/* Whether the host is one of AWS's own for this service and region: <service>.<region>.<suffix>, its FIPS and
+ * dual-stack forms, and those of VPC endpoints (vpce-....<service>.<region>.vpce.<suffix>). A suffix alone
+ * says nothing: customers' machines and buckets have names under amazonaws.com, too. */
+bool endpoint_is_aws_host(enum endpoint_service service, struct str region, struct str host);
 
 /* task_arn may be empty. ERROR_NOT_FOUND when neither variable nor ARN says, ERROR_INVALID when what they say
  * is not a valid region (letters, digits and hyphens: it becomes part of a host name). */

@@ -58,7 +58,7 @@ void ssmmessages_write_open_control(struct writer *frame, struct str request_id,
                                     struct str agent_version);
 void ssmmessages_write_open_data(struct writer *frame, struct str request_id, struct str token,
                                  struct str target_id, struct str client_id);
-/* The same from a client's side (forward), whose websocket is not signed. */
+/* The same from the side of a client (forward). */
 void ssmmessages_write_open_data_as_client(struct writer *frame, struct str request_id, struct str token,
                                            struct str client_id, struct str client_version);
 
