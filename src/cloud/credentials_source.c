@@ -60,6 +60,7 @@ static int read_answer(struct credentials_source *source, const struct http_call
     struct api_answer answer = api_http_answer(http);
     if (credentials_read_answer(&fresh, &answer, credentials_source_unix_ms(source), err) != API_OK)
         return err->code;
+    source->changes += strcmp(fresh.access_key_id, source->credentials.access_key_id) != 0;
     source->credentials = fresh;
     credentials_wipe(&fresh);
     take(source);
@@ -144,15 +145,31 @@ static bool is_usable(const struct credentials_source *source)
            !credentials_expired(&source->credentials, credentials_source_unix_ms(source));
 }
 
+static bool wait_for_fetch(struct credentials_source *source, struct credentials_waiter *waiter)
+{
+    if (source->fetch == NULL)
+        return false;
+    waiter->next = source->waiting;
+    source->waiting = waiter;
+    return true;
+}
+
 bool credentials_source_prepare(struct credentials_source *source, struct credentials_waiter *waiter)
 {
     if (!source->has_credentials || credentials_source_unix_ms(source) >= source->refresh_at_unix_ms)
         start_fetch(source);
-    if (source->fetch == NULL || is_usable(source))
-        return true;
-    waiter->next = source->waiting;
-    source->waiting = waiter;
-    return false;
+    return is_usable(source) || !wait_for_fetch(source, waiter);
+}
+
+bool credentials_source_renew(struct credentials_source *source, struct credentials_waiter *waiter)
+{
+    start_fetch(source);
+    return wait_for_fetch(source, waiter);
+}
+
+unsigned credentials_source_changes(const struct credentials_source *source)
+{
+    return source->changes;
 }
 
 static void unlink_waiter(struct credentials_waiter **link, const struct credentials_waiter *waiter)

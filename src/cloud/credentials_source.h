@@ -50,6 +50,7 @@ struct credentials_source {
     struct credentials credentials;
     bool has_credentials;
     int64_t refresh_at_unix_ms;
+    unsigned changes;                   /* how often fetched keys had another id */
     struct http_call *fetch;            /* null when none is under way */
     struct credentials_waiter *waiting; /* for the fetch, in no order */
     struct credentials_waiter *served;  /* the fetch is over, and they are about to be called */
@@ -62,6 +63,11 @@ void credentials_source_close(struct credentials_source *source); /* wipes the k
 /* Fetches when there are no keys or their refresh is due. True: go on now. False: `waiter` will be called. */
 bool credentials_source_prepare(struct credentials_source *source, struct credentials_waiter *waiter);
 void credentials_source_cancel(struct credentials_source *source, struct credentials_waiter *waiter);
+/* Fetches, though the keys may be good for long; true: `waiter` will be called. False when no fetch can bring
+ * others. */
+bool credentials_source_renew(struct credentials_source *source, struct credentials_waiter *waiter);
+/* Two results that differ: the keys have changed in between. */
+unsigned credentials_source_changes(const struct credentials_source *source);
 /* The service refused the keys: the next credentials_source_prepare() fetches new ones, whatever the clock
  * says. */
 void credentials_source_discard(struct credentials_source *source);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "aws/xml.h"
+#include "base/num.h"
 #include "cloud/api_http.h"
 #include "host/clock.h"
 #include "host/log.h"
@@ -153,6 +154,7 @@ static void forget_token(struct gateway *gateway)
 void gateway_close(struct gateway *gateway)
 {
     aws_call_cancel(&gateway->call);
+    credentials_source_cancel(&gateway->client->credentials, &gateway->keys);
     loop_timer_remove(loop_of(gateway), &gateway->timer);
     loop_hook_remove(loop_of(gateway), &gateway->leaving);
     forget_token(gateway);
@@ -161,6 +163,24 @@ void gateway_close(struct gateway *gateway)
     stream_close(gateway->stream);
     gateway->stream = NULL;
     gateway->state = GATEWAY_CLOSED;
+}
+
+static void wait_until(struct gateway *gateway, int64_t at_ms)
+{
+    gateway->state = GATEWAY_WAITING;
+    gateway->retry_at_ms = at_ms;
+    loop_timer_set(loop_of(gateway), &gateway->timer,
+                   num_min_i64(at_ms, clock_after_ms(now_of(gateway), GATEWAY_KEYS_MS)));
+}
+
+static void keys_fetched(struct credentials_waiter *waiter)
+{
+    struct gateway *gateway = LOOP_OWNER(waiter, struct gateway, keys);
+    if (credentials_source_changes(&gateway->client->credentials) == gateway->keys_refused)
+        return;
+    log_event(LOG_INFO, "the credentials are other ones now, trying again",
+              LOG_TEXT("action", open_action(gateway)));
+    wait_until(gateway, clock_after_ms(now_of(gateway), random_u32() % GATEWAY_NEW_KEYS_MS));
 }
 
 static void go_down(struct gateway *gateway)
@@ -173,8 +193,8 @@ static void go_down(struct gateway *gateway)
         .was_up = gateway->was_up, .is_final = at_ms == INT64_MAX, .why = why.text, .retry_at_ms = at_ms};
     gateway_close(gateway);
     if (!down.is_final) {
-        gateway->state = GATEWAY_WAITING;
-        loop_timer_set(loop_of(gateway), &gateway->timer, at_ms);
+        gateway->keys_refused = credentials_source_changes(&gateway->client->credentials);
+        wait_until(gateway, at_ms);
     } else if (gateway->failure != RECONNECT_REFUSED) {
         error_prefix(&why,
                      "no working connection to Session Manager for %d s: ", RECONNECT_GIVE_UP_MS / 1000);
@@ -425,7 +445,13 @@ static void timer_expired(struct loop_timer *timer)
     struct gateway *gateway = LOOP_OWNER(timer, struct gateway, timer);
     switch (gateway->state) {
     case GATEWAY_WAITING:
-        start_attempt(gateway);
+        credentials_source_cancel(&gateway->client->credentials, &gateway->keys);
+        if (now_of(gateway) >= gateway->retry_at_ms) {
+            start_attempt(gateway);
+        } else {
+            credentials_source_renew(&gateway->client->credentials, &gateway->keys);
+            wait_until(gateway, gateway->retry_at_ms);
+        }
         break;
     case GATEWAY_CONNECTING:
     case GATEWAY_UPGRADING:
@@ -455,6 +481,7 @@ void gateway_init(struct gateway *gateway, struct aws_client *client, enum gatew
     gateway->call.operation = &source_of(gateway)->token;
     gateway->call.done = token_done;
     gateway->call.use = source_of(gateway)->use;
+    gateway->keys.ready = keys_fetched;
     make_uuid_text(gateway->client_id);
     loop_timer_init(&gateway->timer, timer_expired);
     loop_hook_init(&gateway->leaving, LOOP_FLUSH, leave_now);

@@ -15,6 +15,9 @@
  * Each connection takes a token of its own. GATEWAY_TOKEN_MS and GATEWAY_OPEN_MS bound what a peer that says
  * nothing can cost; the whole is bounded by reconnect_deadline, after which a data channel is over.
  *
+ * WAITING for long, since the service has refused again and again, it asks for credentials every
+ * GATEWAY_KEYS_MS, and tries with the first ones that are others.
+ *
  * LEAVING lasts a turn, so that a close frame which was just queued still goes out.
  *
  * Tokens and URLs come from where `enum gateway_kind` says. A row of the table in the .c has everything in
@@ -37,6 +40,8 @@
 enum {
     GATEWAY_TOKEN_MS = 15 * 1000, /* credentials, name, connection, TLS and answer of one API call */
     GATEWAY_OPEN_MS = 30 * 1000,  /* all steps of the websocket together */
+    GATEWAY_KEYS_MS = 30 * 1000,  /* a call to an endpoint on the same host, as a rule */
+    GATEWAY_NEW_KEYS_MS = 3000,   /* after at most so long they are used: other tasks may have them, too */
     GATEWAY_HEAD_SIZE = 4 * 1024, /* the service's answer to the upgrade has under 1 KiB */
     GATEWAY_BODY_SIZE = 2 * 1024  /* of a refusal, for its reason */
 };
@@ -79,8 +84,11 @@ struct gateway {
     struct str target_id;
     char client_id[UUID_TEXT_SIZE];
     struct reconnect reconnect;
-    struct loop_timer timer;  /* the next try, or the time limit of this one */
-    struct loop_hook leaving; /* behind what the stream has to flush */
+    struct loop_timer timer; /* the next try, or the time limit of this one */
+    int64_t retry_at_ms;
+    struct credentials_waiter keys; /* other ones than those that were refused */
+    unsigned keys_refused;          /* credentials_source_changes at that time */
+    struct loop_hook leaving;       /* behind what the stream has to flush */
     struct stream *stream;
     struct aws_call call;
     char request_id[UUID_TEXT_SIZE];

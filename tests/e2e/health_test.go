@@ -190,6 +190,31 @@ func TestHealthOfRefusedChannel(t *testing.T) {
 	}
 }
 
+// A role that was refused ten times in a row is tried each five minutes, but at once with other credentials.
+func TestDeniedChannelTriesNewCredentials(t *testing.T) {
+	if testing.Short() {
+		t.Skip("some minutes: ten refusals with growing pauses")
+	}
+	t.Parallel()
+	w := newWorld(t)
+	w.Edge.Faults.Add(edge.Fault{Service: "ssmmessages", Effect: edge.EffectError, Status: 403, Code: "AccessDeniedException",
+		Message: "User is not authorized to perform: ssmmessages:CreateControlChannel"})
+	s := siteOf(w)
+	s.task = w.service("gate", map[string]string{"FUMIDAI_RELAY": "on"})
+	refusals := func() int { return len(s.events("control channel is down, trying again")) }
+	s.eventually("eleven refusals", 6*time.Minute, func() bool { return refusals() == 11 })
+	w.Edge.Faults.Clear()
+	time.Sleep(35 * time.Second)
+	if refusals() != 11 || w.Gateway.Connected(s.task.Target()) {
+		t.Fatal("it tries with the same credentials as before")
+	}
+	s.task.RotateCredentials()
+	s.within("open again", s.eventually("the control channel to open", time.Minute, func() bool {
+		return w.Gateway.Connected(s.task.Target())
+	}), 0, 33*time.Second+slack)
+	s.event("the credentials are other ones now, trying again", nil)
+}
+
 func TestHealthOutsideECS(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command(binary, "health")

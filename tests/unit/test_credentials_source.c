@@ -24,23 +24,25 @@ static struct {
     int status;      /* 200 */
     int64_t life_ms; /* of the keys */
     bool hangs_up;
+    const char *same_key; /* null: another one for each request */
     char requests[REQUESTS_MAX][HEAD_SIZE];
 } endpoint;
 
 static void serve(int fd, void *context)
 {
     int n = atomic_load(&peer.accepted) - 1;
-    char text[64], body[512], answer[1024];
+    char key[16], text[64], body[512], answer[1024];
     (void) context;
     assert_true(n < REQUESTS_MAX);
+    snprintf(key, sizeof key, "KEY%d", n);
     if (!peer_read_head(fd, endpoint.requests[n], HEAD_SIZE) || endpoint.hangs_up)
         return;
     struct writer expires = writer_of(text, sizeof text);
     writer_rfc3339_ms(&expires, clock_unix_ms() + endpoint.life_ms);
     int size = snprintf(body, sizeof body,
-                        "{\"AccessKeyId\":\"KEY%d\",\"SecretAccessKey\":\"secret\",\"Token\":\"token\","
+                        "{\"AccessKeyId\":\"%s\",\"SecretAccessKey\":\"secret\",\"Token\":\"token\","
                         "\"Expiration\":\"%s\"}",
-                        n, writer_terminate(&expires));
+                        endpoint.same_key != NULL ? endpoint.same_key : key, writer_terminate(&expires));
     int total = snprintf(answer, sizeof answer, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s",
                          endpoint.status, size, body);
     peer_write(fd, answer, (size_t) total);
@@ -350,11 +352,32 @@ static void a_token_file_that_is_too_long_says_so(void **state)
 
 #define WITH_ENDPOINT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+static void renewed_keys_serve_while_they_are_fetched_and_changes_are_counted(void **state)
+{
+    struct waiter first = new_waiter(), renewing = new_waiter(), other = new_waiter();
+    (void) state;
+    assert_false(credentials_source_prepare(&source, &first.base));
+    turn_until_called(&first);
+    unsigned before = credentials_source_changes(&source);
+    assert_true(credentials_source_renew(&source, &renewing.base));
+    assert_true(credentials_source_prepare(&source, &other.base)); /* the old ones are good */
+    turn_until_called(&renewing);
+    assert_string_equal(renewing.key, "KEY1");
+    assert_int_equal(credentials_source_changes(&source), before + 1);
+    endpoint.same_key = "KEY1";
+    renewing.called = 0;
+    assert_true(credentials_source_renew(&source, &renewing.base));
+    turn_until_called(&renewing);
+    assert_int_equal(credentials_source_changes(&source), before + 1);
+    assert_int_equal(other.called, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_ENDPOINT(one_fetch_serves_all_who_wait),
         WITH_ENDPOINT(keys_that_are_due_go_on_being_used),
+        WITH_ENDPOINT(renewed_keys_serve_while_they_are_fetched_and_changes_are_counted),
         WITH_ENDPOINT(a_failed_refresh_leaves_the_old_keys),
         WITH_ENDPOINT(expired_keys_are_not_used),
         WITH_ENDPOINT(discarded_keys_are_fetched_anew),

@@ -29,6 +29,8 @@ static struct {
     const char *token;   /* answer to POST; null: a token */
     const char *upgrade; /* answer to GET; null: 101 */
     enum plan plan;
+    const char *key; /* id of the keys that it gives out */
+    int keys;
     int tokens;
     int upgrades;
     char received[256]; /* behind the last upgrade */
@@ -71,7 +73,16 @@ static void serve(int fd, void *context)
     (void) context;
     if (!peer_read_head(fd, head, sizeof head))
         return;
-    if (strncmp(head, "POST ", 5) == 0) {
+    if (strncmp(head, "GET /keys ", 10) == 0) {
+        char body[128], answer[256];
+        service.keys++;
+        int len = snprintf(body, sizeof body,
+                           "{\"AccessKeyId\":\"%s\",\"SecretAccessKey\":\"s\",\"Token\":\"t\","
+                           "\"Expiration\":\"2999-01-01T00:00:00Z\"}",
+                           service.key);
+        snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len, body);
+        say(fd, answer);
+    } else if (strncmp(head, "POST ", 5) == 0) {
         service.tokens++;
         strcpy(service.token_request, head);
         say(fd, service.token != NULL ? service.token : a_token);
@@ -297,6 +308,39 @@ static void an_unknown_name_is_tried_again(void **state)
     assert_int_equal(owner.ups, 1);
 }
 
+/* After ten refusals it waits for five minutes, unless the credentials change. */
+static void a_denied_control_channel_tries_at_once_with_other_keys(void **state)
+{
+    char uri[96];
+    char *with_endpoint[] = {endpoint_variable, "AWS_REGION=eu-west-1", uri, NULL};
+    int none = 0;
+    (void) state;
+    snprintf(uri, sizeof uri, "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:%u/keys", peer.port);
+    aws_client_close(&client);
+    aws_client_open(&client, &network, with_endpoint);
+    service.key = "FIRST";
+    service.token = DENIED;
+    open_gateway(GATEWAY_CONTROL);
+    gateway.reconnect.refusals = RECONNECT_REFUSALS;
+    run_until(&owner.downs, 1, 5000);
+    assert_in_range(owner.down.retry_at_ms - loop_now_ms(&loop), RECONNECT_REFUSED_MS - 1000,
+                    RECONNECT_REFUSED_MS);
+    assert_int_equal(service.keys, 1);
+    for (int i = 2; i < 5; i++) {
+        service.token = NULL;
+        service.key = i < 4 ? "FIRST" : "SECOND";
+        assert_in_range(gateway.timer.due_ms - loop_now_ms(&loop), GATEWAY_KEYS_MS - 1000, GATEWAY_KEYS_MS);
+        loop_timer_set(&loop, &gateway.timer, loop_now_ms(&loop)); /* half a minute has passed */
+        run_until(&service.keys, i, 5000);
+        if (i < 4)
+            run_until(&none, 1, 200);
+        assert_int_equal(service.tokens, 1); /* it bothers the endpoint alone */
+    }
+    run_until(&owner.ups, 1, GATEWAY_NEW_KEYS_MS + 2000);
+    assert_int_equal(owner.ups, 1);
+    assert_non_null(strstr(service.token_request, "Credential=SECOND/"));
+}
+
 /* The fault: 50 times a second, half a core. */
 static void a_connection_that_is_closed_as_it_opens_is_not_reopened_at_once(void **state)
 {
@@ -412,6 +456,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(only_a_refusal_of_the_api_ends_a_data_channel, setup, teardown),
         cmocka_unit_test_setup_teardown(an_unknown_name_is_tried_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_denied_control_channel_tries_at_once_with_other_keys, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_connection_that_is_closed_as_it_opens_is_not_reopened_at_once,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_useful_connection_is_reopened_at_once, setup, teardown),

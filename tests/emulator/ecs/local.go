@@ -150,6 +150,13 @@ func (t *Task) serveCredentials(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// RotateCredentials gives the task other keys of its role the next time it asks, long before those it has expire.
+func (t *Task) RotateCredentials() {
+	t.ecs.mu.Lock()
+	defer t.ecs.mu.Unlock()
+	t.key.Expiration = time.Time{}
+}
+
 // roleSession is the session of its role that the task is.
 func (t *Task) roleSession() string {
 	return "arn:aws:sts::" + t.ecs.Account + ":assumed-role/" + last(value(t.definition.TaskRoleArn)) + "/" + t.id
