@@ -449,6 +449,7 @@ static int start(struct relay_session *s, struct relay_tunnel *t, struct error *
     struct lane_config lane = {.role = LANE_AGENT,
                                .keep_alive_ms = config->keep_alive_ms,
                                .document = &s->document,
+                               .agent_version = config->agent_version,
                                .extension = {.lanes = true, .destinations = s->document.any_destination},
                                .channel = {.messages_per_second = config->max_messages_per_second,
                                            .burst_messages = config->burst_messages,

@@ -5,6 +5,7 @@
 #include "aws/ssmmessages.h"
 #include "tunnel/dial_policy.h"
 #include "tunnel/forward_spec.h"
+#include "tunnel/handshake.h"
 
 #define MINUTE_MS    INT64_C(60000)
 #define HOUR_MS      (60 * MINUTE_MS)
@@ -26,10 +27,10 @@ static int validate_allow(struct str value, struct error *err)
 
 static int validate_version(struct str value, struct error *err)
 {
-    size_t len = strspn(value.ptr, "0123456789."); /* a setting is terminated */
-    return len > 0 && len == value.len && len <= 32
+    return handshake_agent_is_served(value)
                ? 0
-               : error_set(err, ERROR_INVALID, "want a version such as " SSMMESSAGES_AGENT_VERSION);
+               : error_set(err, ERROR_INVALID,
+                           "want four numbers such as " SSMMESSAGES_AGENT_VERSION ", above 3.1.1511.0");
 }
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
@@ -87,8 +88,8 @@ static const struct settings_row own_rows[] = {
         "Serve Session Manager sessions without AWS's agent; `auto`: unless that agent is in this container.",
         CHOICE(relay, "auto", "auto", "on", "off")},
     {"agent-version", "FUMIDAI_AGENT_VERSION",
-        "The version of AWS's agent that the control channel says it is. Session Manager decides by it which "
-        "documents it allows.",
+        "The version of AWS's agent that it calls itself, above 3.1.1511.0. Session Manager and clients decide "
+        "by it what they use.",
         TEXT(agent_version), .fallback = SSMMESSAGES_AGENT_VERSION, .validate = validate_version},
     {"max-sessions", "FUMIDAI_MAX_SESSIONS",
         "How many sessions are served at once; further ones are refused with a reason.",

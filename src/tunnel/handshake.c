@@ -59,6 +59,22 @@ bool handshake_agent_takes_terminate_flag(struct str agent_version)
     return handshake_version_compare(agent_version, STR_LITERAL("2.3.722.0")) > 0;
 }
 
+bool handshake_agent_is_served(struct str agent_version)
+{
+    struct str field;
+    struct str rest = agent_version;
+    uint64_t number;
+    int fields = 0;
+    for (; rest.len > 0; fields++) {
+        str_cut(rest, '.', &field, &rest);
+        if (!str_parse_u64(field, &number))
+            return false;
+    }
+    return fields == 4 && agent_version.len < HANDSHAKE_VERSION_SIZE &&
+           agent_version.ptr[agent_version.len - 1] != '.' &&
+           handshake_version_compare(agent_version, STR_LITERAL("3.1.1511.0")) > 0;
+}
+
 /* ---- the extension ---- */
 
 static void write_extension(struct json_writer *j, const struct handshake_extension *extension,
@@ -98,11 +114,12 @@ static void read_extension(const struct json *doc, const char *secret_name,
 
 /* ---- request ---- */
 
-static void write_request(struct writer *out, struct str properties, const struct handshake_extension *offer)
+static void write_request(struct writer *out, const char *agent_version, struct str properties,
+                          const struct handshake_extension *offer)
 {
     struct json_writer j = json_writer_of(out);
     json_begin_object(&j);
-    json_member_text(&j, "AgentVersion", SSMMESSAGES_AGENT_VERSION);
+    json_member_text(&j, "AgentVersion", agent_version != NULL ? agent_version : SSMMESSAGES_AGENT_VERSION);
     json_key(&j, "RequestedClientActions");
     json_begin_array(&j);
     json_begin_object(&j);
@@ -120,14 +137,14 @@ static void write_request(struct writer *out, struct str properties, const struc
     json_end_object(&j);
 }
 
-void handshake_write_request(struct writer *out, struct str properties,
+void handshake_write_request(struct writer *out, const char *agent_version, struct str properties,
                              const struct handshake_extension *offer)
 {
     struct writer attempt = *out;
     attempt.capacity = num_min_size(out->capacity, out->len + HANDSHAKE_PAYLOAD_MAX);
-    write_request(&attempt, properties, offer);
+    write_request(&attempt, agent_version, properties, offer);
     if (attempt.failed)
-        write_request(out, properties, NULL);
+        write_request(out, agent_version, properties, NULL);
     else
         out->len = attempt.len;
 }

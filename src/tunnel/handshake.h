@@ -57,6 +57,10 @@ bool handshake_client_needs_nops(struct str client_version);
  * (session-manager-plugin, version.go). */
 bool handshake_agent_multiplexes(struct str agent_version);
 bool handshake_agent_takes_terminate_flag(struct str agent_version);
+/* What fumidai may call itself: towards agents up to 3.1.1511.0 AWS's client sends a keep-alive of its own,
+ * which would hold off the service's idle time, and towards older ones it does not multiplex; any other than
+ * four fields switch everything off. */
+bool handshake_agent_is_served(struct str agent_version);
 
 /* What fumidai ends say to each other. */
 struct handshake_extension {
@@ -78,9 +82,9 @@ struct handshake_response {
     struct handshake_extension extension;
 };
 
-/* `properties` is a JSON object: the document's, with references replaced. The offer is
- * left out when there is no room. */
-void handshake_write_request(struct writer *out, struct str properties,
+/* `properties` is a JSON object: the document's, with references replaced. The offer is left out when there
+ * is no room. agent_version null: SSMMESSAGES_AGENT_VERSION. */
+void handshake_write_request(struct writer *out, const char *agent_version, struct str properties,
                              const struct handshake_extension *offer);
 /* ERROR_INVALID when malformed. */
 int handshake_read_request(struct str payload, struct handshake_request *request, struct error *err);

@@ -80,7 +80,8 @@ static void request_handshake(struct lane *lane, int64_t now_ms)
     lane->state = LANE_HANDSHAKING;
     lane->until_ms = now_ms + HANDSHAKE_TIMEOUT_MS;
     announce(lane, now_ms);
-    handshake_write_request(&out, str_from(lane->document->properties), &lane->extension);
+    handshake_write_request(&out, lane->agent_version, str_from(lane->document->properties),
+                            &lane->extension);
     send_handshake(lane, now_ms, PAYLOAD_HANDSHAKE_REQUEST, &out);
 }
 
@@ -237,6 +238,7 @@ void lane_init(struct lane *lane, const struct lane_config *config, int64_t now_
     memset(lane, 0, sizeof *lane);
     lane->role = config->role;
     lane->document = config->document;
+    lane->agent_version = config->agent_version;
     lane->extension = config->extension;
     lane->state = LANE_STARTING;
     lane->started_ms = lane->probe_ms = now_ms;

@@ -72,6 +72,7 @@ struct lane_config {
     enum lane_role role;
     int64_t keep_alive_ms;           /* how often a NOP goes while the tunnel has streams; 0: never */
     const struct document *document; /* agent: the session's; outlives the lane */
+    const char *agent_version;       /* agent: what it calls itself, or null; outlives the lane */
     /* Agent: what it offers to a client of ours. Client: what it accepts, and the tunnel that it joins. */
     struct handshake_extension extension;
     struct data_channel_config channel; /* role and memory are filled in here */
@@ -100,6 +101,7 @@ struct lane {
     enum lane_role role;
     enum lane_state state;
     const struct document *document;
+    const char *agent_version;
     struct handshake_extension extension;
     struct data_channel channel;
     struct handshake_response client; /* agent: what the client answered */

@@ -243,6 +243,23 @@ func await(r io.Reader) error {
 	return nil
 }
 
+// The version that the service and clients are told is the one that is set.
+func TestSessionAgentVersion(t *testing.T) {
+	t.Parallel()
+	for set, want := range map[string]string{"": "3.3.4624.0", "3.3.5000.12": "3.3.5000.12"} {
+		variables := map[string]string{}
+		if set != "" {
+			variables["FUMIDAI_AGENT_VERSION"] = set
+		}
+		s := newSite(t, variables)
+		d := s.open(way{where: "remote"})
+		s.converse(d)
+		if said := s.Gateway.Target(s.target).AgentVersion; said != want || d.client.AgentVersion != want {
+			t.Errorf("set to %q: the service heard %q and the client %q", set, said, d.client.AgentVersion)
+		}
+	}
+}
+
 // ask holds one conversation and checks every byte of it in both directions.
 func ask(c io.ReadWriter, up, down int64, seed uint32) error {
 	var header [20]byte

@@ -44,12 +44,30 @@ static void compares_versions_field_by_field(void **state)
     assert_true(handshake_agent_takes_terminate_flag(STR_LITERAL("3.3.4624.0")));
 }
 
+/* Below, AWS's client would send keep-alives that count as activity; with any other count than four fields it
+ * switches everything off. */
+static void versions_that_clients_would_treat_differently_are_refused(void **state)
+{
+    static const char *const refused[] = {
+        "",  "3.1.1511.0", "3.1.99.0",    "2.9.9999.0", "3.3.4624", "3.3.4624.0.1",
+        "4", "3.3..0",     "3.3.4624.0.", ".3.3.4624",  "3.3.x.0",  "3.3.4624.00000000000000000000000"};
+    (void) state;
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        if (handshake_agent_is_served(str_from(refused[i])))
+            fail_msg("%s", refused[i]);
+    assert_true(handshake_agent_is_served(STR_LITERAL("3.1.1512.0")));
+    assert_true(handshake_agent_is_served(STR_LITERAL("4.0.0.0")));
+}
+
 static void writes_the_request(void **state)
 {
     char memory[HANDSHAKE_PAYLOAD_MAX];
     struct writer out = writer_of(memory, sizeof memory);
     (void) state;
-    handshake_write_request(&out, STR_LITERAL("{\"portNumber\":\"22\"}"), NULL);
+    handshake_write_request(&out, "3.9.1.0", STR_LITERAL("{}"), NULL);
+    assert_memory_equal(writer_terminate(&out), "{\"AgentVersion\":\"3.9.1.0\",", 26);
+    out = writer_of(memory, sizeof memory);
+    handshake_write_request(&out, NULL, STR_LITERAL("{\"portNumber\":\"22\"}"), NULL);
     assert_string_equal(
         writer_terminate(&out),
         "{\"AgentVersion\":\"3.3.4624.0\",\"RequestedClientActions\":[{\"ActionType\":\"SessionType\","
@@ -64,7 +82,7 @@ static void offers_and_reads_the_extension(void **state)
     struct writer out = writer_of(memory, sizeof memory);
     struct handshake_request request;
     (void) state;
-    handshake_write_request(&out, STR_LITERAL("{}"), &offer);
+    handshake_write_request(&out, NULL, STR_LITERAL("{}"), &offer);
     assert_int_equal(handshake_read_request(writer_view(&out), &request, NULL), 0);
     assert_string_equal(request.agent_version, "3.3.4624.0");
     assert_true(request.is_port && request.extension.is_ours && request.extension.lanes);
@@ -75,7 +93,7 @@ static void offers_and_reads_the_extension(void **state)
     properties[0] = '{';
     properties[sizeof properties - 1] = '}';
     out = writer_of(memory, sizeof memory);
-    handshake_write_request(&out, (struct str){properties, sizeof properties}, &offer);
+    handshake_write_request(&out, NULL, (struct str){properties, sizeof properties}, &offer);
     assert_false(out.failed);
     assert_int_equal(handshake_read_request(writer_view(&out), &request, NULL), 0);
     assert_true(request.is_port);
@@ -206,6 +224,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(compares_versions_field_by_field),
+        cmocka_unit_test(versions_that_clients_would_treat_differently_are_refused),
         cmocka_unit_test(writes_the_request),
         cmocka_unit_test(offers_and_reads_the_extension),
         cmocka_unit_test(reads_requests_of_any_agent),
