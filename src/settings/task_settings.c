@@ -88,8 +88,8 @@ static const struct settings_row own_rows[] = {
         "Serve Session Manager sessions without AWS's agent; `auto`: unless that agent is in this container.",
         CHOICE(relay, "auto", "auto", "on", "off")},
     {"agent-version", "FUMIDAI_AGENT_VERSION",
-        "The version of AWS's agent that it calls itself, above 3.1.1511.0. Session Manager and clients decide "
-        "by it what they use.",
+        "The version of AWS's agent that it calls itself, above 3.1.1511.0. Session Manager and clients "
+        "decide by it what they use.",
         TEXT(agent_version), .fallback = SSMMESSAGES_AGENT_VERSION, .validate = validate_version},
     {"max-sessions", "FUMIDAI_MAX_SESSIONS",
         "How many sessions are served at once; further ones are refused with a reason.",

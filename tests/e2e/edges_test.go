@@ -367,3 +367,46 @@ func TestTargetFailover(t *testing.T) {
 		})
 	}
 }
+
+// A target's host that vanishes while data is on its way to it: after two minutes the log says so, and the users' connections
+// end, whatever their client.
+func TestTargetVanishes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two minutes")
+	}
+	s := isolated(t, nil)
+	ns, address, err := s.VPC.Machine()
+	s.must(err)
+	s.Cleanup(func() { _ = ns.Close() })
+	s.remote = s.serveOn(ns, address.String(), echoBytes)
+	ends := make(chan error)
+	clients := []way{{where: "remote"}, {plugin: true, where: "remote"}}
+	for _, w := range clients {
+		c, err := s.open(w).dial()
+		s.must(err)
+		s.inTime(10*time.Second, "an echo", func() error { return echo(c, "hello") })
+		go func() {
+			time.Sleep(time.Second)
+			_, err := c.Write([]byte("into the void"))
+			if err == nil {
+				_, err = io.Copy(io.Discard, c)
+			}
+			ends <- err
+		}()
+	}
+	s.must(ns.Unplug())
+	for range clients {
+		select {
+		case err := <-ends:
+			if err != nil {
+				t.Errorf("a user's connection ended with %v, want its end", err)
+			}
+		case <-time.After(170 * time.Second):
+			t.Fatal("a user's connection does not end")
+		}
+	}
+	const why = "the peer's host has not answered for two minutes"
+	if closed := s.events("stream closed"); len(closed) != len(clients) || closed[0]["why"] != why || closed[1]["why"] != why {
+		t.Errorf("the log says %v", closed)
+	}
+}

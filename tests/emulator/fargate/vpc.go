@@ -94,6 +94,9 @@ func (v *VPC) Host() (netip.Addr, error) {
 	})
 }
 
+// Machine gives the VPC a host with a network of its own, which Unplug takes away. Its address is eth1's.
+func (v *VPC) Machine() (*NetNS, netip.Addr, error) { return v.attach() }
+
 func (v *VPC) host(n int) netip.Addr {
 	b := v.Subnet.Addr().As4()
 	b[3] = byte(n)
@@ -251,6 +254,17 @@ func (n *NetNS) Dial(network, address string) (c net.Conn, err error) {
 		return err
 	})
 	return c, err
+}
+
+// Unplug ends all traffic of a Machine without a word to its peers.
+func (n *NetNS) Unplug() error {
+	return n.link(func(h *netlink.Handle) error {
+		eth, err := h.LinkByName("eth1")
+		if err != nil {
+			return err
+		}
+		return h.LinkSetDown(eth)
+	})
 }
 
 // Path is a file by which other programs (nsenter --net=…) can enter the namespace while this process lives.
