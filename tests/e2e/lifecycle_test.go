@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -204,6 +205,65 @@ func TestDaemonsOfTheCommandAreTold(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), "\nterminated\n") {
 			t.Errorf("%v: the daemon was not told: %s", err, out)
 		}
+	})
+}
+
+// initProcessEnabled: Docker's init is PID 1 and fumidai its child. Everything goes as without it: sessions, the end when nobody
+// comes any more, a stop by ECS; and what the wrapped command leaves behind is fumidai's to reap and to end, not the init's.
+func TestBehindAnInitProcess(t *testing.T) {
+	t.Parallel()
+	behindInit := func(o *emulator.Options) {
+		o.Image = func(name string) (fargate.Image, error) {
+			made, err := image(name)
+			made.Entrypoint = append([]string{"/dummy", "init"}, made.Entrypoint...)
+			return made, err
+		}
+	}
+	if os.Getuid() != 0 || archive.Root != "" {
+		t.Skip("needs root, for a PID namespace, and no image")
+	}
+	check := func(t *testing.T, out string, wants ...string) {
+		for _, want := range append(wants, "\nlog dummy\n", "\nterminated\n") {
+			if !strings.Contains(out, want) {
+				t.Errorf("the output lacks %q", want)
+			}
+		}
+		if strings.Contains(out, "init reaped") {
+			t.Error("orphans went to the init process")
+		}
+	}
+	t.Run("unused", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, behindInit)
+		task := w.service(family, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "3s"}, "--", "/dummy", "log=/proc/1/comm", "orphans=5", "daemon", "sleep=1s", "zombies", "wait")
+		w.stopped(task, 20*time.Second)
+		w.wantCalls(task, ended...)
+		check(t, task.Output(), "\nzombies 0\n", "no session came within 3s")
+	})
+	t.Run("stopped by ECS", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, behindInit)
+		task := w.service(family, nil, "--", "/dummy", "log=/proc/1/comm", "daemon", "term=0", "wait")
+		time.Sleep(awake)
+		_, err := w.sdk.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(task.ID())})
+		w.must(err)
+		begin := time.Now()
+		w.stopped(task, 20*time.Second)
+		w.within("ended", time.Since(begin), 0, 10*time.Second) // not by SIGKILL
+		w.wantCalls(task)
+		check(t, task.Output())
+	})
+	t.Run("sessions", func(t *testing.T) {
+		t.Parallel()
+		s := siteOf(newWorld(t, behindInit))
+		s.task = s.service(family, map[string]string{"FUMIDAI_RELAY": "on", "ECS_TST_INITIAL_WAIT_TIME": "20s", "ECS_TST_IDLE_TIMEOUT": "1s"})
+		s.servedBy(s.task)
+		d := s.open(way{where: "remote"})
+		s.converse(d)
+		s.must(d.client.Terminate())
+		s.stopped(s.task, 20*time.Second)
+		s.wantEnded(family, 0)
+		s.wantCalls(s.task, ended...)
 	})
 }
 

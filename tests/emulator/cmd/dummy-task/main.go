@@ -16,6 +16,7 @@
 //	kill=N        kill oneself with signal N
 //	orphans=N     leave N processes behind that end soon after their parent
 //	daemon        leave a process with a session of its own that says "terminated" upon SIGTERM
+//	init          run the rest as a program, pass signals on to it and reap what has no parent, as Docker's init does
 //	zombies       print how many processes in /proc have ended and were not reaped
 //	wait          sleep for ever
 package main
@@ -37,7 +38,7 @@ import (
 )
 
 func main() {
-	for _, arg := range os.Args[1:] {
+	for i, arg := range os.Args[1:] {
 		verb, value, _ := strings.Cut(arg, "=")
 		switch verb {
 		case "env":
@@ -99,6 +100,8 @@ func main() {
 			c := exec.Command("/proc/self/exe", "term=0", "wait")
 			c.Stdout, c.Stderr, c.SysProcAttr = os.Stdout, os.Stderr, &syscall.SysProcAttr{Setsid: true}
 			check(c.Start())
+		case "init":
+			initProcess(os.Args[i+2:])
 		case "zombies":
 			zombies()
 		case "wait":
@@ -108,6 +111,32 @@ func main() {
 		default:
 			check(fmt.Errorf("unknown argument %q", arg))
 		}
+	}
+}
+
+func initProcess(args []string) {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	child, err := os.StartProcess(args[0], args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	check(err)
+	go func() {
+		for s := range signals {
+			_ = child.Signal(s)
+		}
+	}()
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		check(err)
+		if pid == child.Pid && status.Signaled() {
+			os.Exit(128 + int(status.Signal()))
+		} else if pid == child.Pid {
+			os.Exit(status.ExitStatus())
+		}
+		fmt.Println("init reaped", pid)
 	}
 }
 
