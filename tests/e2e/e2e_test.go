@@ -120,8 +120,9 @@ type world struct {
 	*testing.T
 	*emulator.Emulator
 	sdk       *sdk.Client
-	create    func(*sdk.CreateServiceInput) // changes a service before it is made
-	openFiles int32                         // descriptors that the container may have; 0: as many as this program
+	define    func(*sdk.RegisterTaskDefinitionInput) // changes a task definition before it is registered
+	create    func(*sdk.CreateServiceInput)          // changes a service before it is made
+	openFiles int32                                  // descriptors that the container may have; 0: as many as this program
 }
 
 func newWorld(t *testing.T, change ...func(*emulator.Options)) *world {
@@ -187,6 +188,9 @@ func (w *world) service(name string, variables map[string]string, command ...str
 		} else {
 			c.Environment[i].Value = aws.String(value)
 		}
+	}
+	if w.define != nil {
+		w.define(&in)
 	}
 	w.permitTask(*in.TaskRoleArn, name)
 	d, err := w.sdk.RegisterTaskDefinition(ctx, &in)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -299,5 +300,63 @@ func TestWrappedCommandEnds(t *testing.T) {
 			w.wantEnded(family, test.exit)
 			w.wantCalls(task, ended...)
 		})
+	}
+}
+
+// Tasks on EC2 instances and on machines of one's own (ECS Anywhere): other metadata, the same life.
+func TestOtherLaunchTypes(t *testing.T) {
+	for _, test := range []struct {
+		launch types.LaunchType
+		mode   types.NetworkMode
+	}{
+		{types.LaunchTypeEc2, types.NetworkModeAwsvpc}, {types.LaunchTypeEc2, types.NetworkModeBridge},
+		{types.LaunchTypeEc2, types.NetworkModeHost}, {types.LaunchTypeExternal, types.NetworkModeBridge},
+		{types.LaunchTypeExternal, types.NetworkModeHost},
+	} {
+		t.Run(fmt.Sprintf("%s, %s", test.launch, test.mode), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.define = func(in *sdk.RegisterTaskDefinitionInput) {
+				in.NetworkMode, in.RequiresCompatibilities = test.mode, []types.Compatibility{types.Compatibility(test.launch)}
+			}
+			w.create = func(in *sdk.CreateServiceInput) { in.LaunchType = test.launch }
+			s := siteOf(w)
+			s.servedBy(s.service(family, map[string]string{"FUMIDAI_RELAY": "on", "ECS_TST_INITIAL_WAIT_TIME": "30s", "ECS_TST_IDLE_TIMEOUT": "1s"}))
+			if !strings.HasPrefix(s.target, "ecs:"+cluster+"_") {
+				t.Errorf("the target is %s", s.target)
+			}
+			d := s.open(way{where: "remote"})
+			s.converse(d)
+			if test.mode != types.NetworkModeAwsvpc && len(s.events("the metadata does not tell the task's subnet yet, asking again")) > 0 {
+				t.Error("it waits for a subnet that such a task has not")
+			}
+			s.must(d.client.Terminate())
+			s.stopped(s.task, 20*time.Second)
+			s.wantEnded(family, 0)
+			s.wantCalls(s.task, ended...)
+		})
+	}
+}
+
+// Auto scaling with a minimum of 1 sets the count back after each task. There is no answer to that in a task, which knows
+// nothing of the ones before it: each sets the count once in its life, after its whole wait, and no call is repeated.
+func TestAutoScalingSetsTheCountBack(t *testing.T) {
+	t.Parallel()
+	const wait = 4 * time.Second
+	w := newWorld(t)
+	began := time.Now()
+	task := w.service(family, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": fmt.Sprint(wait)})
+	for lives := 1; lives <= 2; lives++ {
+		w.stopped(task, 20*time.Second)
+		w.wantCalls(task, ended...)
+		_, err := w.sdk.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String(family), DesiredCount: aws.Int32(1)})
+		w.must(err)
+		if !w.ECS.Until(10*time.Second, func() bool { return len(w.ECS.Tasks(ecs.InService(family))) > lives }) {
+			t.Fatal("no further task")
+		}
+		task = w.ECS.Tasks(ecs.InService(family))[lives]
+	}
+	if took := time.Since(began); took < 2*wait {
+		t.Errorf("two lives took %v, want the wait of each", took)
 	}
 }

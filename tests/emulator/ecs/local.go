@@ -81,6 +81,15 @@ func (t *Task) serveTask(w http.ResponseWriter, _ *http.Request) {
 		"ClockDrift":              map[string]any{"ClockErrorBound": 0.5, "ReferenceTimestamp": time.Now().UTC().Truncate(time.Second), "ClockSynchronizationStatus": "SYNCHRONIZED"},
 		"EphemeralStorageMetrics": map[string]any{"Utilized": 0, "Reserved": 20496},
 	}
+	if !t.onFargate() {
+		document["Cluster"] = last(*t.state.ClusterArn) // a name, where Fargate tells an ARN
+		for _, name := range []string{"ClockDrift", "EphemeralStorageMetrics", "FaultInjectionEnabled", "Limits"} {
+			delete(document, name)
+		}
+		if t.state.AvailabilityZone == nil {
+			delete(document, "AvailabilityZone")
+		}
+	}
 	if name, ok := strings.CutPrefix(*t.state.Group, "service:"); ok && !t.ecs.NoServiceName {
 		document["ServiceName"] = name
 	}
@@ -108,6 +117,12 @@ func (t *Task) containerMetadata(i int) map[string]any {
 			"IPv4SubnetCIDRBlock": n.Subnet, "DomainNameServers": []any{n.DNS}, "DomainNameSearchList": []string{t.ecs.Region + ".compute.internal"},
 			"PrivateDNSName": n.Hostname, "SubnetGatewayIpv4Address": n.Subnet.Addr().Next().String() + "/" + strconv.Itoa(n.Subnet.Bits()),
 		}},
+	}
+	switch mode := t.definition.NetworkMode; mode {
+	case types.NetworkModeBridge: // behind the instance's own address; no subnet
+		document["Networks"] = []any{map[string]any{"NetworkMode": mode, "IPv4Addresses": []any{"172.17.0.2"}}}
+	case types.NetworkModeHost:
+		document["Networks"] = []any{map[string]any{"NetworkMode": mode, "IPv4Addresses": []any{""}}}
 	}
 	if time.Since(t.born) < t.ecs.Timing.Networks {
 		delete(document, "Networks")

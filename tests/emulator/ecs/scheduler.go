@@ -106,6 +106,7 @@ func (e *ECS) startSome(s *service, n int, d *types.Deployment) {
 		t.service = *s.state.ServiceArn
 		t.state.Group = ptr("service:" + *s.state.ServiceName)
 		t.state.StartedBy = d.Id
+		t.placeOn(s.state.LaunchType)
 		t.state.EnableExecuteCommand = s.state.EnableExecuteCommand
 		if s.state.PropagateTags == types.PropagateTagsService {
 			t.state.Tags = e.tags[*s.state.ServiceArn]

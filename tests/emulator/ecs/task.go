@@ -72,6 +72,19 @@ func (e *ECS) newTask(cluster string, d *types.TaskDefinition, overrides *types.
 	return t
 }
 
+// placeOn makes it a task of another launch type than Fargate: EC2's agent and ECS Anywhere's tell less about it.
+func (t *Task) placeOn(launchType types.LaunchType) {
+	if launchType == "" || launchType == types.LaunchTypeFargate {
+		return
+	}
+	t.state.LaunchType, t.state.PlatformVersion, t.state.PlatformFamily, t.state.EphemeralStorage = launchType, nil, nil, nil
+	if launchType == types.LaunchTypeExternal {
+		t.state.AvailabilityZone = nil
+	}
+}
+
+func (t *Task) onFargate() bool { return t.state.LaunchType == types.LaunchTypeFargate }
+
 func (e *ECS) launch(t *Task) {
 	e.tasks[*t.state.TaskArn] = t
 	e.running.Add(1)
@@ -261,7 +274,7 @@ func (t *Task) environment(i int, image fargate.Image) []string {
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOSTNAME=" + t.sandbox.Network().Hostname,
-		"AWS_EXECUTION_ENV=AWS_ECS_FARGATE",
+		"AWS_EXECUTION_ENV=AWS_ECS_" + map[bool]string{true: "FARGATE", false: "EC2"}[t.onFargate()],
 		"AWS_DEFAULT_REGION=" + t.ecs.Region,
 		"AWS_REGION=" + t.ecs.Region,
 		"ECS_CONTAINER_METADATA_URI=" + base + "/v3/" + id,
