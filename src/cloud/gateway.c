@@ -10,6 +10,7 @@
 #include "host/log.h"
 #include "host/loop.h"
 #include "host/random.h"
+#include "tunnel/handshake.h"
 
 /* What is needed between the stream's opening and the service's 101. */
 struct upgrade {
@@ -32,26 +33,23 @@ static int64_t now_of(const struct gateway *gateway)
 /* ---- where tokens and URLs come from ------------------------------------------------------------------- */
 
 /* What the kinds of channels differ in. */
-struct source {
+struct gateway_source {
     struct aws_operation token; /* fetches a token into gateway->token */
     struct api_call open;       /* the websocket's GET, signed */
+    const char *lacks;          /* API_BY_... */
     enum ssmmessages_channel channel;
+    int (*begin)(struct gateway *gateway); /* gets a token, then start_connecting; negative: it failed */
+    int (*make_open)(struct gateway *gateway, struct api_request *request, struct error *err);
+    bool (*must_sign)(struct gateway *gateway);                       /* null: always */
     void (*write_body)(struct gateway *gateway, struct writer *out);  /* of the token's call */
     void (*write_first)(struct gateway *gateway, struct writer *out); /* the websocket's first message */
-    const struct reconnect_policy *policy;
+    const struct reconnect_policy *policy;                            /* a client has its own */
     enum descriptors_use use;
 };
 
-static const struct source sources[];
-
-static const struct source *source_of(const struct gateway *gateway)
-{
-    return &sources[gateway->kind];
-}
-
 static const char *open_action(const struct gateway *gateway)
 {
-    return source_of(gateway)->open.action;
+    return gateway->source->open.action;
 }
 
 static struct gateway *owner_of(struct aws_call *call)
@@ -64,10 +62,10 @@ static int make_create(struct aws_call *call, struct api_request *request, const
 {
     struct gateway *gateway = owner_of(call);
     struct writer body = writer_of(gateway->body_memory, sizeof gateway->body_memory);
-    source_of(gateway)->write_body(gateway, &body);
+    gateway->source->write_body(gateway, &body);
     gateway->body = writer_view(&body);
     gateway->endpoint = *endpoint;
-    return ssmmessages_make_create(request, &gateway->endpoint, source_of(gateway)->channel, gateway->id,
+    return ssmmessages_make_create(request, &gateway->endpoint, gateway->source->channel, gateway->id,
                                    gateway->body, err);
 }
 
@@ -79,7 +77,12 @@ static enum api_class read_create(struct aws_call *call, const struct api_answer
     if (xml_text(answer->body, "Url", url, sizeof url) && url[0] != '\0')
         log_event(LOG_DEBUG, "the service names a url, which is not used", LOG_TEXT("url", url),
                   LOG_TEXT("host", gateway->endpoint.host));
-    return ssmmessages_read_create(gateway->token, source_of(gateway)->channel, answer, failure, err);
+    return ssmmessages_read_create(gateway->token, gateway->source->channel, answer, failure, err);
+}
+
+static int make_open(struct gateway *gateway, struct api_request *request, struct error *err)
+{
+    return ssmmessages_make_open(request, &gateway->endpoint, gateway->source->channel, gateway->id, err);
 }
 
 static void write_control_body(struct gateway *gateway, struct writer *out)
@@ -104,25 +107,6 @@ static void write_data_first(struct gateway *gateway, struct writer *out)
     ssmmessages_write_open_data(out, str_from(gateway->request_id), str_from(gateway->token),
                                 gateway->target_id, str_from(gateway->client_id));
 }
-
-static const struct source sources[] = {
-    [GATEWAY_CONTROL] =
-        {.token = {{ENDPOINT_SSMMESSAGES, "CreateControlChannel", 201}, true, make_create, read_create},
-         .open = {ENDPOINT_SSMMESSAGES, "OpenControlChannel", 101},
-         .channel = SSMMESSAGES_CONTROL,
-         .write_body = write_control_body,
-         .write_first = write_control_first,
-         .policy = &RECONNECT_CONTROL,
-         .use = DESCRIPTORS_FOR_CHANNELS},
-    [GATEWAY_DATA] =
-        {.token = {{ENDPOINT_SSMMESSAGES, "CreateDataChannel", 201}, true, make_create, read_create},
-         .open = {ENDPOINT_SSMMESSAGES, "OpenDataChannel", 101},
-         .channel = SSMMESSAGES_DATA,
-         .write_body = write_data_body,
-         .write_first = write_data_first,
-         .policy = &RECONNECT_DATA,
-         .use = DESCRIPTORS_FOR_SESSIONS},
-};
 
 /* ---- down ---------------------------------------------------------------------------------------------- */
 
@@ -189,15 +173,18 @@ static void go_down(struct gateway *gateway)
     struct error why = gateway->err;
     random_bytes(&random, sizeof random);
     int64_t at_ms = reconnect_down(&gateway->reconnect, now_of(gateway), gateway->failure, random);
-    struct gateway_down down = {
-        .was_up = gateway->was_up, .is_final = at_ms == INT64_MAX, .why = why.text, .retry_at_ms = at_ms};
+    struct gateway_down down = {.was_up = gateway->was_up,
+                                .is_final = at_ms == INT64_MAX,
+                                .code = why.code,
+                                .why = why.text,
+                                .retry_at_ms = at_ms};
     gateway_close(gateway);
     if (!down.is_final) {
         gateway->keys_refused = credentials_source_changes(&gateway->client->credentials);
         wait_until(gateway, at_ms);
     } else if (gateway->failure != RECONNECT_REFUSED) {
-        error_prefix(&why,
-                     "no working connection to Session Manager for %d s: ", RECONNECT_GIVE_UP_MS / 1000);
+        error_prefix(&why, "no working connection to Session Manager for %d s: ",
+                     (int) (gateway->reconnect.policy->give_up_ms / 1000));
     }
     gateway->down(gateway, &down);
 }
@@ -235,15 +222,15 @@ static int write_upgrade(struct gateway *gateway, struct writer *out)
     char target_memory[2 * API_PATH_SIZE];
     struct writer target = writer_of(target_memory, sizeof target_memory);
     uint8_t random[WEBSOCKET_KEY_RANDOM_SIZE];
-    int result = ssmmessages_make_open(&request, &gateway->endpoint, source_of(gateway)->channel, gateway->id,
-                                       &gateway->err);
-    if (result == 0)
+    int result = gateway->source->make_open(gateway, &request, &gateway->err);
+    if (result == 0 && (gateway->source->must_sign == NULL || gateway->source->must_sign(gateway)))
         result = aws_client_sign(gateway->client, &request, &signature, ENDPOINT_SSMMESSAGES, &gateway->err);
     if (result < 0)
         return result;
     random_bytes(random, sizeof random);
     websocket_key(random, gateway->key);
-    writer_format(&target, "%s?%.*s", request.path, STR_ARG(request.query));
+    struct str query = gateway->session != NULL ? gateway->session->url.query : request.query;
+    writer_format(&target, "%s%s%.*s", request.path, query.len > 0 ? "?" : "", STR_ARG(query));
     struct http_request http = http_request_begin(out, request.method, writer_view(&target), request.host);
     for (size_t i = 0; i < request.header_count; i++)
         http_request_header(&http, request.headers[i].name, request.headers[i].value);
@@ -299,7 +286,11 @@ static int classify_upgrade(struct gateway *gateway)
                                 .body = {upgrade->body, upgrade->body_len}};
     struct api_failure failure;
     /* Expired keys or a clock that is off: the next token's call finds out the same and mends it. */
-    enum api_class class = api_classify(&source_of(gateway)->open, &answer, &failure, &gateway->err);
+    enum api_class class =
+        api_classify_by(gateway->source->lacks, &gateway->source->open, &answer, &failure, &gateway->err);
+    /* Of a client's keys, "denied" is believed when they are fresh. */
+    if (class == API_FAILED && gateway->err.code == ERROR_DENIED && gateway->session != NULL)
+        class = API_REFRESH;
     if (class == API_REFRESH && gateway->err.code == ERROR_DENIED && gateway->refreshed)
         class = API_FAILED;
     if (class == API_REFRESH) {
@@ -348,6 +339,8 @@ static void upgraded(struct gateway *gateway)
     gateway->was_up = true;
     gateway->refreshed = false;
     gateway->failure = RECONNECT_TRANSIENT;
+    if (gateway->session != NULL)
+        bytes_wipe(gateway->session->started.token, sizeof gateway->session->started.token);
     reconnect_up(&gateway->reconnect, now_of(gateway));
     struct str first_text = {gateway->first_text, gateway->first_text_len};
     gateway->up(gateway, first_text);
@@ -396,6 +389,26 @@ static int64_t step_deadline_ms(const struct gateway *gateway, int64_t most_ms)
     return step_ms < whole_ms ? step_ms : whole_ms;
 }
 
+/* There is a token. */
+static int start_connecting(struct gateway *gateway)
+{
+    struct writer first = writer_of(gateway->first_text, SSMMESSAGES_OPEN_FRAME_SIZE);
+    gateway->source->write_first(gateway, &first);
+    gateway->first_text_len = first.len;
+    struct stream_options options = {.host = gateway->endpoint.host,
+                                     .port = gateway->endpoint.port,
+                                     .tls = gateway->endpoint.tls,
+                                     .use = gateway->source->use,
+                                     .open_deadline_ms = step_deadline_ms(gateway, GATEWAY_OPEN_MS),
+                                     /* without TLS, in tests and behind a sidecar: a record's worth or two */
+                                     .plain_recv_bytes = 32 * 1024,
+                                     .plain_send_bytes = 32 * 1024};
+    gateway->state = GATEWAY_CONNECTING;
+    loop_timer_set(loop_of(gateway), &gateway->timer, options.open_deadline_ms);
+    return stream_open(&gateway->stream, gateway->client->network, &options, stream_changed, gateway,
+                       &gateway->err);
+}
+
 static void token_done(struct aws_call *call)
 {
     struct gateway *gateway = owner_of(call);
@@ -403,24 +416,16 @@ static void token_done(struct aws_call *call)
         gateway->err = call->err;
         gateway->failure = reconnect_classify(call->class, call->err.code);
         go_down(gateway);
-        return;
-    }
-    struct writer first = writer_of(gateway->first_text, SSMMESSAGES_OPEN_FRAME_SIZE);
-    source_of(gateway)->write_first(gateway, &first);
-    gateway->first_text_len = first.len;
-    struct stream_options options = {.host = gateway->endpoint.host,
-                                     .port = gateway->endpoint.port,
-                                     .tls = gateway->endpoint.tls,
-                                     .use = source_of(gateway)->use,
-                                     .open_deadline_ms = step_deadline_ms(gateway, GATEWAY_OPEN_MS),
-                                     /* without TLS, in tests and behind a sidecar: a record's worth or two */
-                                     .plain_recv_bytes = 32 * 1024,
-                                     .plain_send_bytes = 32 * 1024};
-    gateway->state = GATEWAY_CONNECTING;
-    loop_timer_set(loop_of(gateway), &gateway->timer, options.open_deadline_ms);
-    if (stream_open(&gateway->stream, gateway->client->network, &options, stream_changed, gateway,
-                    &gateway->err) < 0)
+    } else if (start_connecting(gateway) < 0) {
         go_down(gateway);
+    }
+}
+
+/* Every token by the API. */
+static int ask_for_token(struct gateway *gateway)
+{
+    aws_call_start(&gateway->call, step_deadline_ms(gateway, GATEWAY_TOKEN_MS));
+    return 0;
 }
 
 static void start_attempt(struct gateway *gateway)
@@ -435,9 +440,9 @@ static void start_attempt(struct gateway *gateway)
     if (gateway->token == NULL || gateway->first_text == NULL) {
         error_set(&gateway->err, ERROR_SYSTEM, "out of memory");
         leave(gateway);
-        return;
+    } else if (gateway->source->begin(gateway) < 0) {
+        leave(gateway);
     }
-    aws_call_start(&gateway->call, step_deadline_ms(gateway, GATEWAY_TOKEN_MS));
 }
 
 static void timer_expired(struct loop_timer *timer)
@@ -449,6 +454,7 @@ static void timer_expired(struct loop_timer *timer)
         if (now_of(gateway) >= gateway->retry_at_ms) {
             start_attempt(gateway);
         } else {
+            gateway->keys.ready = keys_fetched;
             credentials_source_renew(&gateway->client->credentials, &gateway->keys);
             wait_until(gateway, gateway->retry_at_ms);
         }
@@ -467,31 +473,163 @@ static void timer_expired(struct loop_timer *timer)
     }
 }
 
+/* ---- the kinds ----------------------------------------------------------------------------------------- */
+
+static const struct gateway_source control_source = {
+    .token = {{ENDPOINT_SSMMESSAGES, "CreateControlChannel", 201}, true, make_create, read_create},
+    .open = {ENDPOINT_SSMMESSAGES, "OpenControlChannel", 101},
+    .lacks = API_BY_TASK,
+    .channel = SSMMESSAGES_CONTROL,
+    .begin = ask_for_token,
+    .make_open = make_open,
+    .write_body = write_control_body,
+    .write_first = write_control_first,
+    .policy = &RECONNECT_CONTROL,
+    .use = DESCRIPTORS_FOR_CHANNELS};
+
+static const struct gateway_source data_source = {
+    .token = {{ENDPOINT_SSMMESSAGES, "CreateDataChannel", 201}, true, make_create, read_create},
+    .open = {ENDPOINT_SSMMESSAGES, "OpenDataChannel", 101},
+    .lacks = API_BY_TASK,
+    .channel = SSMMESSAGES_DATA,
+    .begin = ask_for_token,
+    .make_open = make_open,
+    .write_body = write_data_body,
+    .write_first = write_data_first,
+    .policy = &RECONNECT_DATA,
+    .use = DESCRIPTORS_FOR_SESSIONS};
+
+/* ---- a client's ---------------------------------------------------------------------------------------- */
+
+static int make_resume(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
+                       struct error *err)
+{
+    struct gateway *gateway = owner_of(call);
+    struct writer body = writer_of(gateway->body_memory, sizeof gateway->body_memory);
+    ssm_write_session(&body, gateway->id);
+    return api_request_json(request, endpoint, SSM_TARGET_RESUME_SESSION, writer_view(&body), err);
+}
+
+static enum api_class read_resume(struct aws_call *call, const struct api_answer *answer,
+                                  struct api_failure *failure, struct error *err)
+{
+    bool is_over; /* the code says it, too */
+    return ssm_read_resume_session(owner_of(call)->token, &is_over, answer, failure, err);
+}
+
+static void credentials_ready(struct credentials_waiter *waiter)
+{
+    struct gateway *gateway = LOOP_OWNER(waiter, struct gateway, keys);
+    if (start_connecting(gateway) < 0)
+        go_down(gateway);
+}
+
+/* The token that the session was started with, until it has served; then a new one. */
+static int begin_client(struct gateway *gateway)
+{
+    struct gateway_session *session = gateway->session;
+    gateway->endpoint = session->endpoint;
+    if (str_copy(str_from(session->started.token), gateway->token, SSMMESSAGES_TOKEN_SIZE) &&
+        gateway->token[0] != '\0') {
+        bool needs_keys = session->signing != GATEWAY_UNSIGNED && !session->url.is_presigned;
+        gateway->keys.ready = credentials_ready;
+        if (needs_keys && !credentials_source_prepare(&gateway->client->credentials, &gateway->keys))
+            return 0;
+        return start_connecting(gateway);
+    }
+    if (!session->url.is_presigned)
+        return ask_for_token(gateway);
+    gateway->failure = RECONNECT_REFUSED;
+    return error_set(&gateway->err, ERROR_UNSUPPORTED,
+                     "the session began with a presigned URL, so it can't be resumed");
+}
+
+static int make_client_open(struct gateway *gateway, struct api_request *request, struct error *err)
+{
+    return stream_url_make_open(request, &gateway->endpoint, &gateway->session->url, err);
+}
+
+static bool must_sign_client(struct gateway *gateway)
+{
+    enum gateway_signing signing = gateway->session->signing;
+    struct error err = ERROR_INIT;
+    if (gateway->session->url.is_presigned || signing == GATEWAY_UNSIGNED)
+        return false;
+    if (signing == GATEWAY_SIGNED || credentials_source_get(&gateway->client->credentials, &err) != NULL)
+        return true;
+    log_event(LOG_WARN, "no credentials: the websocket's request is not signed", LOG_ERR(&err));
+    return false;
+}
+
+static void write_client_first(struct gateway *gateway, struct writer *out)
+{
+    ssmmessages_write_open_data_as_client(out, str_from(gateway->request_id), str_from(gateway->token),
+                                          str_from(gateway->client_id),
+                                          STR_LITERAL(HANDSHAKE_CLIENT_VERSION));
+}
+
+static const struct gateway_source client_source = {
+    .token = {SSM_RESUME_SESSION_CALL, true, make_resume, read_resume},
+    .open = {ENDPOINT_SSMMESSAGES, "OpenDataChannel", 101},
+    .lacks = API_BY_USER,
+    .begin = begin_client,
+    .make_open = make_client_open,
+    .must_sign = must_sign_client,
+    .write_first = write_client_first,
+    .use = DESCRIPTORS_FOR_CHANNELS};
+
 /* ---- the owner's side ---------------------------------------------------------------------------------- */
+
+static void init(struct gateway *gateway, struct aws_client *client, const struct gateway_source *source,
+                 struct str id)
+{
+    memset(gateway, 0, sizeof *gateway);
+    gateway->client = client;
+    gateway->source = source;
+    gateway->id = id;
+    gateway->call.client = client;
+    gateway->call.operation = &gateway->source->token;
+    gateway->call.done = token_done;
+    gateway->call.use = gateway->source->use;
+    make_uuid_text(gateway->client_id);
+    loop_timer_init(&gateway->timer, timer_expired);
+    loop_hook_init(&gateway->leaving, LOOP_FLUSH, leave_now);
+}
 
 void gateway_init(struct gateway *gateway, struct aws_client *client, enum gateway_kind kind, struct str id,
                   struct str target_id)
 {
-    memset(gateway, 0, sizeof *gateway);
-    gateway->client = client;
-    gateway->kind = kind;
-    gateway->id = id;
+    static const struct gateway_source *const sources[] = {
+        [GATEWAY_CONTROL] = &control_source, [GATEWAY_DATA] = &data_source};
+    init(gateway, client, sources[kind], id);
     gateway->target_id = target_id;
-    gateway->call.client = client;
-    gateway->call.operation = &source_of(gateway)->token;
-    gateway->call.done = token_done;
-    gateway->call.use = source_of(gateway)->use;
-    gateway->keys.ready = keys_fetched;
-    make_uuid_text(gateway->client_id);
-    loop_timer_init(&gateway->timer, timer_expired);
-    loop_hook_init(&gateway->leaving, LOOP_FLUSH, leave_now);
+}
+
+int gateway_init_client(struct gateway *gateway, struct aws_client *client, struct gateway_session *session,
+                        struct error *err)
+{
+    bool is_configured;
+    init(gateway, client, &client_source, str_from(session->started.id));
+    session->policy = RECONNECT_DATA;
+    session->policy.give_up_ms = session->reconnect_ms;
+    gateway->session = session;
+    gateway->call.fixed_endpoint = session->ssm;
+    int result = stream_url_parse(&session->url, str_from(session->started.stream_url), err);
+    if (result == 0)
+        result = endpoint_from_own_variable(&session->endpoint, &is_configured, ENDPOINT_SSMMESSAGES,
+                                            client->env, err);
+    if (result != 0 || is_configured)
+        return result;
+    session->endpoint = session->url.endpoint;
+    return session->any_host ? 0 : stream_url_check(&session->url, str_from(client->region), err);
 }
 
 void gateway_open(struct gateway *gateway)
 {
     if (gateway->state != GATEWAY_CLOSED)
         return;
-    reconnect_init(&gateway->reconnect, source_of(gateway)->policy, now_of(gateway));
+    const struct reconnect_policy *policy = gateway->source->policy;
+    reconnect_init(&gateway->reconnect, policy != NULL ? policy : &gateway->session->policy, now_of(gateway));
     start_attempt(gateway);
 }
 

@@ -20,16 +20,23 @@
  *
  * LEAVING lasts a turn, so that a close frame which was just queued still goes out.
  *
- * Tokens and URLs come from where `enum gateway_kind` says. A row of the table in the .c has everything in
- * which the kinds differ. (A client's data channel will be another row: its first token and its StreamUrl
- * come with StartSession's answer, later tokens from ResumeSession.)
+ * Tokens and URLs come from where the kind of channel says. A `struct gateway_source` in the .c has
+ * everything in which the kinds differ.
+ *
+ * A client's data channel (protocol.md, section 11): the StreamUrl and the first token come with
+ * StartSession's answer. That token is used until a websocket was opened with it; from then on each try asks
+ * ResumeSession for one, with the credentials of that moment. "Denied" may mean that they are too old, so it
+ * is believed of fresh ones only. A presigned URL is neither signed nor resumed. If
+ * AWS_ENDPOINT_URL_SSMMESSAGES is set, its host takes the place of the StreamUrl's.
  */
 #ifndef FUMIDAI_CLOUD_GATEWAY_H
 #define FUMIDAI_CLOUD_GATEWAY_H
 
 #include <stdbool.h>
 
+#include "aws/ssm.h"
 #include "aws/ssmmessages.h"
+#include "aws/stream_url.h"
 #include "base/uuid.h"
 #include "channel/reconnect.h"
 #include "cloud/aws_call.h"
@@ -46,6 +53,7 @@ enum {
     GATEWAY_BODY_SIZE = 2 * 1024  /* of a refusal, for its reason */
 };
 
+/* Of an agent. */
 enum gateway_kind {
     GATEWAY_CONTROL, /* CreateControlChannel; `id` is the target's */
     GATEWAY_DATA     /* CreateDataChannel, as the agent; `id` is the session's */
@@ -61,11 +69,34 @@ enum gateway_state {
     GATEWAY_LEAVING
 };
 
+/* Of the client's websocket. */
+enum gateway_signing {
+    GATEWAY_SIGNED,
+    GATEWAY_SIGNED_IF_POSSIBLE, /* when there are credentials: a plugin whose caller keeps them to itself */
+    GATEWAY_UNSIGNED
+};
+
+/* What only a client's data channel has. The owner fills in the first part, and keeps it longer than the
+ * gateway. */
+struct gateway_session {
+    struct ssm_session started; /* StartSession's answer; the token is wiped when it has served */
+    const struct endpoint *ssm; /* for ResumeSession; null: as aws/endpoint.h decides */
+    int64_t reconnect_ms;       /* so long without a working connection, then it is over */
+    enum gateway_signing signing;
+    bool any_host; /* the StreamUrl need not be AWS's own: an endpoint of the user's gave it */
+
+    /* private */
+    struct stream_url url;
+    struct endpoint endpoint;
+    struct reconnect_policy policy;
+};
+
 struct gateway_down {
-    bool was_up;         /* a connection was lost; else one could not be made */
-    bool is_final;       /* the gateway is CLOSED and tries no more */
-    const char *why;     /* valid during the call */
-    int64_t retry_at_ms; /* unless final */
+    bool was_up;          /* a connection was lost; else one could not be made */
+    bool is_final;        /* the gateway is CLOSED and tries no more */
+    enum error_code code; /* final: ERROR_NOT_FOUND when the session itself is over, ERROR_DENIED ... */
+    const char *why;      /* valid during the call */
+    int64_t retry_at_ms;  /* unless final */
 };
 
 struct gateway {
@@ -78,15 +109,16 @@ struct gateway {
 
     /* private */
     enum gateway_state state;
-    enum gateway_kind kind;
+    const struct gateway_source *source;
     struct aws_client *client;
     struct str id;
     struct str target_id;
+    struct gateway_session *session; /* of a client */
     char client_id[UUID_TEXT_SIZE];
     struct reconnect reconnect;
     struct loop_timer timer; /* the next try, or the time limit of this one */
     int64_t retry_at_ms;
-    struct credentials_waiter keys; /* other ones than those that were refused */
+    struct credentials_waiter keys; /* other ones than those that were refused; a client's first */
     unsigned keys_refused;          /* credentials_source_changes at that time */
     struct loop_hook leaving;       /* behind what the stream has to flush */
     struct stream *stream;
@@ -109,6 +141,11 @@ struct gateway {
 /* `id` and `target_id` (data channels: ours) outlive the gateway. */
 void gateway_init(struct gateway *gateway, struct aws_client *client, enum gateway_kind kind, struct str id,
                   struct str target_id);
+/* The client's. ERROR_INVALID or ERROR_TOO_LARGE when the StreamUrl or a configured endpoint is not valid,
+ * ERROR_DENIED when the StreamUrl leads to a host that is not AWS's (stream_url_check): the gateway is CLOSED
+ * then, and must not be opened. */
+int gateway_init_client(struct gateway *gateway, struct aws_client *client, struct gateway_session *session,
+                        struct error *err);
 /* Tries until it is up, or until `down` is final. Nothing unless CLOSED. */
 void gateway_open(struct gateway *gateway);
 void gateway_close(struct gateway *gateway); /* at any time; `down` is not called */

@@ -389,6 +389,217 @@ static void nothing_works_after_its_time(void **state)
     assert_int_equal(gateway.state, GATEWAY_CLOSED);
 }
 
+/* ---- a client's ---------------------------------------------------------------------------------------- */
+
+/* {"SessionId":"me-0a","TokenValue":TOKEN}, TOKEN being eight characters */
+#define RESUMED(token)                                                                                       \
+    "HTTP/1.1 200 OK\r\nContent-Length: 43\r\n\r\n{\"SessionId\":\"me-0a\",\"TokenValue\":" token "}"
+#define FORBIDDEN "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+
+static struct gateway_session session;
+
+static int init_client(const char *query, struct error *err)
+{
+    memset(&session, 0, sizeof session);
+    snprintf(session.started.stream_url, sizeof session.started.stream_url,
+             "ws://127.0.0.1:%u/v1/data-channel/me-0a%s", peer.port, query);
+    strcpy(session.started.id, "me-0a");
+    strcpy(session.started.token, "first+/=");
+    session.reconnect_ms = 600 * 1000;
+    session.any_host = true;
+    if (service.token == NULL)
+        service.token = RESUMED("\"second\"");
+    return gateway_init_client(&gateway, &client, &session, err);
+}
+
+static void open_client(void)
+{
+    gateway.up = is_up;
+    gateway.changed = has_changed;
+    gateway.down = is_down;
+    loop_turn(&loop, 0, NULL);
+    gateway_open(&gateway);
+    assert_int_equal(owner.ups + owner.downs, 0); /* never from inside open */
+}
+
+static void start_client(const char *query)
+{
+    assert_int_equal(init_client(query, NULL), 0);
+    open_client();
+}
+
+static void a_client_opens_with_what_it_was_given(void **state)
+{
+    (void) state;
+    start_client("?role=publish_subscribe&cell-number=AA+/==");
+    run_until(&owner.ups, 1, 5000);
+    assert_int_equal(owner.ups, 1);
+    assert_int_equal(service.tokens, 0);
+    assert_non_null(
+        strstr(service.upgrade_request,
+               "GET /v1/data-channel/me-0a?role=publish_subscribe&cell-number=AA+/== HTTP/1.1\r\n"));
+    assert_non_null(strstr(service.upgrade_request, "SignedHeaders=host;x-amz-date, "));
+    assert_non_null(strstr(owner.first_text, "\"TokenValue\":\"first+/=\",\"ClientId\":\""));
+    assert_non_null(strstr(owner.first_text, "\"ClientVersion\":\"1.2."));
+    assert_null(strstr(owner.first_text, "ClientInstanceId"));
+    assert_string_equal(session.started.token, "");
+    assert_null(gateway.token);
+}
+
+static void a_client_resumes_with_a_new_token(void **state)
+{
+    (void) state;
+    start_client("?role=publish_subscribe&cell-number=AA+/==");
+    for (int i = 1; i <= 3; i++) {
+        run_until(&owner.ups, i, 5000);
+        assert_int_equal(owner.ups, i);
+        assert_int_equal(service.tokens, i - 1);
+        gateway_acknowledged(&gateway, RECONNECT_GOOD_MESSAGES);
+        gateway_lose(&gateway, "1000 Bye");
+    }
+    assert_non_null(strstr(owner.first_text, "\"TokenValue\":\"second\""));
+    assert_non_null(strstr(service.token_request, "x-amz-target: AmazonSSM.ResumeSession"));
+    assert_non_null(strstr(service.token_request, "/ssm/aws4_request"));
+    assert_non_null(strstr(service.upgrade_request, "GET /v1/data-channel/me-0a?role=publish_subscribe&cell-"
+                                                    "number=AA+/== "));
+    assert_non_null(strstr(service.upgrade_request, "/ssmmessages/aws4_request"));
+}
+
+static void the_first_token_serves_until_it_was_used(void **state)
+{
+    (void) state;
+    service.upgrade = FAILING;
+    start_client("?role=x");
+    run_until(&owner.downs, 2, 5000);
+    assert_false(owner.down.is_final);
+    service.upgrade = NULL;
+    run_until(&owner.ups, 1, 5000);
+    assert_int_equal(owner.ups, 1);
+    assert_int_equal(service.tokens, 0);
+    assert_non_null(strstr(owner.first_text, "first+/="));
+}
+
+static void what_ends_a_client(void **state)
+{
+    static const struct {
+        const char *token, *upgrade; /* of the second connection */
+        int tokens, upgrades;
+        enum error_code code;
+        const char *why;
+    } cases[] = {
+        {RESUMED("    null"), NULL, 1, 1, ERROR_NOT_FOUND,
+         "ResumeSession: the session has timed out or was ended"},
+        {RESUMED("      \"\""), NULL, 1, 1, ERROR_NOT_FOUND,
+         "ResumeSession: the session has timed out or was ended"},
+        {FORBIDDEN, NULL, 2, 1, ERROR_DENIED, "ResumeSession: 403: your credentials lack ssm:ResumeSession"},
+        {NULL, FORBIDDEN, 2, 3, ERROR_DENIED, "OpenDataChannel: 403: your credentials lack ssmmessages:Open"},
+        {NULL, TERMINATED, 1, 2, ERROR_NOT_FOUND, "OpenDataChannel: 400"},
+    };
+    (void) state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        memset(&owner, 0, sizeof owner);
+        memset(&service, 0, sizeof service);
+        start_client("?role=x");
+        run_until(&owner.ups, 1, 5000);
+        if (cases[i].token != NULL)
+            service.token = cases[i].token;
+        service.upgrade = cases[i].upgrade;
+        gateway_acknowledged(&gateway, RECONNECT_GOOD_MESSAGES);
+        gateway_lose(&gateway, "1000 Bye");
+        for (int n = 1; n < 10 && !owner.down.is_final; n++)
+            run_until(&owner.downs, n, 5000);
+        if (!owner.down.is_final || owner.down.code != cases[i].code ||
+            strncmp(owner.why, cases[i].why, strlen(cases[i].why)) != 0)
+            fail_msg("case %zu: code %d: %s", i, owner.down.code, owner.why);
+        assert_int_equal(service.tokens, cases[i].tokens);
+        assert_int_equal(service.upgrades, cases[i].upgrades);
+        assert_int_equal(gateway.state, GATEWAY_CLOSED);
+    }
+}
+
+static void a_presigned_url_is_neither_signed_nor_resumed(void **state)
+{
+    (void) state;
+    start_client("?role=x&X-Amz-Signature=0a1b");
+    run_until(&owner.ups, 1, 5000);
+    assert_int_equal(owner.ups, 1);
+    assert_null(strstr(service.upgrade_request, "authorization:"));
+    gateway_acknowledged(&gateway, RECONNECT_GOOD_MESSAGES);
+    gateway_lose(&gateway, "1000 Bye");
+    run_until(&owner.downs, 2, 5000);
+    assert_true(owner.down.is_final);
+    assert_string_equal(owner.why, "the session began with a presigned URL, so it can't be resumed");
+    assert_int_equal(service.tokens, 0);
+}
+
+/* Under the AWS CLI, whose credentials may be its own. */
+static void without_credentials_a_client_may_connect_unsigned(void **state)
+{
+    char *keys[] = {env[2], env[3]};
+    (void) state;
+    env[2] = env[3] = "X=y";
+    aws_client_close(&client);
+    aws_client_open(&client, &network, env);
+    assert_int_equal(init_client("", NULL), 0);
+    open_client();
+    run_until(&owner.downs, 1, 5000);
+    assert_int_equal(owner.downs, 1);
+    assert_int_equal(service.upgrades, 0);
+    gateway_close(&gateway);
+    memset(&owner, 0, sizeof owner);
+    for (int signing = GATEWAY_SIGNED_IF_POSSIBLE; signing <= GATEWAY_UNSIGNED; signing++) {
+        memset(&owner, 0, sizeof owner);
+        assert_int_equal(init_client("", NULL), 0);
+        session.signing = (enum gateway_signing) signing;
+        open_client();
+        run_until(&owner.ups, 1, 5000);
+        assert_int_equal(owner.ups, 1);
+        assert_null(strstr(service.upgrade_request, "authorization:"));
+        assert_non_null(strstr(service.upgrade_request, "GET /v1/data-channel/me-0a HTTP/1.1\r\n"));
+        gateway_close(&gateway);
+    }
+    env[2] = keys[0];
+    env[3] = keys[1];
+}
+
+static void a_clients_budget_is_time(void **state)
+{
+    struct error err = ERROR_INIT;
+    (void) state;
+    service.upgrade = FAILING;
+    assert_int_equal(init_client("?role=x", &err), 0);
+    session.policy.give_up_ms = 400;
+    open_client();
+    while (!owner.down.is_final) {
+        int before = owner.downs;
+        run_until(&owner.downs, before + 1, 5000);
+        assert_int_equal(owner.downs, before + 1);
+    }
+    assert_memory_equal(owner.why, "no working connection to Session Manager for 0 s: OpenData", 55);
+}
+
+static void a_client_goes_to_aws_or_where_it_was_told(void **state)
+{
+    struct error err = ERROR_INIT;
+    char saved[sizeof endpoint_variable];
+    (void) state;
+    assert_int_equal(init_client("?role=x", &err), 0);
+    session.any_host = false;
+    assert_int_equal(gateway_init_client(&gateway, &client, &session, &err), ERROR_DENIED);
+    strcpy(session.started.stream_url, "what");
+    assert_int_equal(gateway_init_client(&gateway, &client, &session, &err), ERROR_INVALID);
+    strcpy(saved, endpoint_variable);
+    snprintf(endpoint_variable, sizeof endpoint_variable,
+             "AWS_ENDPOINT_URL_SSMMESSAGES=http://127.0.0.1:%u/prefix", peer.port);
+    strcpy(session.started.stream_url, "wss://no-such-host.invalid/v1/data-channel/me-0a?role=x");
+    assert_int_equal(gateway_init_client(&gateway, &client, &session, &err), 0);
+    open_client();
+    run_until(&owner.ups, 1, 5000);
+    assert_int_equal(owner.ups, 1);
+    assert_non_null(strstr(service.upgrade_request, "GET /prefix/v1/data-channel/me-0a?role=x "));
+    strcpy(endpoint_variable, saved);
+}
+
 /* ---- while it is up ------------------------------------------------------------------------------------ */
 
 static void bytes_before_the_end_are_delivered(void **state)
@@ -462,6 +673,14 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_useful_connection_is_reopened_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_works_after_its_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_client_opens_with_what_it_was_given, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_client_resumes_with_a_new_token, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_first_token_serves_until_it_was_used, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_ends_a_client, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_presigned_url_is_neither_signed_nor_resumed, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_credentials_a_client_may_connect_unsigned, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_clients_budget_is_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_client_goes_to_aws_or_where_it_was_told, setup, teardown),
         cmocka_unit_test_setup_teardown(bytes_before_the_end_are_delivered, setup, teardown),
         cmocka_unit_test_setup_teardown(the_end_waits_for_an_owner_that_does_not_read, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_queued_before_the_loss_goes_out, setup, teardown),
