@@ -61,7 +61,9 @@
  *
  * A silent client. When nothing has come from the client for DATA_CHANNEL_SILENT_MS although something was
  * sent to it, it has probably died without a word. Nothing is resent then until something comes or there is a
- * new connection: the service may count resends as activity, and keep the session for nobody.
+ * new connection: the service may count resends as activity, and keep the session for nobody. No probes
+ * either, for the same reason: a client that comes back on a websocket of its own is told of by
+ * start_publication, one whose websocket had only stalled gets what it was sent and acknowledges it.
  *
  * Memory. Blocks for messages come from the pool; the rest is in config.memory (untouched pages cost
  * nothing). No other growth, whatever the peer does.

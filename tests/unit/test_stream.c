@@ -604,6 +604,51 @@ static void tls_without_ca_certificates_is_refused_at_once(void **state)
     assert_null(stream);
 }
 
+static size_t waiting_handshakes(void)
+{
+    size_t count = 0;
+    for (const struct list *node = network.handshakes.next; node != &network.handshakes; node = node->next)
+        count++;
+    return count;
+}
+
+/* A step is a signature or two, milliseconds on a share of a core: streams that open at once take turns. */
+static void handshakes_take_one_step_a_turn(void **state)
+{
+    enum { COUNT = 6, CLOSED = COUNT - 1 };
+    struct client clients[COUNT];
+    struct peer peers[COUNT];
+    size_t most_waiting = 0;
+    int opened = 0;
+    (void) state;
+    for (int i = 0; i < COUNT; i++) {
+        peer_open(&peers[i], "127.0.0.1", 0, tls_peer_serve, &echo_ec);
+        clients[i] = (struct client) NEW_CLIENT;
+        start(&clients[i], "localhost", peers[i].port, true);
+    }
+    for (int turn = 0; turn < 200 && opened < COUNT - 1; turn++) {
+        usleep(5000); /* all peers have answered what they were asked */
+        loop_turn(&loop, 0, NULL);
+        size_t waiting = waiting_handshakes();
+        most_waiting = waiting > most_waiting ? waiting : most_waiting;
+        if (waiting > 2 && clients[CLOSED].stream != NULL) {
+            stream_close(clients[CLOSED].stream); /* while it waits */
+            clients[CLOSED].stream = NULL;
+        }
+        int open_now = 0;
+        for (int i = 0; i < COUNT; i++)
+            open_now += clients[i].stream != NULL && stream_state(clients[i].stream) == STREAM_OPEN;
+        assert_in_range(open_now, opened, opened + 1);
+        opened = open_now;
+    }
+    assert_int_equal(opened, COUNT - 1);
+    assert_in_range(most_waiting, 3, COUNT - 1); /* all but the first, unless the peers are slow */
+    for (int i = 0; i < COUNT; i++) {
+        stream_close(clients[i].stream);
+        peer_close(&peers[i]);
+    }
+}
+
 static void closing_at_any_time_leaves_nothing_behind(void **state)
 {
     (void) state;
@@ -774,6 +819,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_step_has_an_end, setup, teardown),
         cmocka_unit_test_setup_teardown(nobody_there_and_no_such_name, setup, teardown),
         cmocka_unit_test_setup_teardown(tls_without_ca_certificates_is_refused_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(handshakes_take_one_step_a_turn, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_at_any_time_leaves_nothing_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(tls_goes_through_the_proxy_end_to_end, setup, teardown),
         cmocka_unit_test_setup_teardown(a_proxy_may_refuse, setup, teardown),
