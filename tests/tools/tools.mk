@@ -6,11 +6,15 @@ TOOLS := $(patsubst tests/tools/%/go.mod,%,$(sort $(wildcard tests/tools/*/go.mo
 
 # A refused tool is asked for again when its pins change, or after `rm build/tools/NAME.built`.
 .PHONY: tools
-tools: $(TOOLS:%=build/tools/%.built) build/tools/dbt.built
+tools: $(TOOLS:%=build/tools/%.built) build/tools/dbt.built build/tools/aws.built
 
 build/tools/%.built: tests/tools/%/go.mod tests/tools/%/go.sum tests/tools/build | $(call deps,go)
 	$(Q)tests/tools/build $* build/tools/$* && touch $@
 
 # dbt, for the example's project, in an environment of Python's that stays when build/ goes.
-build/tools/dbt.built: examples/dbt/requirements.txt tests/tools/dbt | $(call deps,e2e)
-	$(Q)tests/tools/dbt $< $(CACHE)/dbt build/tools/dbt && touch $@
+build/tools/dbt.built: examples/dbt/requirements.txt tests/tools/python | $(call deps,e2e)
+	$(Q)tests/tools/python $< $(CACHE)/dbt build/tools/dbt && touch $@
+
+# The AWS CLI (of its version 1: PyPI has no other), which drives AWS's session-manager-plugin as users have it.
+build/tools/aws.built: tests/tools/aws-requirements.txt tests/tools/python | $(call deps,e2e)
+	$(Q)tests/tools/python $< $(CACHE)/aws build/tools/aws && touch $@

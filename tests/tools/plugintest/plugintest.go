@@ -9,8 +9,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"fumidai/tests/emulator/client"
@@ -26,6 +28,8 @@ type Options struct {
 	// environment decides.
 	Endpoint string
 	Env      []string // AWS_* and the CA
+	// CLI are arguments of the AWS CLI, which then starts the session and the plugin; Session, Target and Endpoint are not used.
+	CLI []string
 	// Stdio says that the session is one over standard input and output (AWS-StartSSHSession), not a local port.
 	Stdio bool
 }
@@ -61,9 +65,16 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 	if o.Endpoint != "" {
 		argv = append(argv, o.Endpoint)
 	}
+	env := append([]string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + filepath.Dir(path) + ":" + os.Getenv("PATH")}, o.Env...)
+	if o.CLI != nil {
+		if path, err = tools.Find("aws"); err != nil {
+			return nil, err
+		}
+		argv = o.CLI
+	}
 	p := &Plugin{cmd: exec.CommandContext(ctx, path, argv...), dir: dir, exited: make(chan struct{}), grown: make(chan struct{}, 1)}
-	p.cmd.Env = append([]string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH")}, o.Env...)
-	p.cmd.Dir = dir
+	p.cmd.Env, p.cmd.Dir = env, dir
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Stdout, p.cmd.Stderr = tail{p}, tail{p}
 	var theirs *os.File
 	if o.Stdio { // a pipe of our own: nothing of what it wrote is lost when it ends
@@ -150,14 +161,14 @@ func (p *Plugin) Dial() (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
-// Interrupt sends SIGINT: it ends the session and exits.
-func (p *Plugin) Interrupt() error { return p.cmd.Process.Signal(os.Interrupt) }
+// Interrupt sends SIGINT, as Ctrl-C does, to the CLI as well, if there is one: it ends the session and exits.
+func (p *Plugin) Interrupt() error { return syscall.Kill(-p.cmd.Process.Pid, syscall.SIGINT) }
 
 // Exited is closed once it has ended.
 func (p *Plugin) Exited() <-chan struct{} { return p.exited }
 
 // Kill ends it at once.
 func (p *Plugin) Kill() {
-	_ = p.cmd.Process.Kill()
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	<-p.exited
 }
