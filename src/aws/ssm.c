@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/ip.h"
 #include "base/json.h"
 #include "base/utf8.h"
 
@@ -81,6 +82,26 @@ void ssm_write_session(struct writer *body, struct str session_id)
 void ssm_write_get_connection_status(struct writer *body, struct str target)
 {
     write_one(body, "Target", target);
+}
+
+bool ssm_host_is_task(struct str host)
+{
+    static const uint8_t loopback_6[16] = {[15] = 1};
+    struct ip address;
+    if (host.len == 0 || str_equal_nocase(host, "localhost") || str_equal_nocase(host, "localhost."))
+        return true;
+    return ip_parse(host, &address) &&
+           (address.version == IP_V4 ? address.bytes[0] == 127 : ip_equal(address, ip_v6(loopback_6)));
+}
+
+void ssm_choose_document(struct ssm_start_session *start, struct str document_name)
+{
+    bool is_task = ssm_host_is_task(start->host);
+    start->document = document_name.len > 0 ? document_name
+                      : is_task             ? STR_LITERAL(SSM_DOCUMENT_TASK)
+                                            : STR_LITERAL(SSM_DOCUMENT_HOST);
+    if (is_task)
+        start->host = (struct str){NULL, 0};
 }
 
 /* --- answers --- */

@@ -56,6 +56,7 @@
 
 enum {
     SSM_REASON_MAX = 256, /* StartSession: Reason has at most 256 characters; ours is cut at so many bytes */
+    SSM_DOCUMENT_SIZE = 257, /* a name has up to 128 characters, an ARN some 60 more */
     /* A host of 60 bytes, the path with a session id of 96, "cell-number=" and some 100 bytes of base64. */
     SSM_STREAM_URL_SIZE = 1025,
     /* A target (400), a document's name or ARN, a host (253), a reason: each byte escaped in six at worst. */
@@ -71,6 +72,15 @@ struct ssm_start_session {
     struct str local_port_number;
     struct str reason; /* cut at a character; line breaks and other control characters become blanks */
 };
+
+#define SSM_DOCUMENT_TASK "AWS-StartPortForwardingSession"
+#define SSM_DOCUMENT_HOST "AWS-StartPortForwardingSessionToRemoteHost"
+
+/* Whether a forward to this host leads to the task itself: nothing, "localhost" or a loopback address. */
+bool ssm_host_is_task(struct str host);
+/* Sets the document: the user's own, when it is not empty; SSM_DOCUMENT_TASK for the task itself, which some
+ * policies allow alone; else SSM_DOCUMENT_HOST. Without need of a host, none is sent. */
+void ssm_choose_document(struct ssm_start_session *start, struct str document_name);
 
 /* What StartSession's answer says, or argv of the plugin. The token is a secret: wipe it. */
 struct ssm_session {

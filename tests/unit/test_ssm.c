@@ -113,6 +113,35 @@ static void the_worst_body_fits(void **state)
     assert_true(w.len + 2 * SSM_REASON_MAX < sizeof memory);
 }
 
+static void the_document_depends_on_the_host(void **state)
+{
+    static const struct {
+        const char *host, *name, *document, *sent;
+    } rows[] = {
+        {"db.internal", "", "AWS-StartPortForwardingSessionToRemoteHost", "db.internal"},
+        {"localhost.example.com", "", "AWS-StartPortForwardingSessionToRemoteHost", "localhost.example.com"},
+        {"10.0.0.1", "", "AWS-StartPortForwardingSessionToRemoteHost", "10.0.0.1"},
+        {"fd00::1", "", "AWS-StartPortForwardingSessionToRemoteHost", "fd00::1"},
+        {"0.0.0.0", "", "AWS-StartPortForwardingSessionToRemoteHost", "0.0.0.0"},
+        {"", "", "AWS-StartPortForwardingSession", ""},
+        {"LocalHost", "", "AWS-StartPortForwardingSession", ""},
+        {"localhost.", "", "AWS-StartPortForwardingSession", ""},
+        {"127.0.0.1", "", "AWS-StartPortForwardingSession", ""},
+        {"127.1.2.3", "", "AWS-StartPortForwardingSession", ""},
+        {"::1", "", "AWS-StartPortForwardingSession", ""},
+        {"::ffff:127.0.0.1", "", "AWS-StartPortForwardingSession", ""},
+        {"db", "Own-Document", "Own-Document", "db"},
+        {"127.0.0.1", "Own-Document", "Own-Document", ""},
+    };
+    (void) state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct ssm_start_session start = {.host = str_from(rows[i].host)};
+        ssm_choose_document(&start, str_from(rows[i].name));
+        if (!str_equal_text(start.document, rows[i].document) || !str_equal_text(start.host, rows[i].sent))
+            fail_msg("%s: %.*s, %.*s", rows[i].host, STR_ARG(start.document), STR_ARG(start.host));
+    }
+}
+
 #define STARTED(id, url, token)                                                                              \
     "{\"SessionId\":\"" id "\",\"StreamUrl\":\"" url "\",\"TokenValue\":\"" token                            \
     "\",\"ResponseMetadata\":{}}"
@@ -309,6 +338,7 @@ int main(void)
         cmocka_unit_test(writes_bodies),
         cmocka_unit_test(a_reason_is_one_line_of_256_bytes),
         cmocka_unit_test(the_worst_body_fits),
+        cmocka_unit_test(the_document_depends_on_the_host),
         cmocka_unit_test(reads_what_was_started),
         cmocka_unit_test(each_member_has_its_bound),
         cmocka_unit_test(reads_a_new_token_or_the_end),
