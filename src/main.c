@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "client/client.h"
 #include "host/console.h"
 #include "host/log.h"
 #include "host/relro.h"
@@ -32,6 +33,11 @@ static int run_task(void)
     /* Not PID 1 (initProcessEnabled, pidMode): orphans of the wrapped command would be somebody else's. */
     (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
     return keeper_run(&values.task, child_argv, environ);
+}
+
+static int run_forward(void)
+{
+    return client_run(&values.forward, environ);
 }
 
 static int run_health(void)
@@ -63,6 +69,7 @@ static int run_settings(void)
 
 static int (*const commands[COMMAND_COUNT])(void) = {
     [COMMAND_TASK] = run_task,
+    [COMMAND_FORWARD] = run_forward,
     [COMMAND_HEALTH] = run_health,
     [COMMAND_SETTINGS] = run_settings,
 };
@@ -104,6 +111,9 @@ int main(int argc, char **argv)
         return print_help();
     if (values.common.version)
         return console_format(STDOUT_FILENO, "fumidai %s\n", FUMIDAI_VERSION) ? 0 : 1;
+    /* The client tells people what they need to know in its own words. */
+    if (command == COMMAND_FORWARD && settings_source(&settings, "log-level") == SETTINGS_FROM_DEFAULT)
+        values.common.log_level = LOG_WARN;
     struct log_settings log = {.format = values.common.log_format,
                                .minimum_level = values.common.log_level,
                                .app = "fumidai",

@@ -125,14 +125,24 @@ static void take_foreground_back(void)
     tcsetpgrp(STDIN_FILENO, getpgrp()); /* SIGTTOU is blocked, so this works from the background */
 }
 
-int child_start_command(struct child *child, char *const argv[], struct error *err)
+static int start_command(struct child *child, char *const argv[], bool die_with_us, struct error *err)
 {
-    struct plan plan = {.file = argv[0], .argv = argv, .channel_fd = -1};
+    struct plan plan = {.file = argv[0], .argv = argv, .channel_fd = -1, .die_with_us = die_with_us};
     plan.foreground = isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
     int result = start(child, &plan, err);
     if (result != 0 && plan.foreground)
         take_foreground_back();
     return result;
+}
+
+int child_start_command(struct child *child, char *const argv[], struct error *err)
+{
+    return start_command(child, argv, false, err);
+}
+
+int child_start_dependent(struct child *child, char *const argv[], struct error *err)
+{
+    return start_command(child, argv, true, err);
 }
 
 int child_start_self(struct child *child, const char *name, char **argv, int *channel_fd, struct error *err)

@@ -36,6 +36,9 @@ struct child {
 /* Looks argv[0] up in PATH. ERROR_NOT_FOUND or ERROR_SYSTEM with the reason; child->pid is 0 then. */
 int child_start_command(struct child *child, char *const argv[], struct error *err);
 
+/* The same; it dies when we do. */
+int child_start_dependent(struct child *child, char *const argv[], struct error *err);
+
 /* Runs /proc/self/exe as `name`, which replaces argv[0] in the caller's array, with the rest of argv, the
  * environment as it is, and a SOCK_SEQPACKET pair: *channel_fd is our end (non-blocking, close-on-exec),
  * CHILD_CHANNEL_FD the other. The process dies when we do. */

@@ -1,5 +1,5 @@
 /*
- * listener: a TCP port that is open for connections.
+ * listener: a TCP port, or a Unix socket, that is open for connections.
  *
  *     listener_open ─► accepting ◄─ listener_accept: true, false ─► not accepting
  *                        │   ▲
@@ -39,13 +39,18 @@ struct listener {
     struct loop_timer pause;
     void (*connected)(struct listener *listener, int fd);
     bool accepting;
-    uint16_t port; /* the one the kernel chose, if 0 was asked for */
+    bool is_taken; /* why it could not be opened: somebody else has the address */
+    uint16_t port; /* the one the kernel chose, if 0 was asked for; 0 of a Unix socket */
 };
 
 /* The IPv6 address "::" takes IPv4 connections as well, unless the host is set up otherwise. ERROR_SYSTEM
  * names the address and the port: "can't listen on 127.0.0.1:5432: Address in use". */
 int listener_open(struct listener *listener, struct loop *loop, struct ip address, uint16_t port,
                   void (*connected)(struct listener *listener, int fd), struct error *err);
+/* A Unix socket, which only our user may connect to. One that nobody serves any more is replaced; the path is
+ * the caller's to remove. */
+int listener_open_path(struct listener *listener, struct loop *loop, const char *path,
+                       void (*connected)(struct listener *listener, int fd), struct error *err);
 void listener_accept(struct listener *listener, bool accepting); /* true after listener_open */
 /* Connections that wait in the backlog are reset. Twice does no harm; nor does one that failed to open. */
 void listener_close(struct listener *listener);

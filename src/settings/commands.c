@@ -17,14 +17,13 @@ static const struct settings_command health = {
     .words = SETTINGS_NO_WORDS,
 };
 
-static const struct settings_command forward = {.name = "forward"};
 static const struct settings_command redshift = {.name = "redshift"};
 
 const struct settings_command *const COMMANDS[COMMAND_COUNT] = {
     [COMMAND_TASK] = &TASK_SETTINGS,
     [COMMAND_HEALTH] = &health,
     [COMMAND_SETTINGS] = &TASK_SETTINGS_LISTING,
-    [COMMAND_FORWARD] = &forward,
+    [COMMAND_FORWARD] = &FORWARD_SETTINGS,
     [COMMAND_REDSHIFT] = &redshift,
 };
 

@@ -6,6 +6,7 @@
 #ifndef FUMIDAI_SETTINGS_COMMANDS_H
 #define FUMIDAI_SETTINGS_COMMANDS_H
 
+#include "settings/forward_settings.h"
 #include "settings/settings.h"
 #include "settings/task_settings.h"
 
@@ -28,6 +29,7 @@ union command_settings {
     struct task_settings task;
     struct health_settings health;
     struct task_settings_listing listing;
+    struct forward_settings forward;
 };
 
 extern const struct settings_command *const COMMANDS[COMMAND_COUNT];

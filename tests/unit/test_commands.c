@@ -134,8 +134,11 @@ static const struct {
     {"settings|x", "fumidai settings takes no arguments, but there is \"x\"; see --help"},
     {"settings|--|x", "fumidai settings takes no arguments, but there is \"x\"; see --help"},
     {"health|--idle-timeout=1m", "unknown flag --idle-timeout; see fumidai health --help"},
-    {"forward",
-     "there is no \"fumidai forward\" yet; a command of that name is wrapped by: fumidai -- forward"},
+    {"redshift",
+     "there is no \"fumidai redshift\" yet; a command of that name is wrapped by: fumidai -- redshift"},
+    {"forward|sleep", "\"sleep\": a command to run goes after --; see fumidai forward --help"},
+    {"forward|-L|5432:db",
+     "-L: \"5432:db\": the port \"db\" is not valid, want 1 to 65535 behind the host and a colon"},
 };
 
 static void what_a_command_does_not_take_is_refused(void **state)

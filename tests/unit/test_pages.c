@@ -58,7 +58,8 @@ static void help_of_the_task(void **state)
     expect("\n  -h, --help\n");
     expect("  fumidai settings [flags]\n");
     expect("  fumidai health\n");
-    assert_null(strstr(page, "fumidai forward")); /* reserved, not there */
+    expect("  fumidai forward --service NAME");
+    assert_null(strstr(page, "fumidai redshift")); /* reserved, not there */
 }
 
 static void values_as_lines(void **state)

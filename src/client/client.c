@@ -1,0 +1,559 @@
+#include "client/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/env.h"
+#include "base/format.h"
+#include "base/json.h"
+#include "base/time.h"
+#include "client/ports.h"
+#include "client/sessions.h"
+#include "client/task.h"
+#include "host/child.h"
+#include "host/clock.h"
+#include "host/console.h"
+#include "host/log.h"
+#include "host/loop.h"
+#include "host/random.h"
+#include "host/signals.h"
+
+enum {
+    TEXT_SIZE = 1024,
+    EVENT_SIZE = 32 * 1024,     /* a ready event with CLIENT_FORWARDS_MAX forwards */
+    LEAST_UPDATE_MS = 15 * 1000 /* a line at least so often while a task is waited for */
+};
+
+struct client {
+    const struct forward_settings *config;
+    char *const *env;
+    struct loop loop;
+    struct signals signals;
+    struct network network;
+    struct aws_client aws;
+    struct forward engine;
+    struct loop_timer timer;
+    struct loop_hook hook;
+    struct local_forward forwards[CLIENT_FORWARDS_MAX];
+    size_t forward_count;
+    struct client_task task;
+    uint32_t task_ticket;
+    struct client_sessions sessions;
+    uint32_t tickets[FORWARD_SESSIONS_MAX]; /* of START_SESSION and END_SESSION */
+    uint32_t check_ticket;
+    struct client_ports ports;
+    struct child command;
+    char reason[SSM_REASON_MAX + 1];
+    char told[TEXT_SIZE]; /* the latest line of progress */
+    int64_t told_ms;
+    bool has_ready_file;
+    int status;
+};
+
+static struct client *client; /* there is one */
+
+static int64_t now_of(const struct client *c)
+{
+    return loop_now_ms(&c->loop);
+}
+
+static void wake(void)
+{
+    loop_hook_queue(&client->loop, &client->hook);
+}
+
+/* ---- what people and programs read --------------------------------------------------------------------- */
+
+static void write_event(const char *event, const char *text)
+{
+    char memory[2 * TEXT_SIZE];
+    struct writer out = writer_of(memory, sizeof memory);
+    struct json_writer json = json_writer_of(&out);
+    json_begin_object(&json);
+    json_member_text(&json, "event", event);
+    json_member_text(&json, "text", text);
+    json_end_object(&json);
+    writer_char(&out, '\n');
+    if (!out.failed)
+        (void) console_write(STDOUT_FILENO, writer_view(&out));
+}
+
+static void say(const char *event, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void say(const char *event, const char *format, ...)
+{
+    char text[TEXT_SIZE];
+    va_list args;
+    va_start(args, format);
+    format_into(text, sizeof text, format, args);
+    va_end(args);
+    if (client->config->output == FORWARD_OUTPUT_JSON)
+        write_event(event, text);
+    else
+        console_format(STDERR_FILENO, "fumidai: %s\n", text);
+}
+
+/* A line when it is news, or when none came for a while. */
+static void say_progress(const char *text)
+{
+    struct client *c = client;
+    if (strcmp(text, c->told) == 0 && now_of(c) - c->told_ms < LEAST_UPDATE_MS)
+        return;
+    snprintf(c->told, sizeof c->told, "%s", text);
+    c->told_ms = now_of(c);
+    say("progress", "waiting: %s", text);
+}
+
+static void write_local(struct writer *out, const struct local_forward *f)
+{
+    if (f->kind == LOCAL_FORWARD_PATH)
+        writer_text(out, f->path);
+    else if (f->is_loopback)
+        writer_format(out, "localhost:%u", f->port);
+    else
+        writer_ip_port(out, f->address, f->port);
+}
+
+static void write_remote(struct writer *out, const struct local_forward *f)
+{
+    writer_format(out, strchr(f->host, ':') != NULL ? "[%s]:%u" : "%s:%u", f->host, f->host_port);
+}
+
+/* What the ready file and the ready event say. */
+static void write_ready(const struct client *c, struct writer *out)
+{
+    struct json_writer json = json_writer_of(out);
+    json_begin_object(&json);
+    json_member_text(&json, "event", "ready");
+    json_member_i64(&json, "pid", getpid());
+    json_member_text(&json, "task", c->task.found.id);
+    json_member_text(&json, "agent_version", c->sessions.agent);
+    json_key(&json, "forwards");
+    json_begin_array(&json);
+    for (size_t i = 0; i < c->forward_count; i++) {
+        const struct local_forward *f = &c->forwards[i];
+        json_begin_object(&json);
+        if (f->kind == LOCAL_FORWARD_PATH)
+            json_member_text(&json, "path", f->path);
+        else
+            json_member_i64(&json, "port", f->port);
+        json_member_text(&json, "host", f->host);
+        json_member_i64(&json, "host_port", f->host_port);
+        json_end_object(&json);
+    }
+    json_end_array(&json);
+    json_end_object(&json);
+    writer_char(out, '\n');
+}
+
+/* Written beside its place, then renamed: whoever sees it sees it whole. */
+static int write_ready_file(const struct client *c, struct str text, struct error *err)
+{
+    char beside[1024];
+    struct writer path = writer_of(beside, sizeof beside);
+    writer_format(&path, "%s.%d", c->config->ready_file, (int) getpid());
+    if (path.failed)
+        return error_set(err, ERROR_TOO_LARGE, "the path of the ready file is too long");
+    int fd = open(writer_terminate(&path), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    bool written = fd >= 0 && console_write(fd, text);
+    if (fd >= 0)
+        close(fd);
+    if (!written || rename(beside, c->config->ready_file) != 0) {
+        int reason = errno;
+        (void) unlink(beside);
+        return error_set(err, ERROR_SYSTEM, "can't write the ready file %s: %s", c->config->ready_file,
+                         strerror(reason));
+    }
+    return 0;
+}
+
+static void tell_ready(struct client *c)
+{
+    static char memory[EVENT_SIZE];
+    struct writer out = writer_of(memory, sizeof memory);
+    struct error err = ERROR_INIT;
+    write_ready(c, &out);
+    if (c->config->ready_file[0] != '\0') {
+        c->has_ready_file = write_ready_file(c, writer_view(&out), &err) == 0;
+        if (!c->has_ready_file)
+            forward_stop(&c->engine, true, str_from(err.text), now_of(c));
+    }
+    if (c->config->output == FORWARD_OUTPUT_JSON) {
+        (void) console_write(STDOUT_FILENO, writer_view(&out));
+        return;
+    }
+    for (size_t i = 0; i < c->forward_count; i++) {
+        char line[TEXT_SIZE];
+        struct writer text = writer_of(line, sizeof line);
+        write_local(&text, &c->forwards[i]);
+        writer_text(&text, " leads to ");
+        write_remote(&text, &c->forwards[i]);
+        say("ready", "%s", writer_terminate(&text));
+    }
+}
+
+/* ---- the command --------------------------------------------------------------------------------------- */
+
+/* FUMIDAI_PORT_5439=40123, and FUMIDAI_ADDR_5439=127.0.0.1:40123. */
+static void set_command_environment(const struct client *c)
+{
+    for (size_t i = c->forward_count; i-- > 0;) { /* the first of two for one port wins */
+        const struct local_forward *f = &c->forwards[i];
+        char name[32];
+        char value[IP_TEXT_SIZE + 16];
+        struct writer out = writer_of(value, sizeof value);
+        if (f->kind != LOCAL_FORWARD_PORT)
+            continue;
+        writer_u64_decimal(&out, f->port);
+        snprintf(name, sizeof name, "FUMIDAI_PORT_%u", f->host_port);
+        setenv(name, writer_terminate(&out), 1);
+        out = writer_of(value, sizeof value);
+        if (f->is_loopback)
+            writer_format(&out, "127.0.0.1:%u", f->port);
+        else
+            writer_ip_port(&out, f->address, f->port);
+        snprintf(name, sizeof name, "FUMIDAI_ADDR_%u", f->host_port);
+        setenv(name, writer_terminate(&out), 1);
+    }
+}
+
+static void run_command(struct client *c)
+{
+    struct error err = ERROR_INIT;
+    set_command_environment(c);
+    int result = child_start_dependent(&c->command, c->config->words, &err);
+    if (result == 0)
+        return;
+    say("error", "%s", err.text);
+    forward_command_ended(
+        &c->engine, result == ERROR_NOT_FOUND ? CHILD_STATUS_NOT_FOUND : CHILD_STATUS_CANNOT_RUN, now_of(c));
+}
+
+static void reap(struct client *c)
+{
+    pid_t pid;
+    int wait_status;
+    while (signals_reap(&pid, &wait_status)) {
+        if (pid != c->command.pid)
+            continue;
+        child_ended(&c->command);
+        forward_command_ended(&c->engine, child_exit_status(wait_status), now_of(c));
+    }
+}
+
+static void caught(struct signals *signals, int number, pid_t sender)
+{
+    struct client *c = LOOP_OWNER(signals, struct client, signals);
+    (void) sender;
+    if (number == SIGCHLD)
+        reap(c);
+    else if (c->command.pid > 0 || number == SIGINT || number == SIGTERM || number == SIGHUP ||
+             number == SIGQUIT)
+        forward_signal(&c->engine, number, now_of(c));
+    wake();
+}
+
+/* ---- facts --------------------------------------------------------------------------------------------- */
+
+static void task_done(struct client_task *task, enum forward_result result)
+{
+    struct client *c = client;
+    if (result == FORWARD_SOON || (result == FORWARD_NONE && c->engine.service_started) ||
+        result == FORWARD_FAILED)
+        say_progress(task->text);
+    forward_report(&c->engine, c->task_ticket, result, str_from(task->text), now_of(c));
+    wake();
+}
+
+static void session_started(struct client_sessions *set, uint32_t session, enum forward_result result,
+                            const char *text)
+{
+    struct client *c = client;
+    (void) set;
+    if (result != FORWARD_DONE)
+        say_progress(text);
+    forward_report(&c->engine, c->tickets[session], result, str_from(text), now_of(c));
+    wake();
+}
+
+static void session_opened(struct client_sessions *set, uint32_t session)
+{
+    struct client *c = client;
+    forward_session_opened(&c->engine, session, now_of(c));
+    for (uint32_t i = 0; i < client_sessions_wanted(set); i++)
+        forward_need(&c->engine, i, now_of(c));
+    client_ports_serve(&c->ports);
+    wake();
+}
+
+static void session_over(struct client_sessions *set, uint32_t session, bool final, const char *why)
+{
+    struct client *c = client;
+    (void) set;
+    say("session", "session ended: %s", why);
+    forward_session_over(&c->engine, session, final, str_from(why), now_of(c));
+    wake();
+}
+
+static void session_ended(struct client_sessions *set, uint32_t session)
+{
+    struct client *c = client;
+    (void) set;
+    forward_report(&c->engine, c->tickets[session], FORWARD_DONE, str_from(NULL), now_of(c));
+    wake();
+}
+
+static void targets_checked(struct client_sessions *set, enum forward_result result, const char *text)
+{
+    struct client *c = client;
+    (void) set;
+    if (result != FORWARD_DONE && c->config->wait_for_target_ms > 0)
+        say_progress(text);
+    forward_report(&c->engine, c->check_ticket, result, str_from(text), now_of(c));
+    wake();
+}
+
+static void data_channel_lost(struct client_sessions *set, uint32_t session, const struct gateway_down *down)
+{
+    (void) set;
+    (void) session;
+    log_event(LOG_INFO, down->was_up ? "data channel lost, connecting anew" : "can't open the data channel",
+              LOG_TEXT("why", down->why), LOG_BOOL("final", down->is_final));
+}
+
+static void connections_changed(struct client_sessions *set)
+{
+    (void) set;
+    wake();
+}
+
+static bool connect_port(struct client_ports *ports, size_t forward, int fd)
+{
+    (void) ports;
+    bool taken = client_sessions_connect(&client->sessions, forward, fd);
+    if (taken)
+        wake();
+    return taken;
+}
+
+static void connection_waits(struct client_ports *ports, size_t forward)
+{
+    struct client *c = client;
+    (void) ports;
+    forward_need(&c->engine, client_sessions_of(&c->sessions, forward), now_of(c));
+    wake();
+}
+
+/* ---- actions ------------------------------------------------------------------------------------------- */
+
+static void perform(struct client *c, const struct forward_action *action)
+{
+    switch (action->kind) {
+    case FORWARD_FIND_TASK:
+        c->task_ticket = action->ticket;
+        client_task_find(&c->task);
+        break;
+    case FORWARD_START_SERVICE:
+        c->task_ticket = action->ticket;
+        say("start", "starting service %s", c->config->service);
+        client_task_start(&c->task);
+        break;
+    case FORWARD_START_SESSION:
+        c->tickets[action->session] = action->ticket;
+        client_sessions_start(&c->sessions, action->session, c->task.target);
+        break;
+    case FORWARD_CHECK:
+        c->check_ticket = action->ticket;
+        client_sessions_check(&c->sessions);
+        break;
+    case FORWARD_END_SESSION:
+        c->tickets[action->session] = action->ticket;
+        client_sessions_end(&c->sessions, action->session);
+        break;
+    case FORWARD_TELL_READY:
+        tell_ready(c);
+        client_ports_accept(&c->ports);
+        break;
+    case FORWARD_RUN_COMMAND:
+        run_command(c);
+        break;
+    case FORWARD_SIGNAL_COMMAND:
+        child_signal(&c->command, action->number);
+        break;
+    case FORWARD_REFUSE_WAITING:
+        say("error", "connections are refused: %s", action->text);
+        client_ports_refuse(&c->ports);
+        break;
+    case FORWARD_EXIT:
+        c->status = action->status;
+        if (action->text[0] != '\0')
+            say(action->status != 0 ? "error" : "end", "%s", action->text);
+        loop_stop(&c->loop);
+        break;
+    }
+}
+
+static void advance(struct loop_hook *hook)
+{
+    struct client *c = LOOP_OWNER(hook, struct client, hook);
+    struct forward_action action;
+    client_ports_serve(&c->ports);
+    forward_connections(&c->engine, c->sessions.connections, c->ports.waiting_count > 0, now_of(c));
+    forward_tick(&c->engine, now_of(c));
+    while (forward_next(&c->engine, &action))
+        perform(c, &action);
+    loop_timer_set(&c->loop, &c->timer, forward_deadline(&c->engine));
+}
+
+static void timer_expired(struct loop_timer *timer)
+{
+    (void) timer;
+    wake();
+}
+
+/* ---- the beginning ------------------------------------------------------------------------------------- */
+
+static bool is_ci(const struct client *c)
+{
+    struct str value = env_get(c->env, "CI");
+    return value.len > 0 && !str_equal_nocase(value, "false") && !str_equal_text(value, "0");
+}
+
+/* Who asks, for CloudTrail. */
+static void write_reason(struct client *c)
+{
+    struct writer out = writer_of(c->reason, sizeof c->reason);
+    char host[256] = "";
+    (void) gethostname(host, sizeof host - 1);
+    if (c->config->reason[0] != '\0')
+        writer_text(&out, c->config->reason);
+    else if (env_get(c->env, "GITHUB_REPOSITORY").len > 0)
+        writer_format(&out, "fumidai forward: GitHub %.*s run %.*s by %.*s",
+                      STR_ARG(env_get(c->env, "GITHUB_REPOSITORY")),
+                      STR_ARG(env_get(c->env, "GITHUB_RUN_ID")), STR_ARG(env_get(c->env, "GITHUB_ACTOR")));
+    else if (env_get(c->env, "CI_PROJECT_PATH").len > 0)
+        writer_format(&out, "fumidai forward: GitLab %.*s job %.*s by %.*s",
+                      STR_ARG(env_get(c->env, "CI_PROJECT_PATH")), STR_ARG(env_get(c->env, "CI_JOB_ID")),
+                      STR_ARG(env_get(c->env, "GITLAB_USER_LOGIN")));
+    else
+        writer_format(&out, "fumidai forward: %.*s@%s%s%s", STR_ARG(env_get(c->env, "USER")), host,
+                      c->config->word_count > 0 ? ": " : "",
+                      c->config->word_count > 0 ? c->config->words[0] : "");
+    writer_terminate(&out);
+}
+
+static int add_forward(struct client *c, int (*parse)(struct local_forward *, struct str, struct error *),
+                       struct str text, struct error *err)
+{
+    if (c->forward_count == CLIENT_FORWARDS_MAX)
+        return error_set(err, ERROR_TOO_LARGE, "more than %d forwards", CLIENT_FORWARDS_MAX);
+    return parse(&c->forwards[c->forward_count++], text, err);
+}
+
+static int collect_forwards(struct client *c, struct error *err)
+{
+    const struct forward_settings *config = c->config;
+    int result = 0;
+    for (size_t i = 0; i < config->ports.count && result == 0; i++)
+        result = add_forward(c, local_forward_parse_port, config->ports.items[i], err);
+    if (result == 0 && config->remote_port > 0) {
+        char memory[DIAL_POLICY_HOST_SIZE + 32];
+        struct writer text = writer_of(memory, sizeof memory);
+        bool brackets = strchr(config->remote_host, ':') != NULL;
+        writer_format(&text, brackets ? "%u:[%s]:%u" : "%u:%s:%u", config->local_port, config->remote_host,
+                      config->remote_port);
+        result = add_forward(c, local_forward_parse_port, writer_view(&text), err);
+    }
+    if (result == 0 && c->forward_count == 0)
+        return error_set(err, ERROR_INVALID,
+                         "nothing to forward: give -L PORT:HOST:PORT (see fumidai forward --help)");
+    if (result == 0 && config->service[0] == '\0' && config->family[0] == '\0' && config->id[0] == '\0')
+        return error_set(err, ERROR_INVALID, "which task? Give --service, --family or --id");
+    return result;
+}
+
+static struct forward_options options_of(const struct client *c)
+{
+    const struct forward_settings *config = c->config;
+    bool has_command = config->word_count > 0;
+    bool can_start = config->service[0] != '\0' && config->id[0] == '\0';
+    bool start = config->start_is_given ? config->start : has_command || is_ci(c);
+    return (struct forward_options){.has_command = has_command,
+                                    .start = start && can_start,
+                                    .check = config->check,
+                                    .prepare_ms = config->start_timeout_ms,
+                                    .wait_for_target_ms = config->wait_for_target_ms,
+                                    .reconnect_for_ms = config->reconnect_for_ms,
+                                    .drain_ms = config->drain_ms,
+                                    .idle_timeout_ms = config->idle_timeout_ms,
+                                    .max_time_ms = config->max_time_ms};
+}
+
+static int open_all(struct client *c, struct error *err)
+{
+    uint64_t seed;
+    if (collect_forwards(c, err) < 0 || loop_open(&c->loop, err) < 0 ||
+        signals_open(&c->signals, &c->loop, caught, err) < 0 ||
+        client_ports_open(&c->ports, &c->loop, c->forwards, c->forward_count, err) < 0 ||
+        network_open(&c->network, &c->loop, c->env, err) < 0)
+        return err->code;
+    aws_client_open(&c->aws, &c->network, c->env);
+    if (c->config->region[0] != '\0' &&
+        !str_copy(str_from(c->config->region), c->aws.region, sizeof c->aws.region))
+        return error_set(err, ERROR_INVALID, "the region is too long");
+    write_reason(c);
+    c->sessions.config = c->config;
+    c->sessions.client = &c->aws;
+    c->sessions.forwards = c->forwards;
+    c->sessions.forward_count = c->forward_count;
+    c->sessions.reason = c->reason;
+    if (client_sessions_open(&c->sessions, err) < 0)
+        return err->code;
+    client_task_init(&c->task, &c->aws, c->config, task_done);
+    struct forward_options options = options_of(c);
+    random_bytes(&seed, sizeof seed);
+    forward_init(&c->engine, &options, now_of(c), seed);
+    return 0;
+}
+
+int client_run(const struct forward_settings *config, char *const *env)
+{
+    static struct client memory;
+    struct client *c = client = &memory;
+    struct error err = ERROR_INIT;
+    *c = (struct client){.config = config,
+                         .env = env,
+                         .sessions = {.started = session_started,
+                                      .opened = session_opened,
+                                      .over = session_over,
+                                      .ended = session_ended,
+                                      .checked = targets_checked,
+                                      .changed = connections_changed,
+                                      .lost = data_channel_lost},
+                         .ports = {.connect = connect_port, .waits = connection_waits}};
+    loop_timer_init(&c->timer, timer_expired);
+    loop_hook_init(&c->hook, LOOP_GATHER, advance);
+    int failed = config->word_count > 0 ? FORWARD_EXIT_FAILED : FORWARD_EXIT_FAILED_ALONE;
+    if (open_all(c, &err) < 0) {
+        client_ports_close(&c->ports);
+        say("error", "%s", err.text);
+        return failed;
+    }
+    wake();
+    c->status = failed;
+    if (loop_run(&c->loop, &err) < 0)
+        say("error", "%s", err.text);
+    if (c->has_ready_file)
+        (void) unlink(config->ready_file);
+    client_ports_close(&c->ports);
+    client_sessions_close(&c->sessions);
+    client_task_cancel(&c->task);
+    aws_client_close(&c->aws);
+    return c->status;
+}
