@@ -99,16 +99,23 @@ static int set_authorization(struct credentials_plan *plan, char *const *env, st
     return 0;
 }
 
-int credentials_make_plan(struct credentials_plan *plan, char *const *env, struct error *err)
+int credentials_plan_container(struct credentials_plan *plan, char *const *env, struct error *err)
 {
     struct str relative = env_get(env, RELATIVE_URI), full = env_get(env, FULL_URI);
     memset(plan, 0, sizeof *plan);
-    if (relative.len > 0 || full.len > 0) {
-        plan->origin = CREDENTIALS_CONTAINER;
-        int result = relative.len > 0 ? set_relative_address(plan, relative, err)
-                                      : set_address(plan, FULL_URI, full, err);
-        return result != 0 ? result : set_authorization(plan, env, err);
-    }
+    plan->origin = CREDENTIALS_CONTAINER;
+    if (relative.len == 0 && full.len == 0)
+        return error_set(err, ERROR_NOT_FOUND, "neither " RELATIVE_URI " nor " FULL_URI " is set");
+    int result =
+        relative.len > 0 ? set_relative_address(plan, relative, err) : set_address(plan, FULL_URI, full, err);
+    return result != 0 ? result : set_authorization(plan, env, err);
+}
+
+int credentials_make_plan(struct credentials_plan *plan, char *const *env, struct error *err)
+{
+    if (env_get(env, RELATIVE_URI).len > 0 || env_get(env, FULL_URI).len > 0)
+        return credentials_plan_container(plan, env, err);
+    memset(plan, 0, sizeof *plan);
     plan->origin = CREDENTIALS_ENVIRONMENT;
     bool has_id = env_get(env, KEY_ID).len > 0, has_secret = env_get(env, SECRET_KEY).len > 0;
     if (has_id && has_secret)

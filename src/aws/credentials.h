@@ -69,6 +69,9 @@ struct credentials_plan {
  * pair. */
 int credentials_make_plan(struct credentials_plan *plan, char *const *env, struct error *err);
 
+/* The first two only. ERROR_NOT_FOUND when neither is set. */
+int credentials_plan_container(struct credentials_plan *plan, char *const *env, struct error *err);
+
 /* The GET for CREDENTIALS_CONTAINER. `token` is what the token file held (trailing newlines are cut; bytes
  * that could end the header are ERROR_INVALID), or empty without one. Plan and token must outlive the
  * request. */

@@ -20,6 +20,10 @@ static const struct service {
     [ENDPOINT_SSMMESSAGES] = {"ssmmessages", "AWS_ENDPOINT_URL_SSMMESSAGES", false},
     [ENDPOINT_REDSHIFT] = {"redshift", "AWS_ENDPOINT_URL_REDSHIFT", true},
     [ENDPOINT_REDSHIFT_SERVERLESS] = {"redshift-serverless", "AWS_ENDPOINT_URL_REDSHIFT_SERVERLESS", false},
+    [ENDPOINT_STS] = {"sts", "AWS_ENDPOINT_URL_STS", true},
+    /* Neither is signed for, so that their names are those of their hosts. */
+    [ENDPOINT_SSO] = {"portal.sso", "AWS_ENDPOINT_URL_SSO", true},
+    [ENDPOINT_SSO_OIDC] = {"oidc", "AWS_ENDPOINT_URL_SSO_OIDC", true},
 };
 
 /* The partitions whose names differ; aws and aws-us-gov are the rule's last line. */
@@ -40,6 +44,11 @@ static const struct partition {
 const char *endpoint_service_name(enum endpoint_service service)
 {
     return SERVICES[service].name;
+}
+
+const char *endpoint_url_variable(enum endpoint_service service)
+{
+    return SERVICES[service].url_variable;
 }
 
 static bool is_path_char(char c)

@@ -11,7 +11,7 @@
  *     dual-stack   <service>.<region>.<dual suffix>        ecs.eu-west-1.api.aws
  *     both         <service>-fips.<region>.<dual suffix>   ecs-fips.us-east-1.api.aws
  *
- * In us-gov-* the plain names of ssm and redshift are the FIPS ones. A configured URL together with the FIPS
+ * In us-gov-* the plain names of some services are the FIPS ones. A configured URL together with the FIPS
  * or dual-stack switch is an error, as in the SDKs: a URL can't be made FIPS by a switch, so it must not look
  * as though it had been. ssmmessages has no public SDK; AWS's documentation and ECS's own agent name its
  * hosts by the same pattern.
@@ -34,7 +34,10 @@ enum endpoint_service {
     ENDPOINT_SSMMESSAGES,
     ENDPOINT_REDSHIFT,
     ENDPOINT_REDSHIFT_SERVERLESS,
-    ENDPOINT_SERVICES /* how many there are */
+    ENDPOINT_STS,
+    ENDPOINT_SSO,      /* IAM Identity Center's portal */
+    ENDPOINT_SSO_OIDC, /* and its tokens */
+    ENDPOINT_SERVICES  /* how many there are */
 };
 
 enum {
@@ -56,6 +59,9 @@ struct endpoint {
 
 /* The name that requests are signed for and that IAM actions begin with: "ecs", "redshift-serverless". */
 const char *endpoint_service_name(enum endpoint_service service);
+
+/* "AWS_ENDPOINT_URL_REDSHIFT_SERVERLESS" */
+const char *endpoint_url_variable(enum endpoint_service service);
 
 /* http:// and https:// with host, optional port, optional path (url.h), but neither user nor query:
  * ERROR_INVALID, ERROR_UNSUPPORTED or ERROR_TOO_LARGE, saying what is wrong without quoting it. */

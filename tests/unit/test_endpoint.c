@@ -157,6 +157,9 @@ static const struct {
     {ENDPOINT_SSMMESSAGES, "ssmmessages", "AWS_ENDPOINT_URL_SSMMESSAGES"},
     {ENDPOINT_REDSHIFT, "redshift", "AWS_ENDPOINT_URL_REDSHIFT"},
     {ENDPOINT_REDSHIFT_SERVERLESS, "redshift-serverless", "AWS_ENDPOINT_URL_REDSHIFT_SERVERLESS"},
+    {ENDPOINT_STS, "sts", "AWS_ENDPOINT_URL_STS"},
+    {ENDPOINT_SSO, "portal.sso", "AWS_ENDPOINT_URL_SSO"},
+    {ENDPOINT_SSO_OIDC, "oidc", "AWS_ENDPOINT_URL_SSO_OIDC"},
 };
 
 static void the_environment_names_urls(void **state)
@@ -172,6 +175,7 @@ static void the_environment_names_urls(void **state)
         char *const ignored[] = {"AWS_ENDPOINT_URL=https://all.example", own,
                                  "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true", NULL};
         assert_string_equal(endpoint_service_name(SERVICES[i].service), SERVICES[i].name);
+        assert_string_equal(endpoint_url_variable(SERVICES[i].service), SERVICES[i].variable);
         assert_int_equal(endpoint_for_service(&endpoint, SERVICES[i].service, str_from(NULL), general, NULL),
                          0);
         assert_string_equal(endpoint.authority, "all.example");
