@@ -61,7 +61,7 @@ static void answer_http(struct writer *w, const char *status, struct str why)
     }
 }
 
-static void answer(struct socks5 *s, uint8_t reply_5, const char *status, struct str why)
+static void give_answer(struct socks5 *s, uint8_t reply_5, const char *status, struct str why)
 {
     struct writer w = writer_of(s->out + s->out_len, sizeof s->out - s->out_len);
     if (s->protocol == SOCKS_5)
@@ -74,16 +74,16 @@ static void answer(struct socks5 *s, uint8_t reply_5, const char *status, struct
     s->state = reply_5 == 0 ? SOCKS5_OPEN : SOCKS5_REFUSED;
 }
 
-void socks5_answer(struct socks5 *s, enum socks5_answer what, struct str why)
+void socks5_answer(struct socks5 *s, enum socks5_answer answer, struct str why)
 {
     if (s->state == SOCKS5_WANTED)
-        answer(s, ANSWERS[what].reply_5, ANSWERS[what].status, why);
+        give_answer(s, ANSWERS[answer].reply_5, ANSWERS[answer].status, why);
 }
 
 /* The client is told as well as its protocol can tell it. */
 static int refuse(struct socks5 *s, uint8_t reply_5, const char *status, const struct error *err)
 {
-    answer(s, reply_5, status, str_from(err->text));
+    give_answer(s, reply_5, status, str_from(err->text));
     return err->code;
 }
 

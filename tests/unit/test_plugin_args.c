@@ -10,18 +10,19 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-#define ANSWER                                                                                               \
-    "{\"SessionId\": \"me-0a\", \"TokenValue\": \"AA+/=\", \"StreamUrl\": "                                  \
-    "\"wss://ssmmessages.eu-west-1.amazonaws.com/v1/data-channel/me-0a?role=publish_subscribe\", "           \
-    "\"ResponseMetadata\": {\"RequestId\": \"x\", \"HTTPHeaders\": {\"server\": \"Server\"}}}"
-#define REQUEST                                                                                              \
-    "{\"Target\": \"ecs:c_t_r\", \"DocumentName\": \"AWS-StartPortForwardingSessionToRemoteHost\", "         \
-    "\"Parameters\": {\"host\": [\"db.internal\"], \"portNumber\": [\"5432\"], \"localPortNumber\": "        \
-    "[\"15432\"]}}"
+static const char answer[] =
+    "{\"SessionId\": \"me-0a\", \"TokenValue\": \"AA+/=\", \"StreamUrl\": "
+    "\"wss://ssmmessages.eu-west-1.amazonaws.com/v1/data-channel/me-0a?role=publish_subscribe\", "
+    "\"ResponseMetadata\": {\"RequestId\": \"x\", \"HTTPHeaders\": {\"server\": \"Server\"}}}";
+static const char request[] =
+    "{\"Target\": \"ecs:c_t_r\", \"DocumentName\": \"AWS-StartPortForwardingSessionToRemoteHost\", "
+    "\"Parameters\": {\"host\": [\"db.internal\"], \"portNumber\": [\"5432\"], \"localPortNumber\": "
+    "[\"15432\"]}}";
 #define PLUGIN "session-manager-plugin"
 
 static struct plugin_args args;
-static char *env[] = {"AWS_SSM_START_SESSION_RESPONSE_1=" ANSWER, "AWS_SSM_START_SESSION_RESPONSE=", NULL};
+static char variable[1024];
+static char *env[] = {variable, "AWS_SSM_START_SESSION_RESPONSE=", NULL};
 
 /* The last one is null. */
 static int parse(const char *const *words, struct error *err)
@@ -33,13 +34,14 @@ static int parse(const char *const *words, struct error *err)
         argc++;
     }
     memset(&args, 'x', sizeof args);
+    snprintf(variable, sizeof variable, "AWS_SSM_START_SESSION_RESPONSE_1=%s", answer);
     return plugin_args_parse(&args, argc, argv, env, err);
 }
 
 static void the_cli_starts_a_session(void **state)
 {
     static const char *const words[] = {
-        PLUGIN, ANSWER, "eu-west-1", "StartSession", "dev", REQUEST, "https://ssm.eu-west-1.amazonaws.com",
+        PLUGIN, answer, "eu-west-1", "StartSession", "dev", request, "https://ssm.eu-west-1.amazonaws.com",
         NULL};
     struct error err = ERROR_INIT;
     (void) state;
@@ -79,12 +81,12 @@ static void the_answer_may_be_in_a_variable(void **state)
 static void the_later_arguments_may_be_missing(void **state)
 {
     static const char *const rows[][8] = {
-        {PLUGIN, ANSWER, "eu-west-1", "StartSession", NULL},
-        {PLUGIN, ANSWER, "eu-west-1", "StartSession", "", NULL},
-        {PLUGIN, ANSWER, "eu-west-1", "StartSession", "", "", "", NULL},
-        {PLUGIN, ANSWER, "eu-west-1", "StartSession", "", "{}", NULL},
-        {PLUGIN, ANSWER, "eu-west-1", "StartSession", "", "{\"Target\":null,\"Parameters\":null}", NULL},
-        {PLUGIN, ANSWER, "eu-west-1", "StartSession", "", "{\"Parameters\":{\"host\":[]}}", NULL},
+        {PLUGIN, answer, "eu-west-1", "StartSession", NULL},
+        {PLUGIN, answer, "eu-west-1", "StartSession", "", NULL},
+        {PLUGIN, answer, "eu-west-1", "StartSession", "", "", "", NULL},
+        {PLUGIN, answer, "eu-west-1", "StartSession", "", "{}", NULL},
+        {PLUGIN, answer, "eu-west-1", "StartSession", "", "{\"Target\":null,\"Parameters\":null}", NULL},
+        {PLUGIN, answer, "eu-west-1", "StartSession", "", "{\"Parameters\":{\"host\":[]}}", NULL},
     };
     (void) state;
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -102,7 +104,7 @@ static void parameters_may_be_strings_and_names_in_any_case(void **state)
 {
     static const char *const words[] = {
         PLUGIN,
-        ANSWER,
+        answer,
         "eu-west-1",
         "StartSession",
         "",
@@ -154,26 +156,26 @@ static void says_which_argument_is_wrong(void **state)
         {{PLUGIN, "--help", NULL},
          ERROR_UNSUPPORTED,
          "unknown operation: the AWS CLI calls this program, with at least three arguments"},
-        {{PLUGIN, ANSWER, "eu-west-1", NULL}, ERROR_UNSUPPORTED, NULL},
-        {{PLUGIN, ANSWER, "eu-west-1", "StopSession", NULL},
+        {{PLUGIN, answer, "eu-west-1", NULL}, ERROR_UNSUPPORTED, NULL},
+        {{PLUGIN, answer, "eu-west-1", "StopSession", NULL},
          ERROR_UNSUPPORTED,
          "unknown operation \"StopSession\": only StartSession is supported"},
         {{PLUGIN, "{}", "eu-west-1", "StartSession", NULL},
          ERROR_INVALID,
          "argument 1, StartSession's answer: the answer holds no SessionId"},
         {{PLUGIN, "", "eu-west-1", "StartSession", NULL}, ERROR_INVALID, NULL},
-        {{PLUGIN, ANSWER, "eu-west-1", "StartSession", "", "what", NULL}, ERROR_INVALID, NULL},
-        {{PLUGIN, ANSWER, "eu-west-1", "StartSession", "", "{\"Target\":7}", NULL},
+        {{PLUGIN, answer, "eu-west-1", "StartSession", "", "what", NULL}, ERROR_INVALID, NULL},
+        {{PLUGIN, answer, "eu-west-1", "StartSession", "", "{\"Target\":7}", NULL},
          ERROR_INVALID,
          "argument 5, StartSession's request: Target is not a string"},
-        {{PLUGIN, ANSWER, "eu-west-1", "StartSession", "", "{\"Parameters\":{\"host\":[7]}}", NULL},
+        {{PLUGIN, answer, "eu-west-1", "StartSession", "", "{\"Parameters\":{\"host\":[7]}}", NULL},
          ERROR_INVALID,
          "argument 5, StartSession's request: host is not a string of up to 253 bytes"},
-        {{PLUGIN, ANSWER, "eu-west-1", "StartSession", "", "{\"Parameters\":{\"portNumber\":[\"123456\"]}}",
+        {{PLUGIN, answer, "eu-west-1", "StartSession", "", "{\"Parameters\":{\"portNumber\":[\"123456\"]}}",
           NULL},
          ERROR_INVALID,
          "argument 5, StartSession's request: portNumber is not a string of up to 5 bytes"},
-        {{PLUGIN, ANSWER, "eu-west-1", "StartSession", "", "{}", "ssm", NULL},
+        {{PLUGIN, answer, "eu-west-1", "StartSession", "", "{}", "ssm", NULL},
          ERROR_INVALID,
          "argument 6, the endpoint: the URL does not begin with a scheme and \"://\""},
     };
