@@ -192,8 +192,8 @@ static int find_configured(struct endpoint *endpoint, bool *is_set, const char *
     return result;
 }
 
-int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service service, struct str region,
-                         char *const *env, struct error *err)
+static int find(struct endpoint *endpoint, enum endpoint_service service, struct str region, bool ipv6_only,
+                char *const *env, struct error *err)
 {
     const char *const variables[] = {SERVICES[service].url_variable, "AWS_ENDPOINT_URL", NULL};
     struct switches switches;
@@ -206,8 +206,21 @@ int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service servic
         return result;
     if (!region_is_valid(region))
         return error_set(err, ERROR_INVALID, "\"%.*s\" is not a valid region", STR_ARG(region));
-    build_host(endpoint, &SERVICES[service], region, switches.fips, switches.dual_stack);
+    build_host(endpoint, &SERVICES[service], region, switches.fips,
+               switches.dual_stack || (ipv6_only && env_get(env, "AWS_USE_DUALSTACK_ENDPOINT").len == 0));
     return 0;
+}
+
+int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service service, struct str region,
+                         char *const *env, struct error *err)
+{
+    return find(endpoint, service, region, false, env, err);
+}
+
+int endpoint_for_service_by_ipv6(struct endpoint *endpoint, enum endpoint_service service, struct str region,
+                                 char *const *env, struct error *err)
+{
+    return find(endpoint, service, region, true, env, err);
 }
 
 int endpoint_from_own_variable(struct endpoint *endpoint, bool *is_set, enum endpoint_service service,

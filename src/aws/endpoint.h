@@ -76,6 +76,10 @@ bool endpoint_path_is_valid(struct str path);
  * errors, with the variable's name in front. */
 int endpoint_for_service(struct endpoint *endpoint, enum endpoint_service service, struct str region,
                          char *const *env, struct error *err);
+/* The same where there is no IPv4: plain names have no other addresses, so it is the dual-stack one, unless
+ * AWS_USE_DUALSTACK_ENDPOINT is set. */
+int endpoint_for_service_by_ipv6(struct endpoint *endpoint, enum endpoint_service service, struct str region,
+                                 char *const *env, struct error *err);
 /* What the service's own variable names, if anything: AWS_ENDPOINT_URL is not asked. The same errors. */
 int endpoint_from_own_variable(struct endpoint *endpoint, bool *is_set, enum endpoint_service service,
                                char *const *env, struct error *err);

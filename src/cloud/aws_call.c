@@ -109,8 +109,9 @@ static void request_done(struct http_call *http, void *owner)
 static int find_endpoint(struct aws_call *call)
 {
     if (call->fixed_endpoint == NULL)
-        return endpoint_for_service(&call->endpoint, call->operation->api.service,
-                                    str_from(call->client->region), call->client->env, &call->err);
+        return (call->client->network->ipv6_only ? endpoint_for_service_by_ipv6 : endpoint_for_service)(
+            &call->endpoint, call->operation->api.service, str_from(call->client->region), call->client->env,
+            &call->err);
     call->endpoint = *call->fixed_endpoint;
     return 0;
 }

@@ -1,5 +1,10 @@
 #include "net/network.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "base/env.h"
 #include "host/log.h"
 #include "net/stream.h"
@@ -25,9 +30,31 @@ static void find_proxy(struct network *network, char *const *env)
     proxy_parse(&network->proxy, https_proxy, env_get_first(env, exceptions, &found), &network->proxy_err);
 }
 
+/* Whether there is a route into the world; nothing is sent. The addresses are for documentation (RFC 5737,
+ * RFC 3849): no network has a route of its own for them. */
+static bool has_route(const struct sockaddr *address, socklen_t size)
+{
+    int fd = socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool found = fd >= 0 && connect(fd, address, size) == 0;
+    if (fd >= 0)
+        close(fd);
+    return found;
+}
+
+static bool lacks_ipv4(void)
+{
+    struct sockaddr_in ipv4 = {
+        .sin_family = AF_INET, .sin_port = htons(443), .sin_addr = {htonl(0xc0000201)}};
+    struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6, .sin6_port = htons(443)};
+    ipv6.sin6_addr = (struct in6_addr){{{0x20, 0x01, 0x0d, 0xb8, [15] = 1}}};
+    return !has_route((const struct sockaddr *) &ipv4, sizeof ipv4) &&
+           has_route((const struct sockaddr *) &ipv6, sizeof ipv6);
+}
+
 int network_open(struct network *network, struct loop *loop, char *const *env, struct error *err)
 {
     network->loop = loop;
+    network->ipv6_only = lacks_ipv4();
     find_proxy(network, env);
     int result = trust_open(&network->trust, err);
     if (result < 0)

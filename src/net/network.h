@@ -24,6 +24,7 @@ struct network {
     struct error proxy_err; /* why it can't be used: what would go through it fails with that */
     /* Streams whose TLS handshake has something to do: one step a turn, for all together (net/stream). */
     struct list handshakes;
+    bool ipv6_only; /* when it was opened there was a way into the world by IPv6, and none by IPv4 */
     struct loop_hook handshake_hook;
 };
 

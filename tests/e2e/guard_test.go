@@ -1060,3 +1060,24 @@ func TestGuardFixedRelaysBesideTheExecAgent(t *testing.T) {
 		t.Error("it has opened a control channel beside the agent's")
 	}
 }
+
+// A task without a way into the world by IPv4 uses AWS's dual-stack names.
+func TestGuardIPv6Only(t *testing.T) {
+	for _, only := range []bool{true, false} {
+		t.Run(fmt.Sprint(only), func(t *testing.T) {
+			s := isolated(t, map[string]string{"ECS_TST_INITIAL_WAIT_TIME": "5s", "ECS_TST_IDLE_TIMEOUT": "500ms"},
+				func(s *site, _ map[string]string) { s.VPC.NoIPv4 = only })
+			d := s.open(way{where: "remote"})
+			s.converse(d)
+			s.must(d.client.Terminate())
+			s.stopped(s.task, 15*time.Second)
+			s.wantEnded(family, 0)
+			for _, service := range []string{"ecs.", "ssmmessages."} {
+				dual, plain := s.VPC.DNS.Queries(service+s.Region+".api.aws"), s.VPC.DNS.Queries(service+s.Region+".amazonaws.com")
+				if dual > 0 != only || plain > 0 == only {
+					t.Errorf("%s: asked for the dual-stack name %d times, for the other one %d times", service, dual, plain)
+				}
+			}
+		})
+	}
+}

@@ -147,6 +147,29 @@ static void names_hosts_as_the_sdks_do(void **state)
         check_hosts(ENDPOINT_SSMMESSAGES, GATEWAY_HOSTS[i].region, GATEWAY_HOSTS[i].hosts);
 }
 
+/* What a switch says holds, and a URL is left alone. */
+static void without_ipv4_the_name_is_the_dual_stack_one(void **state)
+{
+    static const struct {
+        char *env[3];
+        const char *host;
+    } CASES[] = {
+        {{NULL}, "ecs.eu-west-1.api.aws"},
+        {{"AWS_USE_DUALSTACK_ENDPOINT="}, "ecs.eu-west-1.api.aws"},
+        {{"AWS_USE_FIPS_ENDPOINT=true"}, "ecs-fips.eu-west-1.api.aws"},
+        {{"AWS_USE_DUALSTACK_ENDPOINT=false"}, "ecs.eu-west-1.amazonaws.com"},
+        {{"AWS_ENDPOINT_URL=https://own.example"}, "own.example"},
+    };
+    struct endpoint endpoint;
+    (void) state;
+    for (size_t i = 0; i < COUNT(CASES); i++) {
+        assert_int_equal(endpoint_for_service_by_ipv6(&endpoint, ENDPOINT_ECS, STR_LITERAL("eu-west-1"),
+                                                      CASES[i].env, NULL),
+                         0);
+        assert_string_equal(endpoint.host, CASES[i].host);
+    }
+}
+
 static const struct {
     enum endpoint_service service;
     const char *name;
@@ -401,6 +424,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_hosts_as_the_sdks_do),
+        cmocka_unit_test(without_ipv4_the_name_is_the_dual_stack_one),
         cmocka_unit_test(the_environment_names_urls),
         cmocka_unit_test(says_which_setting_is_wrong),
         cmocka_unit_test(takes_urls_apart),

@@ -20,6 +20,8 @@ type VPC struct {
 	Subnet   netip.Prefix // 10.0.0.0/24
 	Resolver netip.Addr   // its second address, as in a real VPC
 	DNS      *DNS
+	// NoIPv4 gives the tasks that start from now on a default route by IPv6 instead of IPv4. Their VPC stays IPv4.
+	NoIPv4 bool
 
 	ns *NetNS
 
@@ -171,6 +173,14 @@ func (v *VPC) configureTask(h *netlink.Handle, address netip.Addr) error {
 	}
 	if err := h.LinkSetUp(eth); err != nil {
 		return err
+	}
+	if v.NoIPv4 {
+		own, everything := netip.MustParsePrefix("fd00:0:0:1::10/64"), &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+		mask := net.CIDRMask(own.Bits(), 128)
+		if err := h.AddrAdd(eth, &netlink.Addr{IPNet: &net.IPNet{IP: own.Addr().AsSlice(), Mask: mask}, Flags: unix.IFA_F_NODAD}); err != nil {
+			return err
+		}
+		return h.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Dst: everything, Gw: net.ParseIP("fd00:0:0:1::1")})
 	}
 	return h.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: v.host(1).AsSlice()})
 }
