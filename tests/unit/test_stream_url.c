@@ -52,6 +52,7 @@ static void takes_a_url_apart(void **state)
 /*
  * Signed by the AWS SDK for Go (aws-sdk-go-v2 v1.47.7, aws/signer/v4, Signer.SignHTTP of a GET of this URL
  * without other headers): what AWS's plugin signs with.
+ * TestStreamURLVectors (tests/emulator/edge) signs them anew.
  */
 static const struct {
     const char *url;
