@@ -209,14 +209,15 @@ func TestDaemonsOfTheCommandAreTold(t *testing.T) {
 	})
 }
 
-// initProcessEnabled: Docker's init is PID 1 and fumidai its child. Everything goes as without it: sessions, the end when nobody
-// comes any more, a stop by ECS; and what the wrapped command leaves behind is fumidai's to reap and to end, not the init's.
+// initProcessEnabled: Docker's init is PID 1 and fumidai its child; pidMode task: the same, and other containers' processes are
+// there, too. Everything goes as without: sessions, the end when nobody comes any more, a stop by ECS. What the wrapped command
+// leaves behind is fumidai's to reap and to end, not the init's; what it did not start it leaves alone.
 func TestBehindAnInitProcess(t *testing.T) {
 	t.Parallel()
 	behindInit := func(o *emulator.Options) {
 		o.Image = func(name string) (fargate.Image, error) {
 			made, err := image(name)
-			made.Entrypoint = append([]string{"/dummy", "init"}, made.Entrypoint...)
+			made.Entrypoint = append([]string{"/dummy", "neighbour", "init"}, made.Entrypoint...)
 			return made, err
 		}
 	}
@@ -231,6 +232,9 @@ func TestBehindAnInitProcess(t *testing.T) {
 		}
 		if strings.Contains(out, "init reaped") {
 			t.Error("orphans went to the init process")
+		}
+		if strings.Contains(out, "neighbour terminated") {
+			t.Error("another container's process was told to end")
 		}
 	}
 	t.Run("unused", func(t *testing.T) {

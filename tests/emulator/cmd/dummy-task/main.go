@@ -17,6 +17,7 @@
 //	orphans=N     leave N processes behind that end soon after their parent
 //	daemon        leave a process with a session of its own that says "terminated" upon SIGTERM
 //	init          run the rest as a program, pass signals on to it and reap what has no parent, as Docker's init does
+//	neighbour     start a process that says "neighbour terminated" upon SIGTERM: another container's, with pidMode task
 //	zombies       print how many processes in /proc have ended and were not reaped
 //	wait          sleep for ever
 package main
@@ -100,6 +101,15 @@ func main() {
 			c := exec.Command("/proc/self/exe", "term=0", "wait")
 			c.Stdout, c.Stderr, c.SysProcAttr = os.Stdout, os.Stderr, &syscall.SysProcAttr{Setsid: true}
 			check(c.Start())
+		case "neighbour":
+			c := exec.Command("/proc/self/exe", "be-neighbour")
+			c.Stdout, c.SysProcAttr = os.Stdout, &syscall.SysProcAttr{Setsid: true}
+			check(c.Start())
+		case "be-neighbour":
+			c := make(chan os.Signal, 1)
+			signal.Notify(c, syscall.SIGTERM)
+			<-c
+			fmt.Println("neighbour terminated")
 		case "init":
 			initProcess(os.Args[i+2:])
 		case "zombies":
