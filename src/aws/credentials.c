@@ -168,56 +168,111 @@ static int check_keys(struct credentials *credentials, struct error *err)
     return error_set(err, ERROR_INVALID, "credentials: %s", wrong);
 }
 
-int credentials_from_environment(struct credentials *credentials, char *const *env, struct error *err)
+int credentials_set(struct credentials *credentials, struct str access_key_id, struct str secret_access_key,
+                    struct str session_token, struct error *err)
 {
     memset(credentials, 0, sizeof *credentials);
     credentials->expires_unix_ms = INT64_MAX;
-    if (!str_copy(env_get(env, KEY_ID), credentials->access_key_id, CREDENTIALS_ID_SIZE) ||
-        !str_copy(env_get(env, SECRET_KEY), credentials->secret_access_key, CREDENTIALS_SECRET_SIZE) ||
-        !str_copy(env_get(env, "AWS_SESSION_TOKEN"), credentials->session_token, CREDENTIALS_TOKEN_SIZE)) {
+    if (!str_copy(access_key_id, credentials->access_key_id, CREDENTIALS_ID_SIZE) ||
+        !str_copy(secret_access_key, credentials->secret_access_key, CREDENTIALS_SECRET_SIZE) ||
+        !str_copy(session_token, credentials->session_token, CREDENTIALS_TOKEN_SIZE)) {
         credentials_wipe(credentials);
-        return error_set(err, ERROR_TOO_LARGE, "credentials: a key or token in the environment is too long");
+        return error_set(err, ERROR_TOO_LARGE, "credentials: a key or token is too long");
     }
     return check_keys(credentials, err);
 }
 
-static int read_expiration(struct credentials *credentials, const struct json *doc, struct error *err)
+int credentials_from_environment(struct credentials *credentials, char *const *env, struct error *err)
+{
+    int result = credentials_set(credentials, env_get(env, KEY_ID), env_get(env, SECRET_KEY),
+                                 env_get(env, "AWS_SESSION_TOKEN"), err);
+    if (result == ERROR_TOO_LARGE)
+        error_set(err, result, "credentials: a key or token in the environment is too long");
+    return result;
+}
+
+static int read_expiration(struct credentials *credentials, const struct json *doc, int object,
+                           const char *name, struct error *err)
 {
     char text[40] = "";
+    int value = json_member(doc, object, name);
     credentials->expires_unix_ms = INT64_MAX;
-    if (api_json_text(doc, json_root(doc), "Expiration", text, sizeof text, NULL) != 0 ||
+    if (json_type(doc, value) == JSON_NUMBER && json_i64(doc, value, &credentials->expires_unix_ms))
+        return 0;
+    if (api_json_text(doc, object, name, text, sizeof text, NULL) != 0 ||
         (text[0] != '\0' && !timestamp_parse_rfc3339(str_from(text), &credentials->expires_unix_ms)))
-        return error_set(err, ERROR_INVALID, "credentials: Expiration is not an RFC 3339 time");
+        return error_set(err, ERROR_INVALID, "credentials: %s is not an RFC 3339 time", name);
     return 0;
 }
 
-static int read_document(struct credentials *credentials, struct str body, struct error *err)
+int credentials_read_members(struct credentials *credentials, const struct json *doc, int object,
+                             const struct credentials_members *members, struct error *err)
 {
-    enum { TOKENS = 64 };
-    struct json_token tokens[TOKENS];
-    struct json doc = {0};
-    if (body.len > CREDENTIALS_DOCUMENT_MAX) {
-        return error_set(err, ERROR_TOO_LARGE, "credentials: a document of more than %d bytes",
-                         CREDENTIALS_DOCUMENT_MAX);
-    }
-    int result = json_parse(&doc, body, tokens, TOKENS, err);
     const struct {
         const char *name;
         char *out;
         size_t capacity;
     } fields[] = {
-        {"AccessKeyId", credentials->access_key_id, CREDENTIALS_ID_SIZE},
-        {"SecretAccessKey", credentials->secret_access_key, CREDENTIALS_SECRET_SIZE},
-        {"Token", credentials->session_token, CREDENTIALS_TOKEN_SIZE},
+        {members->access_key_id, credentials->access_key_id, CREDENTIALS_ID_SIZE},
+        {members->secret_access_key, credentials->secret_access_key, CREDENTIALS_SECRET_SIZE},
+        {members->session_token, credentials->session_token, CREDENTIALS_TOKEN_SIZE},
     };
+    memset(credentials, 0, sizeof *credentials);
+    int result = 0;
     for (size_t i = 0; result == 0 && i < sizeof fields / sizeof fields[0]; i++)
-        result = api_json_text(&doc, json_root(&doc), fields[i].name, fields[i].out, fields[i].capacity, err);
-    if (result != 0) {
+        result = api_json_text(doc, object, fields[i].name, fields[i].out, fields[i].capacity, err);
+    if (result != 0)
         error_prefix(err, "credentials: ");
+    else
+        result = read_expiration(credentials, doc, object, members->expiration, err);
+    if (result == 0)
+        result = check_keys(credentials, err);
+    if (result != 0)
+        credentials_wipe(credentials);
+    return result;
+}
+
+enum { DOCUMENT_TOKENS = 64 };
+
+static int parse_document(struct json *doc, struct str body, struct json_token *tokens, struct error *err)
+{
+    *doc = (struct json){0};
+    if (body.len > CREDENTIALS_DOCUMENT_MAX)
+        return error_set(err, ERROR_TOO_LARGE, "credentials: a document of more than %d bytes",
+                         CREDENTIALS_DOCUMENT_MAX);
+    int result = json_parse(doc, body, tokens, DOCUMENT_TOKENS, err);
+    if (result != 0)
+        error_prefix(err, "credentials: ");
+    return result;
+}
+
+static int read_document(struct credentials *credentials, struct str body, struct error *err)
+{
+    static const struct credentials_members MEMBERS = {"AccessKeyId", "SecretAccessKey", "Token",
+                                                       "Expiration"};
+    struct json_token tokens[DOCUMENT_TOKENS];
+    struct json doc;
+    int result = parse_document(&doc, body, tokens, err);
+    return result != 0 ? result : credentials_read_members(credentials, &doc, json_root(&doc), &MEMBERS, err);
+}
+
+int credentials_read_process(struct credentials *credentials, struct str output, int64_t now_unix_ms,
+                             struct error *err)
+{
+    static const struct credentials_members MEMBERS = {"AccessKeyId", "SecretAccessKey", "SessionToken",
+                                                       "Expiration"};
+    struct json_token tokens[DOCUMENT_TOKENS];
+    struct json doc;
+    int64_t version = 0;
+    memset(credentials, 0, sizeof *credentials);
+    int result = parse_document(&doc, output, tokens, err);
+    if (result != 0)
         return result;
-    }
-    result = read_expiration(credentials, &doc, err);
-    return result != 0 ? result : check_keys(credentials, err);
+    if (!json_i64(&doc, json_member(&doc, json_root(&doc), "Version"), &version) || version != 1)
+        return error_set(err, ERROR_UNSUPPORTED, "credentials: Version is not 1");
+    result = credentials_read_members(credentials, &doc, json_root(&doc), &MEMBERS, err);
+    credentials->obtained_unix_ms = result == 0 ? now_unix_ms : 0;
+    return result;
 }
 
 /* Another status, or an error document, which some endpoints send with a 200. */
@@ -239,9 +294,9 @@ enum api_class credentials_read_answer(struct credentials *credentials, const st
 {
     struct credentials read;
     memset(&read, 0, sizeof read);
-    read.obtained_unix_ms = now_unix_ms;
     int result = answer->status == 200 ? read_document(&read, answer->body, err) : 0;
     if (answer->status == 200 && result == 0) {
+        read.obtained_unix_ms = now_unix_ms;
         *credentials = read;
         credentials_wipe(&read);
         return API_OK;

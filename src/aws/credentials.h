@@ -81,6 +81,26 @@ int credentials_make_request(struct api_request *request, const struct credentia
 /* For CREDENTIALS_ENVIRONMENT. */
 int credentials_from_environment(struct credentials *credentials, char *const *env, struct error *err);
 
+/* Keys that do not expire. ERROR_TOO_LARGE or ERROR_INVALID, without quoting them. */
+int credentials_set(struct credentials *credentials, struct str access_key_id, struct str secret_access_key,
+                    struct str session_token, struct error *err);
+
+/* What a JSON document calls its members: each of AWS's has its own names for the same four. */
+struct credentials_members {
+    const char *access_key_id;
+    const char *secret_access_key;
+    const char *session_token; /* may be missing */
+    const char *expiration;    /* RFC 3339 text, or milliseconds since 1970; may be missing: never */
+};
+
+/* Reads an object of a document; obtained_unix_ms is the caller's. On failure nothing of the keys stays. */
+int credentials_read_members(struct credentials *credentials, const struct json *doc, int object,
+                             const struct credentials_members *members, struct error *err);
+
+/* The output of a credential_process, version 1. */
+int credentials_read_process(struct credentials *credentials, struct str output, int64_t now_unix_ms,
+                             struct error *err);
+
 /* The endpoint's answer. A 200 with a document of keys fills `credentials`; an error document ({"code",
  * "message"}) or another status gives API_RETRY or API_FAILED with the reason. */
 enum api_class credentials_read_answer(struct credentials *credentials, const struct api_answer *answer,

@@ -17,19 +17,21 @@
 struct plan {
     const char *file; /* a path, or a name to look up in PATH */
     char *const *argv;
-    bool foreground; /* give it the terminal */
-    int channel_fd;  /* becomes CHILD_CHANNEL_FD; -1: none */
+    bool foreground;   /* give it the terminal */
+    int channel_fd;    /* becomes CHILD_CHANNEL_FD; -1: none */
+    int output_fd;     /* becomes stdout; -1: ours */
+    bool shares_group; /* ours */
     bool die_with_us;
 };
 
 /* --- between fork and exec: only what is safe there ----------------------------------------------------- */
 
-/* Moves the channel to its number, without close-on-exec. */
-static int place_channel(int channel_fd)
+/* Moves a descriptor, unless it is -1, to its number, without close-on-exec. */
+static int place(int fd, int number)
 {
-    if (channel_fd == CHILD_CHANNEL_FD)
-        return fcntl(channel_fd, F_SETFD, 0);
-    return dup2(channel_fd, CHILD_CHANNEL_FD) < 0 ? -1 : 0;
+    if (fd == number)
+        return fcntl(fd, F_SETFD, 0);
+    return fd >= 0 && dup2(fd, number) < 0 ? -1 : 0;
 }
 
 static _Noreturn void give_up(int report_fd)
@@ -42,7 +44,8 @@ static _Noreturn void give_up(int report_fd)
 
 static _Noreturn void become(const struct plan *plan, int report_fd, pid_t parent)
 {
-    setpgid(0, 0);
+    if (!plan->shares_group)
+        setpgid(0, 0);
     if (plan->foreground) {
         /* SIGTTOU is still blocked: without that the terminal would stop us
          * for asking from the background. */
@@ -53,7 +56,7 @@ static _Noreturn void become(const struct plan *plan, int report_fd, pid_t paren
         if (getppid() != parent)
             _exit(CHILD_STATUS_CANNOT_RUN); /* it died before it could take us along */
     }
-    if (plan->channel_fd >= 0 && place_channel(plan->channel_fd) != 0)
+    if (place(plan->channel_fd, CHILD_CHANNEL_FD) != 0 || place(plan->output_fd, STDOUT_FILENO) != 0)
         give_up(report_fd);
     signals_restore_defaults();
     execvp(plan->file, plan->argv);
@@ -105,7 +108,8 @@ static int start(struct child *child, const struct plan *plan, struct error *err
     int reason = pid < 0 ? errno : 0;
     close(report[1]);
     if (pid > 0) {
-        setpgid(pid, pid); /* here too, so that a signal sent at once finds the group */
+        if (!plan->shares_group)
+            setpgid(pid, pid); /* here too, so that a signal sent at once finds the group */
         reason = read_report(report[0]);
     }
     close(report[0]);
@@ -116,6 +120,7 @@ static int start(struct child *child, const struct plan *plan, struct error *err
         return error_set(err, code, "cannot run %s: %s", plan->argv[0], strerror(reason));
     }
     child->pid = pid;
+    child->shares_group = plan->shares_group;
     child->owns_foreground = plan->foreground;
     return 0;
 }
@@ -127,7 +132,8 @@ static void take_foreground_back(void)
 
 static int start_command(struct child *child, char *const argv[], bool die_with_us, struct error *err)
 {
-    struct plan plan = {.file = argv[0], .argv = argv, .channel_fd = -1, .die_with_us = die_with_us};
+    struct plan plan = {
+        .file = argv[0], .argv = argv, .channel_fd = -1, .output_fd = -1, .die_with_us = die_with_us};
     plan.foreground = isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
     int result = start(child, &plan, err);
     if (result != 0 && plan.foreground)
@@ -145,6 +151,30 @@ int child_start_dependent(struct child *child, char *const argv[], struct error 
     return start_command(child, argv, true, err);
 }
 
+int child_start_output(struct child *child, char *const argv[], int *output_fd, struct error *err)
+{
+    int ends[2];
+    *output_fd = -1;
+    *child = (struct child){0};
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return error_set(err, ERROR_SYSTEM, "pipe2: %s", strerror(errno));
+    struct plan plan = {.file = argv[0],
+                        .argv = argv,
+                        .channel_fd = -1,
+                        .output_fd = ends[1],
+                        .shares_group = true,
+                        .die_with_us = true};
+    int result = start(child, &plan, err);
+    close(ends[1]);
+    if (result != 0) {
+        close(ends[0]);
+        return result;
+    }
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    *output_fd = ends[0];
+    return 0;
+}
+
 int child_start_self(struct child *child, const char *name, char **argv, int *channel_fd, struct error *err)
 {
     int ends[2];
@@ -154,7 +184,8 @@ int child_start_self(struct child *child, const char *name, char **argv, int *ch
         *child = (struct child){0};
         return error_set(err, ERROR_SYSTEM, "socketpair: %s", strerror(errno));
     }
-    struct plan plan = {.file = "/proc/self/exe", .argv = argv, .channel_fd = ends[1], .die_with_us = true};
+    struct plan plan = {
+        .file = "/proc/self/exe", .argv = argv, .channel_fd = ends[1], .output_fd = -1, .die_with_us = true};
     int result = start(child, &plan, err);
     close(ends[1]);
     if (result != 0) {
@@ -167,7 +198,7 @@ int child_start_self(struct child *child, const char *name, char **argv, int *ch
 
 bool child_signal(const struct child *child, int number)
 {
-    return child->pid > 0 && kill(-child->pid, number) == 0;
+    return child->pid > 0 && kill(child->shares_group ? child->pid : -child->pid, number) == 0;
 }
 
 void child_ended(struct child *child)

@@ -30,6 +30,7 @@ enum { CHILD_CHANNEL_FD = 3 };
 
 struct child {
     pid_t pid;            /* 0 when there is none */
+    bool shares_group;    /* it is in our process group */
     bool owns_foreground; /* we handed the terminal over */
 };
 
@@ -39,13 +40,17 @@ int child_start_command(struct child *child, char *const argv[], struct error *e
 /* The same; it dies when we do. */
 int child_start_dependent(struct child *child, char *const argv[], struct error *err);
 
+/* The same for a command whose output is read: *output_fd is our end of its stdout (non-blocking,
+ * close-on-exec). It stays in our process group, so that it may ask on the terminal, and dies when we do. */
+int child_start_output(struct child *child, char *const argv[], int *output_fd, struct error *err);
+
 /* Runs /proc/self/exe as `name`, which replaces argv[0] in the caller's array, with the rest of argv, the
  * environment as it is, and a SOCK_SEQPACKET pair: *channel_fd is our end (non-blocking, close-on-exec),
  * CHILD_CHANNEL_FD the other. The process dies when we do. */
 int child_start_self(struct child *child, const char *name, char **argv, int *channel_fd, struct error *err);
 
 /* To the whole group. False when nobody is left to receive it. A child without a group of its own
- * (start_self) gets it alone. */
+ * (child_start_output) gets it alone. */
 bool child_signal(const struct child *child, int number);
 
 /* Call when signals_reap() gave child->pid. */

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
@@ -50,6 +51,29 @@ static void the_exit_status_is_the_commands(void **state)
     assert_int_equal(run_shell("exit 3"), 3);
     assert_int_equal(run_shell("kill -TERM $$"), 128 + SIGTERM);
     assert_int_equal(run_shell("kill -KILL $$"), 128 + SIGKILL);
+}
+
+static void output_is_read_and_the_group_is_ours(void **state)
+{
+    struct child child;
+    char *argv[] = {"sh", "-c", "echo out; echo err >&2; sleep 60", NULL}, text[16];
+    int output_fd = -1;
+    struct pollfd ready = {.events = POLLIN};
+    (void) state;
+    assert_int_equal(child_start_output(&child, argv, &output_fd, NULL), 0);
+    assert_int_equal(getpgid(child.pid), getpgrp());
+    ready.fd = output_fd;
+    assert_int_equal(poll(&ready, 1, 5000), 1);
+    assert_int_equal(read(output_fd, text, sizeof text), 4);
+    assert_memory_equal(text, "out\n", 4);
+    assert_int_equal(read(output_fd, text, sizeof text), -1);
+    assert_int_equal(errno, EAGAIN);
+    assert_true(child_signal(&child, SIGKILL)); /* that one, and not us */
+    assert_int_equal(child_exit_status(wait_for(child.pid)), 128 + SIGKILL);
+    close(output_fd);
+    argv[0] = "no-such-command-here";
+    assert_int_equal(child_start_output(&child, argv, &output_fd, NULL), ERROR_NOT_FOUND);
+    assert_int_equal(output_fd, -1);
 }
 
 static void a_command_that_cannot_run_is_an_error_at_once(void **state)
@@ -298,6 +322,7 @@ int main(int argc, char **argv)
     syscall(SYS_close_range, 3U, ~0U, 0U); /* whatever the one who runs the tests left open */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_exit_status_is_the_commands),
+        cmocka_unit_test(output_is_read_and_the_group_is_ours),
         cmocka_unit_test(a_command_that_cannot_run_is_an_error_at_once),
         cmocka_unit_test(a_command_finds_signals_as_programs_expect_them),
         cmocka_unit_test(a_signal_reaches_the_whole_group_and_not_us),
