@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cloud/api_http.h"
+#include "cloud/credentials_chain.h"
 #include "host/clock.h"
 #include "host/log.h"
 #include "host/loop.h"
@@ -16,6 +17,27 @@ void aws_client_open(struct aws_client *client, struct network *network, char *c
     client->env = env;
     credentials_source_open(&client->credentials, network, env);
     aws_client_find_region(client, (struct str){NULL, 0}, NULL);
+}
+
+int aws_client_open_chain(struct aws_client *client, struct network *network, char *const *env,
+                          const char *profile, struct error *err)
+{
+    struct credentials_chain *chain;
+    memset(client, 0, sizeof *client);
+    int result = credentials_chain_open(&chain, network, env, profile, err);
+    if (result != 0)
+        return result;
+    client->network = network;
+    client->env = credentials_chain_environment(chain);
+    credentials_source_open(&client->credentials, network, client->env);
+    credentials_source_use(&client->credentials, credentials_chain_provider(chain));
+    struct error reason = ERROR_INIT;
+    result = aws_client_find_region(client, (struct str){NULL, 0}, &reason);
+    if (result != 0 && result != ERROR_NOT_FOUND) {
+        aws_client_close(client);
+        return error_set(err, reason.code, "%s", reason.text);
+    }
+    return 0;
 }
 
 int aws_client_find_region(struct aws_client *client, struct str task_arn, struct error *err)

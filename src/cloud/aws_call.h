@@ -44,6 +44,11 @@ struct aws_client {
 
 /* `env` is main's; AWS_REGION may settle the region at once. */
 void aws_client_open(struct aws_client *client, struct network *network, char *const *env);
+/* As AWS's SDKs do it, for a client: keys, region, endpoints and CA bundle come from the environment and the
+ * shared files (credentials_chain.h). `profile` is a flag's, or null. `region` stays empty when nothing says
+ * it. On failure the client is not open. */
+int aws_client_open_chain(struct aws_client *client, struct network *network, char *const *env,
+                          const char *profile, struct error *err);
 /* From the task's ARN, unless the environment decides. */
 int aws_client_find_region(struct aws_client *client, struct str task_arn, struct error *err);
 void aws_client_close(struct aws_client *client); /* wipes the keys; no call may be under way */

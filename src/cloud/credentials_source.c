@@ -19,8 +19,18 @@ void credentials_source_open(struct credentials_source *source, struct network *
     source->has_plan = credentials_make_plan(&source->plan, env, &source->err) == 0;
 }
 
+void credentials_source_use(struct credentials_source *source, struct credentials_provider *provider)
+{
+    source->provider = provider;
+    source->err = (struct error) ERROR_INIT; /* the task's plan does not count */
+}
+
 void credentials_source_close(struct credentials_source *source)
 {
+    if (source->provider != NULL)
+        source->provider->close(source->provider);
+    source->provider = NULL;
+    source->is_providing = false;
     http_call_close(source->fetch);
     source->fetch = NULL;
     source->has_credentials = false;
@@ -52,6 +62,15 @@ static void call_waiters(struct credentials_source *source)
     }
 }
 
+static void take_fetched(struct credentials_source *source, const struct credentials *fresh)
+{
+    source->changes += strcmp(fresh->access_key_id, source->credentials.access_key_id) != 0;
+    source->credentials = *fresh;
+    take(source);
+    log_event(LOG_DEBUG, "fetched credentials", LOG_TIME_MS("expires", source->credentials.expires_unix_ms),
+              LOG_TIME_MS("refresh_at", source->refresh_at_unix_ms));
+}
+
 static int read_answer(struct credentials_source *source, const struct http_call *http, struct error *err)
 {
     struct credentials fresh;
@@ -60,22 +79,34 @@ static int read_answer(struct credentials_source *source, const struct http_call
     struct api_answer answer = api_http_answer(http);
     if (credentials_read_answer(&fresh, &answer, credentials_source_unix_ms(source), err) != API_OK)
         return err->code;
-    source->changes += strcmp(fresh.access_key_id, source->credentials.access_key_id) != 0;
-    source->credentials = fresh;
+    take_fetched(source, &fresh);
     credentials_wipe(&fresh);
-    take(source);
-    log_event(LOG_DEBUG, "fetched credentials", LOG_TIME_MS("expires", source->credentials.expires_unix_ms),
-              LOG_TIME_MS("refresh_at", source->refresh_at_unix_ms));
     return 0;
+}
+
+static void fetch_failed(struct credentials_source *source)
+{
+    log_event(LOG_WARN, "can't fetch credentials", LOG_ERR(&source->err));
+    source->refresh_at_unix_ms = credentials_source_unix_ms(source) + CREDENTIALS_SOURCE_FETCH_MS;
+}
+
+void credentials_source_provided(struct credentials_source *source, const struct credentials *fresh,
+                                 const struct error *reason)
+{
+    source->is_providing = false;
+    source->err = fresh != NULL ? (struct error) ERROR_INIT : *reason;
+    if (fresh != NULL)
+        take_fetched(source, fresh);
+    else
+        fetch_failed(source);
+    call_waiters(source);
 }
 
 static void fetched(struct http_call *http, void *owner)
 {
     struct credentials_source *source = owner;
-    if (read_answer(source, http, &source->err) < 0) {
-        log_event(LOG_WARN, "can't fetch credentials", LOG_ERR(&source->err));
-        source->refresh_at_unix_ms = credentials_source_unix_ms(source) + CREDENTIALS_SOURCE_FETCH_MS;
-    }
+    if (read_answer(source, http, &source->err) < 0)
+        fetch_failed(source);
     source->fetch = NULL;
     http_call_close(http);
     call_waiters(source);
@@ -124,12 +155,19 @@ static int try_fetch(struct credentials_source *source, struct error *err)
     return result;
 }
 
+static bool is_fetching(const struct credentials_source *source)
+{
+    return source->fetch != NULL || source->is_providing;
+}
+
 static void start_fetch(struct credentials_source *source)
 {
-    if (source->fetch != NULL || !source->has_plan)
+    if (is_fetching(source) || (source->provider == NULL && !source->has_plan))
         return;
     source->err = (struct error) ERROR_INIT;
-    if (source->plan.origin == CREDENTIALS_ENVIRONMENT) {
+    if (source->provider != NULL) {
+        source->is_providing = source->provider->fetch(source->provider, source, &source->err) == 0;
+    } else if (source->plan.origin == CREDENTIALS_ENVIRONMENT) {
         if (credentials_from_environment(&source->credentials, source->env, &source->err) == 0)
             take(source);
     } else if (try_fetch(source, &source->err) < 0) {
@@ -147,7 +185,7 @@ static bool is_usable(const struct credentials_source *source)
 
 static bool wait_for_fetch(struct credentials_source *source, struct credentials_waiter *waiter)
 {
-    if (source->fetch == NULL)
+    if (!is_fetching(source))
         return false;
     waiter->next = source->waiting;
     source->waiting = waiter;
@@ -195,7 +233,7 @@ const struct credentials *credentials_source_get(struct credentials_source *sour
 {
     if (is_usable(source))
         return &source->credentials;
-    if (!source->has_plan)
+    if (source->err.code != ERROR_NONE && (source->provider != NULL || !source->has_plan))
         error_set(err, source->err.code, "%s", source->err.text);
     else if (source->err.code != ERROR_NONE)
         error_set(err, ERROR_UNAVAILABLE, "%s", source->err.text);

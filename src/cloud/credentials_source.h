@@ -12,6 +12,9 @@
  * good or bad, calls them all from the loop. Then credentials_source_get() has the keys or the reason why
  * there are none.
  *
+ * In a task the keys come from where credentials.h says. A client plugs in another provider
+ * (credentials_chain.h); all else is the same.
+ *
  * Expiry is compared with the service's time, not with this host's clock, which may be wrong.
  */
 #ifndef FUMIDAI_CLOUD_CREDENTIALS_SOURCE_H
@@ -38,6 +41,16 @@ struct credentials_waiter {
     struct credentials_waiter *next;
 };
 
+struct credentials_source;
+
+/* Another way to keys than the task's own. */
+struct credentials_provider {
+    /* Starts a fetch. Its end comes from the loop, never from inside this: credentials_source_provided(). */
+    int (*fetch)(struct credentials_provider *provider, struct credentials_source *source, struct error *err);
+    /* Ends a fetch that is under way, and releases everything. */
+    void (*close)(struct credentials_provider *provider);
+};
+
 struct credentials_source {
     int64_t clock_offset_ms; /* the service's time less this host's; the owner sets it when it learns it */
 
@@ -50,15 +63,23 @@ struct credentials_source {
     struct credentials credentials;
     bool has_credentials;
     int64_t refresh_at_unix_ms;
-    unsigned changes;                   /* how often fetched keys had another id */
-    struct http_call *fetch;            /* null when none is under way */
-    struct credentials_waiter *waiting; /* for the fetch, in no order */
-    struct credentials_waiter *served;  /* the fetch is over, and they are about to be called */
+    unsigned changes;                      /* how often fetched keys had another id */
+    struct http_call *fetch;               /* null when none is under way */
+    struct credentials_provider *provider; /* null: the plan's */
+    bool is_providing;                     /* a fetch of the provider's is under way */
+    struct credentials_waiter *waiting;    /* for the fetch, in no order */
+    struct credentials_waiter *served;     /* the fetch is over, and they are about to be called */
 };
 
 /* `env` is main's. A missing source of credentials is an error only when keys are needed. */
 void credentials_source_open(struct credentials_source *source, struct network *network, char *const *env);
 void credentials_source_close(struct credentials_source *source); /* wipes the keys; nobody may be waiting */
+
+/* Once, right after opening. The source closes the provider when it is closed itself. */
+void credentials_source_use(struct credentials_source *source, struct credentials_provider *provider);
+/* The end of a provider's fetch: `fresh`, or null and the reason. */
+void credentials_source_provided(struct credentials_source *source, const struct credentials *fresh,
+                                 const struct error *reason);
 
 /* Fetches when there are no keys or their refresh is due. True: go on now. False: `waiter` will be called. */
 bool credentials_source_prepare(struct credentials_source *source, struct credentials_waiter *waiter);

@@ -15,8 +15,8 @@ enum { FILES_PATH_SIZE = 4096 /* PATH_MAX */ };
  * when it has more than `capacity` bytes: nothing is cut. The path is in the text, the content never. */
 int files_read(const char *path, void *memory, size_t capacity, struct str *text, struct error *err);
 
-/* Writes beside the file (its name and ".new"), for the owner only, and renames: a reader sees the old text or
- * the new one, also when the power fails in between. */
+/* Writes beside the file (its name and ".new"), for the owner only, and renames: a reader sees the old text
+ * or the new one, also when the power fails in between. */
 int files_replace(const char *path, struct str text, struct error *err);
 
 #endif
