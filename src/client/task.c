@@ -293,11 +293,20 @@ static void service_described(struct client_task *task)
         finish(task, FORWARD_DONE, "");
 }
 
+static void fail(struct client_task *task, const struct aws_call *call)
+{
+    char memory[CLIENT_TASK_TEXT_SIZE];
+    struct writer text = writer_of(memory, sizeof memory);
+    write_whose(task, &text);
+    writer_format(&text, ": %s", call->err.text);
+    finish(task, client_result(call->class, call->err.code), writer_terminate(&text));
+}
+
 static void answered(struct aws_call *call)
 {
     struct client_task *task = owner_of(call);
     if (call->class != API_OK)
-        finish(task, client_result(call->class, call->err.code), call->err.text);
+        fail(task, call);
     else if (call->operation == &list)
         listed(task);
     else if (call->operation == &describe)

@@ -13,6 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 )
 
 // This file is about `fumidai forward`: the other end of the tunnel, by the same binary.
@@ -197,3 +200,201 @@ func TestForwardCommand(t *testing.T) {
 	}
 	s.wantNoSession()
 }
+
+// The story: a service at 0, one command, nothing left.
+func TestForwardStartsTheService(t *testing.T) {
+	s := newSite(t, nil)
+	s.scale(0)
+	s.stopped(s.task, 20*time.Second)
+	cmd := s.forwardCommand("--service", "gate", "-L", s.remote.to("0"), "--", "true")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if n := s.ECS.ServiceState(cluster, "gate").DesiredCount; n != 1 {
+		t.Errorf("desired count %d", n)
+	}
+	s.wantNoSession()
+}
+
+// Without a command nobody starts what is at 0 by accident, and a service that never gets a task says why.
+func TestForwardWithoutATask(t *testing.T) {
+	s := newSite(t, nil)
+	s.scale(0)
+	s.stopped(s.task, 20*time.Second)
+	s.fails(1, []string{"no task of service gate of cluster default runs (desired count 0, pending 0)"}, "--service", "gate", "-L", s.remote.to("0"))
+	s.fails(1, []string{"service nobody of cluster default: ", "Service not found"}, "--service", "nobody", "-L", s.remote.to("0"))
+	s.fails(1, []string{"no task of task "}, "--id", strings.Repeat("0", 32), "-L", s.remote.to("0"))
+	s.wantNoSession()
+}
+
+// fails runs it to a failure that says all of this.
+func (s *site) fails(status int, says []string, args ...string) {
+	s.Helper()
+	out, err := s.forwardCommand(args...).CombinedOutput()
+	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != status {
+		s.Errorf("fumidai forward %q: %v, want exit status %d: %s", args, err, status, out)
+	}
+	for _, text := range says {
+		if !strings.Contains(string(out), text) {
+			s.Errorf("fumidai forward %q does not say %q, but: %s", args, text, out)
+		}
+	}
+}
+
+func (s *site) scale(n int32) {
+	s.Helper()
+	_, err := s.sdk.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("gate"), DesiredCount: aws.Int32(n)})
+	s.must(err)
+}
+
+// A taken port, a target that does not answer, one that may not be dialled: the reason, and no command.
+func TestForwardFailures(t *testing.T) {
+	s := newSite(t, nil)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	s.must(err)
+	defer taken.Close() //nolint:errcheck // a test's
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	command := []string{"--", "sh", "-c", "echo it ran"}
+	s.fails(125, []string{"can't listen on 127.0.0.1:" + port, "Address in use"}, append([]string{"--service", "gate", "-L", s.remote.to(port)}, command...)...)
+	if n := len(s.Gateway.Sessions("")); n != 0 {
+		t.Errorf("a taken port cost %d sessions", n)
+	}
+	nobody := endpoint{s.remote.host, "1"}
+	s.fails(125, []string{s.remote.host + ":1 does not answer: ", "refused"}, append([]string{"--service", "gate", "-L", nobody.to("0")}, command...)...)
+	s.fails(125, []string{"169.254.170.2", "may not be dialled"}, append([]string{"--service", "gate", "-L", "0:169.254.170.2:80"}, command...)...)
+	s.fails(125, []string{"no-such-host.internal"}, append([]string{"--service", "gate", "-L", "0:no-such-host.internal:80"}, command...)...)
+	s.fails(127, []string{"cannot run no-such-command"}, "--service", "gate", "-L", s.remote.to("0"), "--", "no-such-command")
+	s.wantNoSession()
+}
+
+// A warehouse that resumes while it is waited for.
+func TestForwardWaitsForTheTarget(t *testing.T) {
+	s := newSite(t, nil)
+	l, err := s.VPC.NS().Listen("tcp", net.JoinHostPort(s.remote.host, "0"))
+	s.must(err)
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	s.must(l.Close())
+	f := s.startForward("--service", "gate", "--wait-for-target", "30s", "-L", endpoint{s.remote.host, port}.to("0"))
+	f.event("progress", 10*time.Second)
+	time.Sleep(time.Second)
+	l, err = s.VPC.NS().Listen("tcp", net.JoinHostPort(s.remote.host, port))
+	s.must(err)
+	defer l.Close() //nolint:errcheck // a test's
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go question(c)
+		}
+	}()
+	f.becomes().asks(0, 1000, 1000)
+}
+
+// Several forwards and several sessions: one tunnel, each connection to its own target.
+func TestForwardSeveral(t *testing.T) {
+	s := newSite(t, nil)
+	other := s.serve(func(c net.Conn) { _, _ = c.Write([]byte("the other one\n")) })
+	socket := s.TempDir() + "/.s.PGSQL.5432"
+	f := s.startForward("--service", "gate", "--sessions", "3", "--drain", "500ms", "-L", s.remote.to("0"), "-L", other.to("0"), "-L", other.to(socket)).becomes()
+	s.eventually("three sessions", 5*time.Second, func() bool { return len(s.Gateway.Sessions("")) == 3 })
+	f.asks(0, 300_000, 3_000_000)
+	line, _ := bufio.NewReader(f.dial(1)).ReadString('\n')
+	if line != "the other one\n" {
+		t.Errorf("the second forward says %q", line)
+	}
+	info, err := os.Stat(socket)
+	s.must(err)
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket's mode is %v", info.Mode())
+	}
+	c, err := net.Dial("unix", socket)
+	s.must(err)
+	if line, _ = bufio.NewReader(c).ReadString('\n'); line != "the other one\n" {
+		t.Errorf("the socket says %q", line)
+	}
+	s.must(f.cmd.Process.Signal(syscall.SIGTERM))
+	f.ends(5*time.Second, 0)
+	if _, err := os.Stat(socket); err == nil {
+		t.Error("the socket is left")
+	}
+	s.wantNoSession()
+}
+
+// Hourly Byes, cut connections: local connections do not notice.
+func TestForwardConnectionsSurvive(t *testing.T) {
+	s := newSite(t, nil)
+	f := s.startForward("--service", "gate", "-L", s.remote.to("0")).becomes()
+	c := f.dial(0)
+	f.inTime(5*time.Second, "the server's first word", func() error { return await(c) })
+	for i := range 6 {
+		session := s.Gateway.Sessions("")[0]
+		done := make(chan error, 1)
+		go func() { done <- ask(c, 500_000, 2_000_000, 0x100) }()
+		time.Sleep(10 * time.Millisecond)
+		if i%2 == 0 {
+			session.Bye("client")
+		} else {
+			session.Cut("client")
+		}
+		f.inTime(30*time.Second, "a conversation", func() error { return <-done })
+	}
+	if n := len(s.Gateway.Sessions("")); n != 1 {
+		t.Errorf("%d sessions", n)
+	}
+}
+
+// A session that the service has ended is replaced for the next connection; a task that is gone is replaced by the next.
+func TestForwardReplaces(t *testing.T) {
+	s := newSite(t, nil)
+	f := s.startForward("--service", "gate", "-L", s.remote.to("0")).becomes()
+	f.asks(0, 1000, 1000)
+	s.Gateway.Sessions("")[0].Terminate()
+	f.event("session", 5*time.Second)
+	f.asks(0, 1000, 1000)
+	_, err := s.sdk.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(s.task.ID())})
+	s.must(err)
+	s.stopped(s.task, 40*time.Second)
+	f.asks(0, 1000, 1000)
+	s.must(f.cmd.Process.Signal(syscall.SIGINT))
+	f.ends(5*time.Second, 0)
+	s.wantNoSession()
+}
+
+// Killed: the port is free at once, the command dies.
+func TestForwardKilled(t *testing.T) {
+	s := newSite(t, nil)
+	cmd := s.forwardCommand("--service", "gate", "-L", s.remote.to("0"), "--", "sh", "-c", "echo $$; exec sleep 1000")
+	out, err := cmd.StdoutPipe()
+	s.must(err)
+	s.must(cmd.Start())
+	var pid int
+	_, err = fmt.Fscan(out, &pid)
+	s.must(err)
+	s.must(cmd.Process.Kill())
+	_ = cmd.Wait()
+	s.eventually("the command's end", 2*time.Second, func() bool { return syscall.Kill(pid, 0) != nil })
+}
+
+// The command gets the signals, and the session ends with it.
+func TestForwardSignals(t *testing.T) {
+	s := newSite(t, nil)
+	for _, number := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		cmd := s.forwardCommand("--service", "gate", "-L", s.remote.to("0"), "--", "sh", "-c",
+			"trap 'exit 5' TERM INT HUP; echo ready; while :; do sleep .05; done")
+		out, err := cmd.StdoutPipe()
+		s.must(err)
+		s.must(cmd.Start())
+		var word string
+		_, err = fmt.Fscan(out, &word)
+		s.must(err)
+		s.must(cmd.Process.Signal(number))
+		_ = cmd.Wait()
+		if got := cmd.ProcessState.ExitCode(); got != 5 {
+			t.Errorf("%v: exit status %d", number, got)
+		}
+		s.wantNoSession()
+	}
+}
+
