@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,6 +14,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fumidai/tests/emulator"
+	"fumidai/tests/emulator/gateway/agenttest"
+	"fumidai/tests/emulator/stream"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -61,7 +66,7 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 // forwardEnv is the environment of a client: AWS's endpoints lead to the emulator.
 func (s *site) forwardEnv(more ...string) []string {
 	home := s.TempDir()
-	env := append([]string{"HOME=" + home, "TMPDIR=" + home, "PATH=" + os.Getenv("PATH")}, s.ToolEnv(false)...)
+	env := append([]string{"HOME=" + home, "TMPDIR=" + home, "PATH=" + os.Getenv("PATH")}, s.toolEnv()...)
 	return append(env, more...)
 }
 
@@ -398,3 +403,48 @@ func TestForwardSignals(t *testing.T) {
 	}
 }
 
+
+// referenceSite is a task whose sessions the emulator's reference agent serves, as AWS's agent would.
+func referenceSite(t *testing.T, version string, stream stream.Config) *site {
+	t.Helper()
+	w := newWorld(t, func(o *emulator.Options) { o.Namespaces = false })
+	s := siteOf(w)
+	task := w.service("gate", map[string]string{"FUMIDAI_RELAY": "off", "ECS_TST_INITIAL_WAIT_TIME": "10m"})
+	signer := *s.api
+	signer.Credentials = aws.Credentials{AccessKeyID: emulator.AccessKeyID, SecretAccessKey: emulator.SecretAccessKey}
+	agenttest.Start(s.Context(), agenttest.Options{BaseURL: s.api.URL, Target: task.Target(), Version: version, Stream: stream,
+		Sign: func(r *http.Request, body []byte) { _ = signer.Sign(r, body, "ssmmessages") }})
+	return s.servedBy(task)
+}
+
+// AWS's agent at the other end: a session for each forward, and connections spread over several.
+func TestForwardToAWSAgent(t *testing.T) {
+	s := referenceSite(t, "", stream.Config{})
+	other := s.serve(func(c net.Conn) { _, _ = c.Write([]byte("the other one\n")) })
+	f := s.startForward("--service", "gate", "--sessions", "2", "-L", s.remote.to("0"), "-L", other.to("0")).becomes()
+	s.eventually("four sessions", 5*time.Second, func() bool { return len(s.Gateway.Sessions("")) == 4 })
+	for range 4 {
+		f.asks(0, 300_000, 1_000_000)
+	}
+	line, _ := bufio.NewReader(f.dial(1)).ReadString('\n')
+	if line != "the other one\n" {
+		t.Errorf("the second forward says %q", line)
+	}
+	s.must(f.cmd.Process.Signal(syscall.SIGINT))
+	f.ends(5*time.Second, 0)
+	s.wantNoSession()
+	s.fails(1, []string{s.remote.host + ":1 does not answer"}, "--service", "gate", "-L", endpoint{s.remote.host, "1"}.to("0"))
+	s.wantNoSession()
+}
+
+// An agent from before the multiplexer: one connection at a time.
+func TestForwardToAnOldAgent(t *testing.T) {
+	s := referenceSite(t, "3.0.100.0", stream.Config{})
+	f := s.startForward("--service", "gate", "-L", s.remote.to("0")).becomes()
+	for range 3 {
+		f.asks(0, 100_000, 300_000)
+	}
+	s.must(f.cmd.Process.Signal(syscall.SIGINT))
+	f.ends(5*time.Second, 0)
+	s.wantNoSession()
+}

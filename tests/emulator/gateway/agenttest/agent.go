@@ -325,7 +325,7 @@ func (s *Session) run(sessionType string) error {
 	if err := s.handshake(); err != nil {
 		return err
 	}
-	if s.properties["type"] == "LocalPortForwarding" && !strings.HasPrefix(s.ClientVersion, "1.1.") {
+	if s.properties["type"] == "LocalPortForwarding" && !strings.HasPrefix(s.ClientVersion, "1.1.") && !strings.HasPrefix(s.agent.opts.Version, "3.0.") {
 		return s.multiplexed()
 	}
 	return s.basic()
