@@ -503,10 +503,15 @@ static int open_all(struct client *c, struct error *err)
         client_ports_open(&c->ports, &c->loop, c->forwards, c->forward_count, err) < 0 ||
         network_open(&c->network, &c->loop, c->env, err) < 0)
         return err->code;
-    aws_client_open(&c->aws, &c->network, c->env);
+    if (aws_client_open_chain(&c->aws, &c->network, c->env,
+                              c->config->profile[0] != '\0' ? c->config->profile : NULL, err) < 0)
+        return err->code;
     if (c->config->region[0] != '\0' &&
         !str_copy(str_from(c->config->region), c->aws.region, sizeof c->aws.region))
         return error_set(err, ERROR_INVALID, "the region is too long");
+    if (c->aws.region[0] == '\0')
+        return error_set(err, ERROR_INVALID,
+                         "which region? Give --region, set AWS_REGION, or the profile's region");
     write_reason(c);
     c->sessions.config = c->config;
     c->sessions.client = &c->aws;

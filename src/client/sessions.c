@@ -534,34 +534,25 @@ static struct client_tunnel *make_tunnel(struct client_sessions *set, uint32_t l
 
 /* ---- the start of a session ---------------------------------------------------------------------------- */
 
-static bool is_task_itself(const char *host)
-{
-    return strcmp(host, "localhost") == 0 || strcmp(host, "127.0.0.1") == 0 || strcmp(host, "::1") == 0;
-}
-
 static int make_start(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
                       struct error *err)
 {
     struct client_session *s = LOOP_OWNER(call, struct client_session, call);
     const struct local_forward *f = &s->set->forwards[forward_of(s->set, s->index)];
-    const char *document = s->set->config->document_name;
     char port_memory[8];
     char local_memory[8];
     struct writer port = writer_of(port_memory, sizeof port_memory);
     struct writer local = writer_of(local_memory, sizeof local_memory);
     struct writer body = writer_of(s->body, sizeof s->body);
-    bool has_host = !is_task_itself(f->host);
     writer_u64_decimal(&port, f->host_port);
     writer_u64_decimal(&local, f->port);
-    if (document[0] == '\0')
-        document = has_host ? "AWS-StartPortForwardingSessionToRemoteHost" : "AWS-StartPortForwardingSession";
     struct ssm_start_session start = {.target = str_from(s->target),
-                                      .document = str_from(document),
-                                      .host = has_host ? str_from(f->host) : str_from(NULL),
+                                      .host = str_from(f->host),
                                       .port_number = writer_view(&port),
                                       .local_port_number =
                                           f->port != 0 ? writer_view(&local) : str_from(NULL),
                                       .reason = str_from(s->set->reason)};
+    ssm_choose_document(&start, str_from(s->set->config->document_name));
     ssm_write_start_session(&body, &start);
     if (body.failed)
         return error_set(err, ERROR_TOO_LARGE, "the names are too long");

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -437,12 +438,19 @@ func TestForwardToAWSAgent(t *testing.T) {
 	s.wantNoSession()
 }
 
-// An agent from before the multiplexer: one connection at a time.
+// An agent from before the multiplexer: one connection at a time. It dials again when something is said.
 func TestForwardToAnOldAgent(t *testing.T) {
 	s := referenceSite(t, "3.0.100.0", stream.Config{})
-	f := s.startForward("--service", "gate", "-L", s.remote.to("0")).becomes()
+	at := s.serve(echoBytes)
+	f := s.startForward("--service", "gate", "-L", at.to("0")).becomes()
 	for range 3 {
-		f.asks(0, 100_000, 300_000)
+		c := f.dial(0)
+		go func() { _, _ = io.CopyN(c, noise(1), 300_000) }()
+		f.inTime(20*time.Second, "an echo", func() error {
+			_, err := io.CopyN(io.Discard, c, 300_000)
+			return err
+		})
+		s.must(c.Close())
 	}
 	s.must(f.cmd.Process.Signal(syscall.SIGINT))
 	f.ends(5*time.Second, 0)

@@ -52,7 +52,7 @@ func (w *world) user(arn string, policies ...*iam.Document) aws.Credentials {
 	p := edge.Principal{ARN: arn}
 	w.Edge.Keys.Permit(arn, policies...)
 	if strings.Contains(arn, ":user/") {
-		key := w.Edge.Keys.Static("AKIA"+strings.ToUpper(arn[len(arn)-4:])+"0000000000TEST", "secret of "+arn, p)
+		key := w.Edge.Keys.Static("AKIA"+strings.ToUpper(arn[len(arn)-4:])+"0000000000TEST", "secret/of/"+strings.ReplaceAll(arn, ":", "+"), p)
 		return aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.SecretAccessKey}
 	}
 	key := w.Edge.Keys.Temporary(p, time.Now().Add(time.Hour))
