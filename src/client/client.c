@@ -23,6 +23,7 @@
 #include "host/loop.h"
 #include "host/random.h"
 #include "host/signals.h"
+#include "run/stdio_pump.h"
 
 enum {
     TEXT_SIZE = 1024,
@@ -48,6 +49,7 @@ struct client {
     uint32_t tickets[FORWARD_SESSIONS_MAX]; /* of START_SESSION and END_SESSION */
     uint32_t check_ticket;
     struct client_ports ports;
+    struct stdio_pump stdio; /* -W */
     struct child command;
     char reason[SSM_REASON_MAX + 1];
     char told[TEXT_SIZE]; /* the latest line of progress */
@@ -189,6 +191,8 @@ static void tell_ready(struct client *c)
         return;
     }
     for (size_t i = 0; i < c->forward_count; i++) {
+        if (c->forwards[i].kind == LOCAL_FORWARD_STDIO)
+            continue;
         char line[TEXT_SIZE];
         struct writer text = writer_of(line, sizeof line);
         write_local(&text, &c->forwards[i]);
@@ -350,6 +354,27 @@ static void connection_waits(struct client_ports *ports, size_t forward)
     wake();
 }
 
+/* ---- standard input and output (-W) -------------------------------------------------------------------- */
+
+static void stdio_over(struct stdio_pump *pump)
+{
+    (void) pump;
+    forward_stop(&client->engine, false, str_from(NULL), now_of(client));
+    wake();
+}
+
+static void open_stdio(struct client *c)
+{
+    struct error err = ERROR_INIT;
+    int fd;
+    if (c->config->stdio[0] == '\0')
+        return;
+    if (stdio_pump_open(&c->stdio, &c->loop, stdio_over, &fd, &err) < 0)
+        forward_stop(&c->engine, true, str_from(err.text), now_of(c));
+    else
+        client_ports_adopt(&c->ports, c->forward_count - 1, fd);
+}
+
 /* ---- actions ------------------------------------------------------------------------------------------- */
 
 static void perform(struct client *c, const struct forward_action *action)
@@ -379,6 +404,7 @@ static void perform(struct client *c, const struct forward_action *action)
     case FORWARD_TELL_READY:
         tell_ready(c);
         client_ports_accept(&c->ports);
+        open_stdio(c);
         break;
     case FORWARD_RUN_COMMAND:
         run_command(c);
@@ -470,6 +496,12 @@ static int collect_forwards(struct client *c, struct error *err)
                       config->remote_port);
         result = add_forward(c, local_forward_parse_port, writer_view(&text), err);
     }
+    if (result == 0 && config->stdio[0] != '\0')
+        result = add_forward(c, local_forward_parse_stdio, str_from(config->stdio), err);
+    if (result == 0 && config->stdio[0] != '\0' &&
+        (config->word_count > 0 || config->output != FORWARD_OUTPUT_TEXT))
+        return error_set(err, ERROR_INVALID,
+                         "-W has standard output: it goes with neither a command nor --output json");
     if (result == 0 && c->forward_count == 0)
         return error_set(err, ERROR_INVALID,
                          "nothing to forward: give -L PORT:HOST:PORT (see fumidai forward --help)");
@@ -556,6 +588,7 @@ int client_run(const struct forward_settings *config, char *const *env)
         say("error", "%s", err.text);
     if (c->has_ready_file)
         (void) unlink(config->ready_file);
+    stdio_pump_close(&c->stdio);
     client_ports_close(&c->ports);
     client_sessions_close(&c->sessions);
     client_task_cancel(&c->task);

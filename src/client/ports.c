@@ -13,15 +13,23 @@ static void accept_all(struct client_ports *ports)
             listener_accept(&ports->ports[i].listeners[k], accepting);
 }
 
-static void connected(struct client_port *port, int fd)
+void client_ports_adopt(struct client_ports *ports, size_t forward, int fd)
 {
-    struct client_ports *ports = port->ports;
-    if (ports->connect(ports, port->forward, fd))
+    if (ports->connect(ports, forward, fd))
         return;
-    ports->waiting[ports->waiting_count++] = (struct client_waiting){fd, port->forward};
+    if (ports->waiting_count == CLIENT_WAITING_MAX) {
+        close(fd);
+        return;
+    }
+    ports->waiting[ports->waiting_count++] = (struct client_waiting){fd, forward};
     if (ports->waiting_count == CLIENT_WAITING_MAX)
         accept_all(ports);
-    ports->waits(ports, port->forward);
+    ports->waits(ports, forward);
+}
+
+static void connected(struct client_port *port, int fd)
+{
+    client_ports_adopt(port->ports, port->forward, fd);
 }
 
 static void connected_first(struct listener *listener, int fd)

@@ -57,6 +57,8 @@ int client_ports_open(struct client_ports *ports, struct loop *loop, struct loca
                       size_t count, struct error *err);
 void client_ports_close(struct client_ports *ports); /* removes Unix sockets; resets what waits */
 void client_ports_accept(struct client_ports *ports);
+/* A connection of this forward that came another way. */
+void client_ports_adopt(struct client_ports *ports, size_t forward, int fd);
 /* Offers what waits to `connect`, in order. */
 void client_ports_serve(struct client_ports *ports);
 /* Resets what waits. */

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -455,4 +456,45 @@ func TestForwardToAnOldAgent(t *testing.T) {
 	s.must(f.cmd.Process.Signal(syscall.SIGINT))
 	f.ends(5*time.Second, 0)
 	s.wantNoSession()
+}
+
+// Standard input and output as one connection, with pipes and with files.
+func TestForwardStdio(t *testing.T) {
+	s := newSite(t, nil)
+	at := s.serve(func(c net.Conn) {
+		sum := sha256.New()
+		n, _ := io.Copy(sum, c) // up to the half-close
+		_, _ = fmt.Fprintf(c, "%d %x\n", n, sum.Sum(nil))
+		_, _ = io.CopyN(c, noise(7), 1_000_000)
+	})
+	input := make([]byte, 1_500_000)
+	_, _ = io.ReadFull(noise(3), input)
+	want := append([]byte(fmt.Sprintf("%d %x\n", len(input), sha256.Sum256(input))), make([]byte, 1_000_000)...)
+	_, _ = io.ReadFull(noise(7), want[len(want)-1_000_000:])
+	run := func(in io.Reader, out io.Writer) {
+		cmd := s.forwardCommand("--service", "gate", "-W", net.JoinHostPort(at.host, at.port))
+		var said bytes.Buffer
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, &said
+		if err := cmd.Run(); err != nil || said.Len() > 0 {
+			t.Errorf("%v: %s", err, &said)
+		}
+		s.wantNoSession()
+	}
+	var out bytes.Buffer
+	run(bytes.NewReader(input), &out)
+	if !bytes.Equal(out.Bytes(), want) {
+		t.Errorf("with pipes %d bytes came back, want %d", out.Len(), len(want))
+	}
+	dir := s.TempDir()
+	s.must(os.WriteFile(dir+"/in", input, 0o600))
+	in, err := os.Open(dir + "/in")
+	s.must(err)
+	defer in.Close() //nolint:errcheck // a test's
+	file, err := os.Create(dir + "/out")
+	s.must(err)
+	run(in, file)
+	s.must(file.Close())
+	if got, _ := os.ReadFile(dir + "/out"); !bytes.Equal(got, want) {
+		t.Errorf("with files %d bytes came back, want %d", len(got), len(want))
+	}
 }
