@@ -124,8 +124,8 @@ static void pair_news(struct loop_watch *watch, uint32_t events)
     wake(pump);
 }
 
-/* Level-triggered: watched only while there is something to do with the news. (A watch for nothing would still
- * hear of a hang-up, over and over.) */
+/* Level-triggered: watched only while there is something to do with the news. (A watch for nothing would
+ * still hear of a hang-up, over and over.) */
 static void set_watch(struct stdio_pump *pump, struct loop_watch *watch, int fd, uint32_t events,
                       void (*ready)(struct loop_watch *watch, uint32_t events))
 {

@@ -1,14 +1,13 @@
 /*
  * stdio_pump: standard input and output as one end of a connection: whatever serves sockets serves them, too.
  *
- *     fd 0 ──► buffer ──► ┐
- *                         ├─ a socket pair ─► stdio_pump_open's *fd
- *     fd 1 ◄── buffer ◄── ┘
+ *     fd 0 ──► buffer ──► socket pair ──► stdio_pump_open's *fd
+ *     fd 1 ◄── buffer ◄── socket pair ◄──
  *
  * The end of standard input becomes the connection's half-close. When the other end has closed, and what it
  * said is written, it is over; also when standard output can't be written any more.
  *
- * Descriptors 0 and 1 are other people's: they keep their flags. So they are only touched when they are
+ * Other processes share descriptors 0 and 1, so they keep their flags. So they are only touched when they are
  * ready, with no more than they take without blocking: a pipe has room for PIPE_BUF when it is writable. A
  * regular file is always ready.
  */
