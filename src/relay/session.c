@@ -208,7 +208,9 @@ static void welcome(struct relay_tunnel *t, const struct error *failure, const c
                    str_from(failure->text)); /* no later try can do better */
         return;
     }
-    if (failure == NULL)
+    if (!document_has_target(&t->document))
+        writer_text(&text, "Each connection names its own target.");
+    else if (failure == NULL)
         writer_format(&text, address != NULL ? "%s %s (%s)." : "%s %s.", found, t->document.host, address);
     else
         writer_format(&text, "Could not reach the target: %.300s.%s", failure->text,
@@ -252,7 +254,9 @@ static int begin_probe(struct relay_tunnel *t, struct error *err)
 {
     const char *host = t->document.host;
     enum task_probe probe = t->relay->config->probe;
-    if (probe == TASK_PROBE_CONNECT && was_probed_in_vain(t->relay, target_of(host, t->document.port)))
+    if (!document_has_target(&t->document))
+        probe = TASK_PROBE_OFF;
+    else if (probe == TASK_PROBE_CONNECT && was_probed_in_vain(t->relay, target_of(host, t->document.port)))
         probe = TASK_PROBE_RESOLVE;
     switch (probe) {
     case TASK_PROBE_CONNECT:

@@ -252,3 +252,8 @@ int document_parse(struct document *document, struct str payload, struct documen
         return result;
     return write_properties(&src, properties, document, err);
 }
+
+bool document_has_target(const struct document *document)
+{
+    return !document->any_destination || strcmp(document->host, DOCUMENT_ANY_HOST) != 0;
+}

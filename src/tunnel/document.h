@@ -35,6 +35,11 @@ enum {
     DOCUMENT_PROPERTIES_SIZE = 800
 };
 
+/* The host of a session that has no target of its own: each stream names one (SOCKS). The name can't exist
+ * (RFC 2606, 2), and nobody looks it up. The port goes with it because portNumber is required. */
+#define DOCUMENT_ANY_HOST "any.fumidai.invalid"
+#define DOCUMENT_ANY_PORT 1
+
 /* An owner or a document's name that the message lacks, or that is too long. */
 #define DOCUMENT_UNKNOWN "unknown"
 
@@ -76,5 +81,8 @@ struct document_scratch {
  */
 int document_parse(struct document *document, struct str payload, struct document_scratch *scratch,
                    struct error *err);
+
+/* Whether the session has a target of its own. Only one whose streams may name theirs can have none. */
+bool document_has_target(const struct document *document);
 
 #endif

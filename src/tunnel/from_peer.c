@@ -303,6 +303,10 @@ static void open_stream(struct tunnel *t, int64_t now_ms, uint32_t id, struct st
         refuse(t, id, "the target that the client named is not HOST:PORT");
         return;
     }
+    if (target.len == 0 && !document_has_target(t->document)) {
+        refuse(t, id, "this session has no target of its own: each connection has to name one");
+        return;
+    }
     step->stream = streams_add(&t->streams, id, STREAMS_OPENING, now_ms);
     if (step->stream == STREAMS_NONE) {
         refuse(t, id, "1,000 connections are open in this session, which is the most it takes");
@@ -343,6 +347,14 @@ static void take_fin(struct tunnel *t, int64_t now_ms, uint16_t stream, struct t
     tunnel_settle(t, stream, now_ms, step);
 }
 
+/* The agent has opened the stream's target; the text is its address, or empty. */
+static void take_answer(const struct tunnel *t, uint16_t stream, struct tunnel_step *step)
+{
+    if (stream != STREAMS_NONE && t->role == LANE_CLIENT && tunnel_slot(t, stream)->state == STREAMS_OPEN)
+        *step = (struct tunnel_step){
+            .type = TUNNEL_STEP_ANSWERED, .stream = stream, .text = {t->text, t->text_len}};
+}
+
 /* A frame's header; its data, if it has any, follows. */
 static void take_frame(struct tunnel *t, int64_t now_ms, const struct smux_event *event,
                        struct tunnel_step *step)
@@ -365,6 +377,9 @@ static void take_frame(struct tunnel *t, int64_t now_ms, const struct smux_event
             take_refusal(t, stream, "the other end of the tunnel ended this connection", step);
         return;
     case SMUX_OPENED:
+        if (event->data_len == 0)
+            take_answer(t, stream, step);
+        return;
     case SMUX_NOP:
         return;
     }
@@ -384,10 +399,8 @@ static void take_text(struct tunnel *t, int64_t now_ms, const struct smux_event 
         open_stream(t, now_ms, event->stream, (struct str){t->text, t->text_len}, step);
     else if (event->command == SMUX_REFUSED)
         take_refusal(t, stream, t->text, step);
-    else if (event->command == SMUX_OPENED && stream != STREAMS_NONE && t->role == LANE_CLIENT &&
-             tunnel_slot(t, stream)->state == STREAMS_OPEN)
-        *step = (struct tunnel_step){
-            .type = TUNNEL_STEP_ANSWERED, .stream = stream, .text = {t->text, t->text_len}};
+    else if (event->command == SMUX_OPENED)
+        take_answer(t, stream, step);
 }
 
 /* One step through the frames. False when it has to wait; the lanes end when the framing is lost. */

@@ -118,7 +118,7 @@ enum tunnel_step_type {
     TUNNEL_STEP_RESET, /* abort the connection; `why`. No more of this endpoint */
     /* Client: which target does the stream want? done: text, empty for the session's own. */
     TUNNEL_STEP_DESTINATION,
-    /* Client: the agent has opened the stream's target; `text` is its address. Agents of ours only. */
+    /* Client: the agent (one of ours) has opened the stream's target; `text` is its address, or empty. */
     TUNNEL_STEP_ANSWERED,
     /* Lanes */
     TUNNEL_STEP_LANE_LOST, /* its connection is gone; `text` says why: make a new one */

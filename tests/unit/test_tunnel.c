@@ -510,6 +510,21 @@ static void a_stream_may_name_its_own_target_where_both_agreed(void **state)
     }
 }
 
+static void without_a_target_of_the_session_a_stream_has_to_name_one(void **state)
+{
+    (void) state;
+    begin_agent(&ours);
+    document.any_destination = true;
+    str_copy(STR_LITERAL(DOCUMENT_ANY_HOST), document.host, sizeof document.host);
+    say(SMUX_SYN, 3, "");
+    say(SMUX_SYN, 5, "db:80");
+    run();
+    expect(heard, "REFUSED 3 'this session has no target of its own: each connection has to name one'");
+    expect(steps, "OPEN 0 db:80");
+    document.any_destination = false; /* then it is a name like any other */
+    assert_true(document_has_target(&document));
+}
+
 static void frames_that_make_no_sense_end_the_session_with_a_reason(void **state)
 {
     (void) state;
@@ -749,6 +764,9 @@ static void a_client_of_an_agent_of_ours_names_the_target_and_hears_what_was_rea
     say(SMUX_OPENED, 3, "10.0.0.1:80");
     run();
     expect(steps, "ANSWERED 0 10.0.0.1:80");
+    say(SMUX_OPENED, 3, ""); /* an agent that had no room for the address */
+    run();
+    expect(steps, "ANSWERED 0 ");
     say(SMUX_REFUSED, 3, "reset by peer");
     run();
     expect(steps, "RESET 0 reset by peer");
@@ -1191,6 +1209,7 @@ int main(void)
         cmocka_unit_test(frames_of_streams_that_are_not_here_change_nothing),
         cmocka_unit_test(a_stream_beyond_the_most_is_refused_and_nothing_is_taken_in_before_that_is_said),
         cmocka_unit_test(a_stream_may_name_its_own_target_where_both_agreed),
+        cmocka_unit_test(without_a_target_of_the_session_a_stream_has_to_name_one),
         cmocka_unit_test(frames_that_make_no_sense_end_the_session_with_a_reason),
         cmocka_unit_test(what_an_endpoint_does_not_take_is_held_and_others_go_on),
         cmocka_unit_test(who_takes_nothing_for_30_s_is_reset_when_others_wait),
