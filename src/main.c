@@ -111,9 +111,6 @@ int main(int argc, char **argv)
         return print_help();
     if (values.common.version)
         return console_format(STDOUT_FILENO, "fumidai %s\n", FUMIDAI_VERSION) ? 0 : 1;
-    /* The client tells people what they need to know in its own words. */
-    if (command == COMMAND_FORWARD && settings_source(&settings, "log-level") == SETTINGS_FROM_DEFAULT)
-        values.common.log_level = LOG_WARN;
     struct log_settings log = {.format = values.common.log_format,
                                .minimum_level = values.common.log_level,
                                .app = "fumidai",

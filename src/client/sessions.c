@@ -26,7 +26,8 @@ struct client_stream {
 struct client_tunnel {
     struct session_tunnel base;
     struct client_sessions *set;
-    uint32_t lead; /* the session that began it */
+    uint32_t lead;    /* the session that began it */
+    bool is_breaking; /* a connection that the far end broke is being reset */
     struct client_stream streams[STREAMS_MAX];
     char destination[DIAL_POLICY_HOST_SIZE + sizeof "[]:65535"];
 };
@@ -275,7 +276,8 @@ static void endpoint_closed(void *context, const struct tcp_endpoint *endpoint, 
 {
     struct client_tunnel *t = context;
     const struct streams_slot *stream = tunnel_stream(&t->base.tunnel, endpoint->stream);
-    log_event(LOG_INFO, "connection closed", LOG_I64("forward", t->streams[endpoint->stream].forward),
+    log_event(t->is_breaking ? LOG_WARN : LOG_INFO, "connection closed",
+              LOG_I64("forward", t->streams[endpoint->stream].forward),
               LOG_I64("bytes_to_target", stream->bytes_from_endpoint),
               LOG_I64("bytes_from_target", stream->bytes_to_endpoint),
               LOG_DURATION_MS("duration", now_of(t->set) - endpoint->since_ms), LOG_TEXT("why", why));
@@ -338,10 +340,13 @@ static void close_endpoint(void *context, uint16_t stream, const char *why)
 static void reset_endpoint(void *context, uint16_t stream, const char *why)
 {
     struct client_tunnel *t = tunnel_of(context);
-    if (t->streams[stream].use == STREAM_STANDBY)
+    if (t->streams[stream].use == STREAM_STANDBY) {
         standby_gone(t, stream, why);
-    else
-        tcp_endpoints_reset(&t->base.endpoints, stream, why);
+        return;
+    }
+    t->is_breaking = true;
+    tcp_endpoints_reset(&t->base.endpoints, stream, why);
+    t->is_breaking = false;
 }
 
 static const struct turn_endpoint_ops endpoint_ops = {.open = open_endpoint,

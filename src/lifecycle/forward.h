@@ -49,7 +49,7 @@ enum {
     FORWARD_SHORT_SESSIONS_MAX = 3, /* sessions that end before READY; then it is not by chance */
     FORWARD_END_MS = 5000,          /* the flag, its way, and TerminateSession */
     FORWARD_KILL_MS = 10 * 1000,    /* SIGTERM to SIGKILL for the command when the maximum time is over */
-    FORWARD_REASON_SIZE = 512 /* ERROR_TEXT_SIZE */
+    FORWARD_REASON_SIZE = 512       /* ERROR_TEXT_SIZE */
 };
 
 /* The numbers that POSIX gives them; the engine includes nothing of the system. */

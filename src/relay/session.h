@@ -24,7 +24,7 @@
 #include "tunnel/document.h"
 
 enum {
-    RELAY_PROBES_MAX = 16,       /* targets that are remembered; then the oldest is forgotten */
+    RELAY_PROBES_MAX = 16, /* targets that are remembered; then the oldest is forgotten */
     /* MariaDB and MySQL block a host after max_connect_errors (100) connections without a log-in. */
     RELAY_PROBE_AGAIN_MS = 10 * 60 * 1000
 };

@@ -136,6 +136,13 @@ static const struct settings_row life_rows[] = {
         "`json`: one event a line on standard output.",
         SETTINGS_CHOICE, AT(output, unsigned), .fallback = "text", .choices = {"text", "json"}},
 };
+
+/* The client tells people what they need to know in its own words. */
+static const struct settings_row log_rows[] = {
+    {"log-level", "FUMIDAI_LOG_LEVEL",
+        "Minimum level to log on standard error: `debug`, `info`, `warn` or `error`.",
+        SETTINGS_LEVEL, SETTINGS_AT(struct common_settings, log_level, int), .fallback = "warn"},
+};
 /* clang-format on */
 
 _Static_assert(sizeof(enum forward_output) == sizeof(unsigned), "choices are unsigned");
@@ -152,7 +159,7 @@ static const struct settings_part parts[] = {
     {"What leads where", where_rows, COUNT(where_rows), 0},
     {"Through which task", task_rows, COUNT(task_rows), 0},
     {"How, and for how long", life_rows, COUNT(life_rows), 0},
-    {"The program itself", COMMON_SETTINGS_LOG, COMMON_SETTINGS_LOG_ROWS, 0},
+    {"The program itself", log_rows, COUNT(log_rows), 0},
     {"The program itself", COMMON_SETTINGS_PROGRAM, COMMON_SETTINGS_PROGRAM_ROWS, 0},
 };
 
