@@ -31,7 +31,7 @@ int api_request_start(struct api_request *request, const char *method, const str
 
 static bool header_name_is_valid(const char *name)
 {
-    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-");
+    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_");
     return len > 0 && name[len] == '\0';
 }
 

@@ -39,11 +39,13 @@ static bool is_loopback_ipv4(struct str host)
     return true;
 }
 
-static bool may_be_asked_in_clear(const struct endpoint *endpoint)
+bool credentials_may_be_asked(const struct endpoint *endpoint)
 {
     static const char *const HOSTS[] = {"localhost", "::1", "169.254.170.2", "169.254.170.23",
                                         "fd00:ec2::23"};
     struct str host = str_from(endpoint->host);
+    if (endpoint->tls)
+        return true;
     for (size_t i = 0; i < sizeof HOSTS / sizeof HOSTS[0]; i++)
         if (str_equal_text(host, HOSTS[i]))
             return true;
@@ -63,7 +65,7 @@ static int set_address(struct credentials_plan *plan, const char *variable, stru
         return error_set(err, ERROR_INVALID, "%s: its query is too long or holds a byte that must be escaped",
                          variable);
     }
-    if (!plan->endpoint.tls && !may_be_asked_in_clear(&plan->endpoint)) {
+    if (!credentials_may_be_asked(&plan->endpoint)) {
         return error_set(
             err, ERROR_DENIED,
             "%s: http to %s: without TLS, keys may only come from loopback, ECS's or EKS's own addresses; "

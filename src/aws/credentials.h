@@ -69,6 +69,10 @@ struct credentials_plan {
  * pair. */
 int credentials_make_plan(struct credentials_plan *plan, char *const *env, struct error *err);
 
+/* Whether a request that carries a secret, or is answered with one, may go there: over TLS, or in clear to
+ * loopback, ECS's and EKS's own addresses. */
+bool credentials_may_be_asked(const struct endpoint *endpoint);
+
 /* The first two only. ERROR_NOT_FOUND when neither is set. */
 int credentials_plan_container(struct credentials_plan *plan, char *const *env, struct error *err);
 
