@@ -8,6 +8,9 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/env.h"
@@ -297,6 +300,265 @@ static void closing_ends_a_process(void **state)
     assert_int_equal(called, 0);
 }
 
+/* ---- roles --------------------------------------------------------------------------------------------- */
+
+#define STS_KEYS(id)                                                                                         \
+    "<R><Credentials><AccessKeyId>" id "</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"                  \
+    "<SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></R>"
+
+static void set_sts(void)
+{
+    set("AWS_REGION", "eu-west-1");
+    set("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:%u");
+}
+
+static void a_role_is_assumed_with_the_keys_before(void **state)
+{
+    (void) state;
+    set_sts();
+    text_file_write(config, "[default]\nrole_arn = arn:b\nsource_profile = a\nexternal_id = x\n"
+                            "[profile a]\nrole_arn = arn:a\nsource_profile = k\nrole_session_name = me\n"
+                            "[profile k]\naws_access_key_id = BASE\naws_secret_access_key = s\n");
+    answer("POST / ", 200, STS_KEYS("ROLE"));
+    assert_string_equal(fetch(NULL), "ROLE");
+    assert_int_equal(atomic_load(&peer.accepted), 2);
+    assert_non_null(strstr(server.requests[0], "Credential=BASE/"));
+    assert_non_null(strstr(server.requests[0], "eu-west-1/sts/aws4_request"));
+    assert_non_null(strstr(server.requests[0], "RoleArn=arn%3Aa&RoleSessionName=me"));
+    assert_non_null(strstr(server.requests[1], "Credential=ROLE/"));
+    assert_non_null(strstr(server.requests[1], "x-amz-security-token: t"));
+    assert_non_null(strstr(server.requests[1], "RoleArn=arn%3Ab&RoleSessionName=fumidai-"));
+    assert_non_null(strstr(server.requests[1], "&ExternalId=x"));
+    /* Nobody knows these keys any more: all of it again. */
+    credentials_source_discard(&client.credentials);
+    assert_string_equal(fetch_again(), "ROLE");
+    assert_int_equal(atomic_load(&peer.accepted), 4);
+}
+
+static void a_role_that_is_refused(void **state)
+{
+    (void) state;
+    set_sts();
+    text_file_write(config,
+                    "[default]\nrole_arn = arn:b\naws_access_key_id = BASE\naws_secret_access_key = s\n");
+    answer("POST / ", 403, "<E><Error><Code>AccessDenied</Code><Message>no way</Message></Error></E>");
+    assert_null(fetch(NULL));
+    assert_int_equal(failure.code, ERROR_DENIED);
+    assert_failure(
+        "credentials: role of profile default: AssumeRole: 403 AccessDenied: your credentials lack "
+        "sts:AssumeRole (no way)");
+}
+
+static void a_role_needs_a_region(void **state)
+{
+    (void) state;
+    text_file_write(config,
+                    "[default]\nrole_arn = arn:b\naws_access_key_id = BASE\naws_secret_access_key = s\n");
+    assert_null(fetch(NULL));
+    assert_failure("no region to ask STS in");
+}
+
+static void a_code_needs_a_terminal(void **state)
+{
+    (void) state;
+    set_sts();
+    text_file_write(config, "[default]\nrole_arn = arn:b\nmfa_serial = arn:mfa\naws_access_key_id = BASE\n"
+                            "aws_secret_access_key = s\n");
+    int fd = open("/dev/tty", O_RDWR);
+    if (fd >= 0)
+        ioctl(fd, TIOCNOTTY);
+    assert_null(fetch(NULL));
+    assert_failure("the role wants a code of arn:mfa: there is no terminal to ask on");
+    assert_int_equal(atomic_load(&peer.accepted), 0);
+}
+
+static void a_web_identity_token_is_read_each_time(void **state)
+{
+    (void) state;
+    set_sts();
+    set("AWS_WEB_IDENTITY_TOKEN_FILE", credentials);
+    set("AWS_ROLE_ARN", "arn:r");
+    text_file_write(credentials, "one.jwt\n");
+    answer("POST / ", 200, STS_KEYS("WEB"));
+    assert_string_equal(fetch(NULL), "WEB");
+    assert_non_null(strstr(server.requests[0], "&WebIdentityToken=one.jwt"));
+    assert_null(strstr(server.requests[0], "uthorization:")); /* not signed */
+    text_file_write(credentials, "two.jwt");
+    credentials_source_discard(&client.credentials);
+    assert_string_equal(fetch_again(), "WEB");
+    assert_non_null(strstr(server.requests[1], "&WebIdentityToken=two.jwt"));
+    text_file_write(credentials, "");
+    credentials_source_discard(&client.credentials);
+    assert_null(fetch_again());
+    assert_failure("an identity token of 0 bytes");
+}
+
+static void githubs_token(void **state)
+{
+    (void) state;
+    set_sts();
+    set("ACTIONS_ID_TOKEN_REQUEST_URL", "http://127.0.0.1:%u/token?v=2");
+    set("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "hush");
+    set("AWS_ROLE_ARN", "arn:r");
+    answer("GET /token?v=2&audience=sts.amazonaws.com ", 200, "{\"value\":\"a.b.c\"}");
+    answer("POST / ", 200, STS_KEYS("HUB"));
+    assert_string_equal(fetch(NULL), "HUB");
+    assert_non_null(strstr(server.requests[0], "uthorization: bearer hush\r\n"));
+    assert_non_null(strstr(server.requests[1], "&WebIdentityToken=a.b.c"));
+    assert_non_null(strstr(server.requests[1], "&RoleSessionName=GitHubActions"));
+    server.answers[0].status = 403;
+    credentials_source_discard(&client.credentials);
+    assert_null(fetch_again());
+    assert_failure("credentials: GitHub's identity token: GitHub's token service: status 403");
+}
+
+/* ---- IAM Identity Center ------------------------------------------------------------------------------- */
+
+static char home[] = "/tmp/fumidai-home-XXXXXX", cache[128];
+
+static void write_cache(const char *text)
+{
+    FILE *file = fopen(cache, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Its file is that of session "s". */
+static void make_cache(const char *text)
+{
+    char directory[64];
+    strcpy(home, "/tmp/fumidai-home-XXXXXX");
+    assert_non_null(mkdtemp(home));
+    static const char *const PARTS[] = {"", "/.aws", "/.aws/sso", "/.aws/sso/cache"};
+    for (size_t i = 1; i < sizeof PARTS / sizeof PARTS[0]; i++) {
+        snprintf(directory, sizeof directory, "%s%s", home, PARTS[i]);
+        assert_int_equal(mkdir(directory, 0700), 0);
+    }
+    snprintf(cache, sizeof cache, "%s/a0f1490a20d0211c997b44bc357e1972deab8ae3.json", directory);
+    if (text != NULL)
+        write_cache(text);
+    set("HOME", home);
+    set("AWS_ENDPOINT_URL_SSO", "http://127.0.0.1:%u/sso");
+    set("AWS_ENDPOINT_URL_SSO_OIDC", "http://127.0.0.1:%u/oidc");
+    text_file_write(config, "[default]\nsso_session = s\nsso_account_id = 1\nsso_role_name = n\n"
+                            "[sso-session s]\nsso_region = eu-west-1\nsso_start_url = https://x\n");
+}
+
+static void remove_cache(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", home);
+    assert_int_equal(system(command), 0);
+}
+
+#define SSO_KEYS                                                                                             \
+    "{\"roleCredentials\":{\"accessKeyId\":\"SSO\",\"secretAccessKey\":\"s\",\"sessionToken\":\"t\","        \
+    "\"expiration\":4070908800000}}"
+#define SSO_CACHE(expires)                                                                                   \
+    "{\"accessToken\":\"acc\",\"expiresAt\":\"" expires "\",\"refreshToken\":\"ref\",\"clientId\":\"id\","   \
+    "\"clientSecret\":\"sec\",\"other\":1}"
+
+static void a_cached_token(void **state)
+{
+    (void) state;
+    make_cache(SSO_CACHE("2099-01-01T00:00:00Z"));
+    answer("GET /sso/federation/credentials?account_id=1&role_name=n ", 200, SSO_KEYS);
+    assert_string_equal(fetch(NULL), "SSO");
+    assert_non_null(strstr(server.requests[0], "x-amz-sso_bearer_token: acc\r\n"));
+    assert_int_equal(atomic_load(&peer.accepted), 1);
+    remove_cache();
+}
+
+static void an_old_token_is_refreshed_and_kept(void **state)
+{
+    char text[1024];
+    (void) state;
+    make_cache(SSO_CACHE("2020-01-01T00:00:00Z"));
+    answer("POST /oidc/token ", 200,
+           "{\"accessToken\":\"new\",\"expiresIn\":3600,\"refreshToken\":\"next\"}");
+    answer("GET /sso/", 200, SSO_KEYS);
+    assert_string_equal(fetch(NULL), "SSO");
+    assert_non_null(strstr(server.requests[0], "\"refreshToken\":\"ref\""));
+    assert_non_null(strstr(server.requests[1], "x-amz-sso_bearer_token: new\r\n"));
+    FILE *file = fopen(cache, "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    assert_non_null(strstr(text, "\"accessToken\":\"new\",\"refreshToken\":\"next\""));
+    assert_non_null(strstr(text, "\"other\":1"));
+    credentials_source_discard(&client.credentials);
+    assert_string_equal(fetch_again(), "SSO");
+    assert_int_equal(atomic_load(&peer.accepted), 3); /* the new one is good for an hour */
+    remove_cache();
+}
+
+static void a_refused_token_is_refreshed_once(void **state)
+{
+    (void) state;
+    make_cache(SSO_CACHE("2099-01-01T00:00:00Z"));
+    answer("POST /oidc/token ", 200, "{\"accessToken\":\"new\",\"expiresIn\":3600}");
+    answer("GET /sso/", 401, "{}");
+    assert_null(fetch(NULL));
+    assert_failure("log in again with `aws sso login`");
+    assert_int_equal(atomic_load(&peer.accepted), 3);
+    remove_cache();
+}
+
+static void who_has_not_logged_in(void **state)
+{
+    (void) state;
+    make_cache(NULL);
+    assert_null(fetch(NULL));
+    assert_failure(
+        "credentials: IAM Identity Center of profile default: nobody has logged in: `aws sso login` writes");
+    write_cache("{\"accessToken\":\"a\",\"expiresAt\":\"2020-01-01T00:00:00Z\"}");
+    assert_null(fetch_again());
+    assert_failure("the session has expired: log in again");
+    write_cache("{}");
+    assert_null(fetch_again());
+    assert_failure("accessToken is missing");
+    assert_int_equal(atomic_load(&peer.accepted), 0);
+    remove_cache();
+}
+
+/* ---- EC2's metadata service ---------------------------------------------------------------------------- */
+
+static void an_instances_role(void **state)
+{
+    (void) state;
+    set("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:%u");
+    answer("PUT /latest/api/token ", 200, "tok");
+    answer("GET /latest/meta-data/iam/security-credentials/ ", 200, "role\n");
+    answer("GET /latest/meta-data/iam/security-credentials/role ", 200, DOCUMENT("EC2"));
+    assert_string_equal(fetch(NULL), "EC2");
+    assert_non_null(strstr(server.requests[0], "x-aws-ec2-metadata-token-ttl-seconds: 300\r\n"));
+    assert_non_null(strstr(server.requests[2], "x-aws-ec2-metadata-token: tok\r\n"));
+    credentials_source_discard(&client.credentials);
+    server.answers[1].status = 404;
+    assert_null(fetch_again());
+    assert_failure("credentials: EC2 instance: the instance has no role");
+}
+
+static void an_instance_that_does_not_answer_is_asked_twice(void **state)
+{
+    (void) state;
+    set("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:%u");
+    server.answers[0].pause_ms = 1500;
+    answer("PUT /latest/api/token ", 200, "tok");
+    int64_t started_ms = clock_monotonic_ms();
+    assert_null(fetch(NULL));
+    assert_failure("credentials: EC2 instance: ");
+    assert_in_range(clock_monotonic_ms() - started_ms, 1900, 3500);
+    aws_client_close(&client);
+    is_open = false;
+    set("AWS_EC2_METADATA_DISABLED", "true");
+    assert_null(fetch(NULL));
+    assert_failure("credentials: EC2 instance: AWS_EC2_METADATA_DISABLED is true");
+}
+
+/* ---- the course ---------------------------------------------------------------------------------------- */
+
 static void one_fetch_at_a_time_and_again_after_a_failure(void **state)
 {
     struct credentials_waiter waiters[2] = {{.ready = ready}, {.ready = ready}};
@@ -331,6 +593,18 @@ int main(void)
         WITH_SERVER(a_process),
         WITH_SERVER(processes_that_fail),
         WITH_SERVER(closing_ends_a_process),
+        WITH_SERVER(a_role_is_assumed_with_the_keys_before),
+        WITH_SERVER(a_role_that_is_refused),
+        WITH_SERVER(a_role_needs_a_region),
+        WITH_SERVER(a_code_needs_a_terminal),
+        WITH_SERVER(a_web_identity_token_is_read_each_time),
+        WITH_SERVER(githubs_token),
+        WITH_SERVER(a_cached_token),
+        WITH_SERVER(an_old_token_is_refreshed_and_kept),
+        WITH_SERVER(a_refused_token_is_refreshed_once),
+        WITH_SERVER(who_has_not_logged_in),
+        WITH_SERVER(an_instances_role),
+        WITH_SERVER(an_instance_that_does_not_answer_is_asked_twice),
         WITH_SERVER(one_fetch_at_a_time_and_again_after_a_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
