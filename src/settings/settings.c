@@ -175,7 +175,8 @@ static int assign_text(const struct given *g, struct error *err)
 {
     if (g->row->kind == SETTINGS_PATH && g->value.len == 0)
         return error_set(err, ERROR_INVALID, VALUE_FORMAT "is not a path", VALUE_ARG(g));
-    if (validate(g, err) != 0)
+    bool is_unset = g->value.len == 0 && str_from(g->row->fallback).len == 0;
+    if (!is_unset && validate(g, err) != 0)
         return ERROR_INVALID;
     *(const char **) g->member = g->value.ptr; /* terminated: it is from argv, the environment or the table */
     return 0;

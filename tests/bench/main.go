@@ -142,7 +142,9 @@ func (b *bench) measurements() []measurement {
 		{"start-up", b.startUp}, {"first-byte", b.firstByte}, {"first-byte-plugin", b.firstByteOfPlugin},
 		{"round-trip", b.roundTrip}, {"plugin-round-trip", b.pluginRoundTrip}, {"limited", b.limited},
 		{"quarter", b.quarter}, {"streams", b.manyStreams},
-		{"plugin", b.unlimitedPlugin}, {"unlimited", b.unlimited}, {"profile", b.profile},
+		{"plugin", b.unlimitedPlugin}, {"unlimited", b.unlimited},
+		{"forward-round-trip", b.forwardRoundTrip}, {"forward-unlimited", b.forwardUnlimited}, {"forward-limited", b.forwardLimited},
+		{"profile", b.profile},
 	}
 }
 

@@ -150,6 +150,26 @@ static void what_a_command_does_not_take_is_refused(void **state)
     }
 }
 
+/* Whoever reads a text need not ask whether there is one. */
+static void every_text_has_a_value(void **state)
+{
+    (void) state;
+    for (unsigned i = 0; i < COMMAND_COUNT; i++) {
+        const struct settings_part *part;
+        const struct settings_row *row;
+        if (COMMANDS[i]->usage == NULL)
+            continue;
+        assert_int_equal(parse(COMMANDS[i]->name != NULL ? COMMANDS[i]->name : "", ""), 0);
+        for (size_t k = 0; (row = settings_row_at(COMMANDS[i], k, &part)) != NULL; k++) {
+            const char *text;
+            if (row->kind != SETTINGS_TEXT && row->kind != SETTINGS_PATH)
+                continue;
+            memcpy(&text, (const char *) &values + part->offset + row->offset, sizeof text);
+            assert_non_null(text);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +178,7 @@ int main(void)
         cmocka_unit_test(help_and_version_come_first),
         cmocka_unit_test(the_settings_command_takes_the_tasks_flags),
         cmocka_unit_test(what_a_command_does_not_take_is_refused),
+        cmocka_unit_test(every_text_has_a_value),
     };
     return cmocka_run_group_tests_name("commands", tests, NULL, NULL);
 }
