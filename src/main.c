@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "client/client.h"
+#include "client/plugin.h"
 #include "host/console.h"
 #include "host/log.h"
 #include "host/relro.h"
@@ -40,6 +41,11 @@ static int run_forward(void)
     return client_run(&values.forward, environ);
 }
 
+static int run_plugin(void)
+{
+    return plugin_run(settings.word_count, settings.words, environ);
+}
+
 static int run_health(void)
 {
     return health_run(environ);
@@ -68,10 +74,8 @@ static int run_settings(void)
 }
 
 static int (*const commands[COMMAND_COUNT])(void) = {
-    [COMMAND_TASK] = run_task,
-    [COMMAND_FORWARD] = run_forward,
-    [COMMAND_HEALTH] = run_health,
-    [COMMAND_SETTINGS] = run_settings,
+    [COMMAND_TASK] = run_task,     [COMMAND_FORWARD] = run_forward,   [COMMAND_PLUGIN] = run_plugin,
+    [COMMAND_HEALTH] = run_health, [COMMAND_SETTINGS] = run_settings,
 };
 
 /* Made before command_parse rearranges the originals. */

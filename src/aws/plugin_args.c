@@ -61,9 +61,9 @@ static int read_request(struct plugin_args *args, struct str text, struct error 
 static int read_endpoint(struct plugin_args *args, struct str url, struct error *err)
 {
     int result = endpoint_from_url(&args->endpoint, url, err);
-    args->has_endpoint = result == 0;
-    args->any_host =
-        result == 0 && !endpoint_is_aws_host(ENDPOINT_SSM, args->region, str_from(args->endpoint.host));
+    struct str host = str_from(args->endpoint.host);
+    args->has_endpoint = result == 0 && !endpoint_is_aws_host(ENDPOINT_ECS, args->region, host);
+    args->any_host = args->has_endpoint && !endpoint_is_aws_host(ENDPOINT_SSM, args->region, host);
     return result;
 }
 
@@ -113,4 +113,29 @@ int plugin_args_parse(struct plugin_args *args, int argc, char *const *argv, cha
         error_prefix(err, "argument %d, %s: ", at, names[at]);
     }
     return result;
+}
+
+static bool is_one_of(struct str name, const char *const *names)
+{
+    while (*names != NULL && !str_equal_text(name, *names))
+        names++;
+    return *names != NULL;
+}
+
+enum plugin_args_type plugin_args_type(const struct plugin_args *args)
+{
+    static const char *const ports[] = {SSM_DOCUMENT_TASK, SSM_DOCUMENT_HOST, SSM_DOCUMENT_TASK "ToSocket",
+                                        "AWS-StartSSHSession", NULL};
+    static const char *const shells[] = {"SSM-SessionManagerRunShell", "AWS-StartInteractiveCommand",
+                                         "AWS-StartNonInteractiveCommand",
+                                         "AmazonECS-ExecuteInteractiveCommand", NULL};
+    struct str name = str_from(args->document);
+    struct str path;
+    if (str_starts_with(name, "arn:"))
+        str_cut_last(name, '/', &path, &name);
+    if (str_starts_with(str_from(args->session.id), "ecs-execute-command-") || is_one_of(name, shells))
+        return PLUGIN_ARGS_SHELL;
+    if (is_one_of(name, ports) || args->port_number[0] != '\0')
+        return PLUGIN_ARGS_PORT;
+    return PLUGIN_ARGS_UNKNOWN;
 }

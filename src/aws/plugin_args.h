@@ -7,7 +7,9 @@
  *     2  region          3  "StartSession"          4  profile, may be empty
  *     5  StartSession's request as JSON             6  the SSM endpoint's URL
  *
- * From 4 on they may be missing. ECS ExecuteCommand's callers pass the same, with a Target only in 5.
+ * From 4 on they may be missing. ECS ExecuteCommand's callers pass the same, with a Target only in 5. So does
+ * ecsta for its port forwards, and as 6 it gives the endpoint of ECS, which knows no sessions: that one is
+ * not used.
  */
 #ifndef FUMIDAI_AWS_PLUGIN_ARGS_H
 #define FUMIDAI_AWS_PLUGIN_ARGS_H
@@ -23,6 +25,13 @@
 enum {
     PLUGIN_ARGS_HOST_SIZE = 254, /* the longest name DNS can hold, and the terminator */
     PLUGIN_ARGS_PORT_SIZE = 6    /* "65535" */
+};
+
+/* What the arguments say about the session. */
+enum plugin_args_type {
+    PLUGIN_ARGS_PORT,
+    PLUGIN_ARGS_SHELL,  /* or a command */
+    PLUGIN_ARGS_UNKNOWN /* a document of the user's, or none was named: the agent will tell */
 };
 
 #define PLUGIN_ARGS_VARIABLE "AWS_SSM_START_SESSION_RESPONSE"
@@ -56,5 +65,9 @@ struct plugin_args {
  * after use. */
 int plugin_args_parse(struct plugin_args *args, int argc, char *const *argv, char *const *env,
                       struct error *err);
+
+/* By the name of the document, an ARN included; for one of the user's, by whether it is given a port; and by
+ * the session's id, which ECS ExecuteCommand begins in a way of its own. */
+enum plugin_args_type plugin_args_type(const struct plugin_args *args);
 
 #endif

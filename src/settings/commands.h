@@ -15,8 +15,16 @@ enum command {
     COMMAND_HEALTH,
     COMMAND_SETTINGS,
     COMMAND_FORWARD,
+    COMMAND_PLUGIN,
     COMMAND_REDSHIFT,
     COMMAND_COUNT
+};
+
+/* Also the name under which programs look for it: called so, that is the command, whatever follows. */
+#define COMMAND_PLUGIN_NAME "session-manager-plugin"
+
+struct plugin_settings {
+    struct common_settings common; /* from the environment: argv is other programs', and not read here */
 };
 
 struct health_settings {
@@ -28,13 +36,15 @@ union command_settings {
     struct common_settings common;
     struct task_settings task;
     struct health_settings health;
+    struct plugin_settings plugin;
     struct task_settings_listing listing;
     struct forward_settings forward;
 };
 
 extern const struct settings_command *const COMMANDS[COMMAND_COUNT];
 
-/* Finds out which command argv names, and reads its settings. ERROR_INVALID as by settings_parse, and for a
+/* Finds out which command argv names, and reads its settings. The words of session-manager-plugin are its
+ * argv, the name included. ERROR_INVALID as by settings_parse, and for a
  * name that is reserved. */
 int command_parse(enum command *command, struct settings *settings, union command_settings *values, int argc,
                   char **argv, char *const *env, struct error *err);

@@ -149,6 +149,17 @@ void handshake_write_request(struct writer *out, const char *agent_version, stru
         out->len = attempt.len;
 }
 
+/* What the client needs of the document's properties. */
+static void read_properties(const struct json *doc, int properties, struct handshake_request *request)
+{
+    char port[sizeof "65535"];
+    request->is_local_forwarding =
+        json_string_equal(doc, json_member(doc, properties, "type"), "LocalPortForwarding");
+    if (!json_string(doc, json_member(doc, properties, "localPortNumber"), port, sizeof port, NULL) ||
+        !str_parse_port(str_from(port), &request->local_port))
+        request->local_port = 0;
+}
+
 int handshake_read_request(struct str payload, struct handshake_request *request, struct error *err)
 {
     struct json_token tokens[HANDSHAKE_TOKENS_MAX];
@@ -166,8 +177,10 @@ int handshake_read_request(struct str payload, struct handshake_request *request
     for (size_t i = 0; i < json_count(&doc, actions); i++) {
         int action = json_element(&doc, actions, i);
         int parameters = json_member(&doc, action, "ActionParameters");
-        if (json_string_equal(&doc, json_member(&doc, action, "ActionType"), "SessionType"))
-            request->is_port = json_string_equal(&doc, json_member(&doc, parameters, "SessionType"), "Port");
+        if (!json_string_equal(&doc, json_member(&doc, action, "ActionType"), "SessionType"))
+            continue;
+        request->is_port = json_string_equal(&doc, json_member(&doc, parameters, "SessionType"), "Port");
+        read_properties(&doc, json_member(&doc, parameters, "Properties"), request);
     }
     read_extension(&doc, "Tunnel", &request->extension);
     return 0;

@@ -73,6 +73,10 @@ struct handshake_extension {
 struct handshake_request {
     char agent_version[HANDSHAKE_VERSION_SIZE];
     bool is_port; /* SessionType Port is asked for */
+    /* Properties `type`: LocalPortForwarding, a port on the user's side. Any other: the session is one
+     * connection, over stdin and stdout (AWS-StartSSHSession). */
+    bool is_local_forwarding;
+    uint16_t local_port; /* Properties `localPortNumber`; 0: any */
     struct handshake_extension extension;
 };
 

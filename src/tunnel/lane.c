@@ -302,6 +302,21 @@ const char *lane_peer_version(const struct lane *lane)
     return lane->role == LANE_AGENT ? lane->client.client_version : lane->agent.agent_version;
 }
 
+const struct handshake_request *lane_request(const struct lane *lane)
+{
+    return &lane->agent;
+}
+
+bool lane_end_is_known(const struct lane *lane)
+{
+    return lane->peer_gone || (lane->terminate_sent && data_channel_drained(&lane->channel));
+}
+
+const char *lane_closed_output(const struct lane *lane)
+{
+    return lane->output_at > 0 ? lane->reason + lane->output_at : "";
+}
+
 bool lane_has_pieces(const struct lane *lane)
 {
     return lane_peer_is_ours(lane) && lane->extension.lanes && lane->client.extension.lanes;
@@ -418,7 +433,13 @@ static void take_closed(struct lane *lane, int64_t now_ms, const struct data_cha
     struct str payload = {(const char *) data->data, data->len};
     if (json_parse(&doc, payload, tokens, sizeof tokens / sizeof tokens[0], NULL) == 0)
         json_string(&doc, json_member(&doc, json_root(&doc), "Output"), output, sizeof output, NULL);
-    writer_format(&text, "the service ended the session%s%s", output[0] != '\0' ? ": " : "", output);
+    writer_text(&text, "the service ended the session");
+    if (output[0] != '\0') {
+        writer_text(&text, ": ");
+        if (lane->reason[0] == '\0')
+            lane->output_at = (uint16_t) text.len;
+        writer_text(&text, output);
+    }
     lane->peer_gone = true;
     lane_end(lane, now_ms, false, writer_view(&text));
 }
@@ -543,8 +564,10 @@ static void send_terminate(struct lane *lane)
     uint8_t payload[4];
     struct writer out = writer_of(payload, sizeof payload);
     writer_u32be(&out, PAYLOAD_FLAG_TERMINATE_SESSION);
-    if (data_channel_send_message(&lane->channel, PAYLOAD_FLAG, payload, sizeof payload, NULL) == 0)
-        lane->terminate_due = false;
+    if (data_channel_send_message(&lane->channel, PAYLOAD_FLAG, payload, sizeof payload, NULL) != 0)
+        return;
+    lane->terminate_due = false;
+    lane->terminate_sent = true;
 }
 
 /* ENDING before its time is up: nobody waits for anything any more. */

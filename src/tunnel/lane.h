@@ -119,7 +119,9 @@ struct lane {
     bool hold_limited;
     bool agreed_due; /* events to be shown */
     bool open_due;
-    bool terminate_due; /* client: the flag TerminateSession has yet to find room */
+    bool terminate_due;  /* client: the flag TerminateSession has yet to find room */
+    bool terminate_sent; /* it is among what the peer acknowledges */
+    uint16_t output_at;  /* in `reason`: the service's own words; 0: it gave none */
     char reason[LANE_TEXT_SIZE];
     char banner[LANE_TEXT_SIZE]; /* agent: what it tells; client: what it was told */
     int64_t started_ms;
@@ -146,6 +148,12 @@ void lane_probed(struct lane *lane, int64_t now_ms, struct str banner);
  * towards the peer still goes out. */
 void lane_end(struct lane *lane, int64_t now_ms, bool failed, struct str reason);
 
+/* Client, once it is over: whether the other end knows: the service has closed the session, or the agent has
+ * acknowledged the flag TerminateSession. Else TerminateSession remains to be called. */
+bool lane_end_is_known(const struct lane *lane);
+/* Why the service has closed it, in the agent's words; empty: it gave no reason, or has not closed it. */
+const char *lane_closed_output(const struct lane *lane);
+
 void lane_next(struct lane *lane, int64_t now_ms, struct lane_event *event);
 void lane_consume(struct lane *lane, size_t n);
 
@@ -153,6 +161,8 @@ void lane_consume(struct lane *lane, size_t n);
 bool lane_peer_is_ours(const struct lane *lane);
 bool lane_peer_multiplexes(const struct lane *lane);
 const char *lane_peer_version(const struct lane *lane);
+/* Client: what the agent has asked for; before AGREED it may be empty. */
+const struct handshake_request *lane_request(const struct lane *lane);
 /* Agreed with a peer of ours. */
 bool lane_has_pieces(const struct lane *lane);
 bool lane_has_destinations(const struct lane *lane);

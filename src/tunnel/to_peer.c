@@ -122,13 +122,16 @@ static bool send_fin(struct tunnel *t, int64_t now_ms, uint16_t stream)
     return true;
 }
 
-/* Basic, client: the local connection is over. */
-static bool send_disconnect(struct tunnel *t, uint16_t stream)
+/* Basic, client: the local connection is over. A session for one connection is over with it. */
+static bool send_disconnect(struct tunnel *t, int64_t now_ms, uint16_t stream)
 {
     uint8_t payload[4];
     struct writer out = writer_of(payload, sizeof payload);
     writer_u32be(&out, PAYLOAD_FLAG_DISCONNECT_TO_PORT);
-    if (data_channel_send_message(&t->lanes[0]->channel, PAYLOAD_FLAG, payload, sizeof payload, NULL) != 0)
+    if (t->mode == TUNNEL_BASIC_ONCE)
+        tunnel_end_basic(t, now_ms, false, STR_LITERAL("the local connection has ended"));
+    else if (data_channel_send_message(&t->lanes[0]->channel, PAYLOAD_FLAG, payload, sizeof payload, NULL) !=
+             0)
         return false;
     tunnel_slot(t, stream)->fin_due = false;
     tunnel_slot(t, stream)->fin_sent = true;
@@ -147,7 +150,8 @@ static bool send_control(struct tunnel *t, int64_t now_ms, uint16_t stream, stru
     }
     if (s->refused_due && !send_refusal(t, now_ms, stream))
         return false;
-    if (s->fin_due && t->mode != TUNNEL_MULTIPLEXED && t->role == LANE_CLIENT && !send_disconnect(t, stream))
+    if (s->fin_due && t->mode != TUNNEL_MULTIPLEXED && t->role == LANE_CLIENT &&
+        !send_disconnect(t, now_ms, stream))
         return false;
     if (s->fin_due && !send_fin(t, now_ms, stream))
         return false;
@@ -230,12 +234,12 @@ static void end_endpoint(struct tunnel *t, int64_t now_ms, uint16_t stream)
     struct streams_slot *s = tunnel_slot(t, stream);
     s->ended = true;
     s->readable = false;
-    if (t->mode == TUNNEL_BASIC_ONCE || (t->mode == TUNNEL_BASIC_REDIAL && t->role == LANE_AGENT)) {
+    if (t->mode != TUNNEL_MULTIPLEXED && t->role == LANE_AGENT) {
         s->close_due = true;
         streams_attend(&t->streams, stream);
         if (t->mode == TUNNEL_BASIC_ONCE)
             tunnel_end_basic(t, now_ms, false, STR_LITERAL("the target closed its connection"));
-    } else if (t->role == LANE_CLIENT && !t->half_close && !s->peer_ended && t->mode == TUNNEL_MULTIPLEXED) {
+    } else if (t->role == LANE_CLIENT && !t->half_close && !s->peer_ended && t->mode != TUNNEL_BASIC_REDIAL) {
         s->fin_at_ms = now_ms + TUNNEL_HALF_CLOSE_MS;
         t->half_closed++;
     } else {

@@ -196,7 +196,8 @@ bool tunnel_is_open(const struct tunnel *t)
 /* The first lane's handshake says how this tunnel works; later ones must fit it. */
 static void set_mode(struct tunnel *t, struct lane *lane)
 {
-    bool local = t->role == LANE_CLIENT || t->document->kind == DOCUMENT_LOCAL_FORWARDING;
+    bool local = t->role == LANE_CLIENT ? lane_request(lane)->is_local_forwarding
+                                        : t->document->kind == DOCUMENT_LOCAL_FORWARDING;
     t->mode_known = true;
     t->mode = local && lane_peer_multiplexes(lane) ? TUNNEL_MULTIPLEXED
               : local                              ? TUNNEL_BASIC_REDIAL

@@ -35,7 +35,8 @@
  *
  * Basic sessions have one stream without frames. LocalPortForwarding: when its target has closed, the next
  * data opens it anew; flag DisconnectToPort closes it. Other types (ssh through a proxy command): the
- * target's end is the session's end.
+ * target's end is the session's end. There the client's end is, too, after TUNNEL_HALF_CLOSE_MS of quiet: no
+ * flag says "no more input", and the answer to the last may be under way.
  *
  * Slow endpoints. What one does not take is held (tunnel/held). When that is full, no more input is taken,
  * the data channel's own store fills and TCP pushes back. If an endpoint has taken nothing for

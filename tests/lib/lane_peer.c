@@ -136,7 +136,8 @@ bool lane_peer_request(struct lane_peer *peer, const char *version,
     struct writer out = writer_of(payload, sizeof payload);
     writer_format(&out,
                   "{\"AgentVersion\":\"%s\",\"RequestedClientActions\":[{\"ActionType\":\"SessionType\","
-                  "\"ActionParameters\":{\"SessionType\":\"Port\",\"Properties\":{}}}]",
+                  "\"ActionParameters\":{\"SessionType\":\"Port\",\"Properties\":{"
+                  "\"type\":\"LocalPortForwarding\"}}}]",
                   version);
     if (extension != NULL)
         writer_format(&out, ",\"Fumidai\":{\"Lanes\":%s,\"Destinations\":%s,\"Tunnel\":\"%s\"}",

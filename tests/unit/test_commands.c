@@ -124,6 +124,41 @@ static void the_settings_command_takes_the_tasks_flags(void **state)
     assert_true(values.listing.markdown);
 }
 
+/* Other programs' arguments: none of them is a flag of ours. */
+static void the_plugin_takes_its_arguments_as_they_are(void **state)
+{
+    static const struct {
+        char *name;
+        const char *arguments;
+        const char *words;
+    } rows[] = {
+        {"session-manager-plugin", "", "session-manager-plugin"},
+        {"session-manager-plugin", "--version", "session-manager-plugin|--version"},
+        {"/usr/local/bin/session-manager-plugin", "{}|eu-west-1|StartSession||{}",
+         "/usr/local/bin/session-manager-plugin|{}|eu-west-1|StartSession||{}"},
+        {"fumidai", "session-manager-plugin|--version", "session-manager-plugin|--version"},
+        {"fumidai", "session-manager-plugin|health|--help", "session-manager-plugin|health|--help"},
+        {"session-manager-plugin", "session-manager-plugin|--help",
+         "session-manager-plugin|session-manager-plugin|--help"},
+    };
+    (void) state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct words argv, env;
+        words_split(&argv, rows[i].name, rows[i].arguments);
+        words_split(&env, NULL, "FUMIDAI_LOG_LEVEL=debug");
+        assert_int_equal(command_parse(&command, &settings, &values, argv.count, argv.list, env.list, &err),
+                         0);
+        assert_int_equal(command, COMMAND_PLUGIN);
+        expect_words(rows[i].words);
+        assert_int_equal(values.common.log_level, LOG_DEBUG);
+        assert_false(values.common.help || values.common.version);
+    }
+    parse_well("session-manager-plugin|--help", "");
+    assert_true(values.common.help);
+    parse_well("--|session-manager-plugin", "");
+    assert_int_equal(command, COMMAND_TASK);
+}
+
 static const struct {
     const char *arguments;
     const char *message;
@@ -177,6 +212,7 @@ int main(void)
         cmocka_unit_test(no_arguments_at_all),
         cmocka_unit_test(help_and_version_come_first),
         cmocka_unit_test(the_settings_command_takes_the_tasks_flags),
+        cmocka_unit_test(the_plugin_takes_its_arguments_as_they_are),
         cmocka_unit_test(what_a_command_does_not_take_is_refused),
         cmocka_unit_test(every_text_has_a_value),
     };

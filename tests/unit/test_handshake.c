@@ -117,6 +117,38 @@ static void reads_requests_of_any_agent(void **state)
     assert_int_equal(handshake_read_request(STR_LITERAL("{"), &request, &err), ERROR_INVALID);
 }
 
+/* What a client learns of the document: where its end of the connection is to be. */
+static void reads_the_properties_of_a_port_session(void **state)
+{
+    static const struct {
+        const char *properties;
+        bool is_local_forwarding;
+        uint16_t local_port;
+    } rows[] = {
+        {"{\"portNumber\":\"80\",\"type\":\"LocalPortForwarding\",\"localPortNumber\":\"5432\"}", true, 5432},
+        {"{\"type\":\"LocalPortForwarding\",\"localPortNumber\":\"0\"}", true, 0},
+        {"{\"type\":\"LocalPortForwarding\",\"localPortNumber\":\"\"}", true, 0},
+        {"{\"type\":\"LocalPortForwarding\",\"localPortNumber\":\"123456\"}", true, 0},
+        {"{\"type\":\"LocalPortForwarding\",\"localPortNumber\":5432}", true, 0},
+        {"{\"type\":\"LocalPortForwarding\"}", true, 0},
+        {"{\"portNumber\":\"22\"}", false, 0},
+        {"{\"type\":\"localportforwarding\"}", false, 0},
+        {"[]", false, 0},
+    };
+    (void) state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char memory[HANDSHAKE_PAYLOAD_MAX];
+        struct writer out = writer_of(memory, sizeof memory);
+        struct handshake_request request;
+        handshake_write_request(&out, NULL, str_from(rows[i].properties), NULL);
+        assert_int_equal(handshake_read_request(writer_view(&out), &request, NULL), 0);
+        assert_true(request.is_port);
+        if (request.is_local_forwarding != rows[i].is_local_forwarding ||
+            request.local_port != rows[i].local_port)
+            fail_msg("%s", rows[i].properties);
+    }
+}
+
 static void what_the_client_answers_is_what_the_agent_reads(void **state)
 {
     struct handshake_response answer = {.client_version = HANDSHAKE_CLIENT_VERSION,
@@ -228,6 +260,7 @@ int main(void)
         cmocka_unit_test(writes_the_request),
         cmocka_unit_test(offers_and_reads_the_extension),
         cmocka_unit_test(reads_requests_of_any_agent),
+        cmocka_unit_test(reads_the_properties_of_a_port_session),
         cmocka_unit_test(what_the_client_answers_is_what_the_agent_reads),
         cmocka_unit_test(the_message_of_complete_is_cut_to_fit),
         cmocka_unit_test(reads_every_kind_of_response),

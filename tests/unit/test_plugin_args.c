@@ -190,6 +190,50 @@ static void says_which_argument_is_wrong(void **state)
     }
 }
 
+/* ecsta names the endpoint of ECS, which knows no ResumeSession. */
+static void an_endpoint_of_ecs_is_not_used(void **state)
+{
+    static const char *const words[] = {
+        PLUGIN, answer, "eu-west-1", "StartSession", "", "{}", "https://ecs.eu-west-1.amazonaws.com", NULL};
+    struct error err = ERROR_INIT;
+    (void) state;
+    assert_int_equal(parse(words, &err), 0);
+    assert_false(args.has_endpoint || args.any_host);
+}
+
+static void the_arguments_say_what_kind_of_session_it_is(void **state)
+{
+    static const struct {
+        const char *id;
+        const char *document;
+        const char *port;
+        enum plugin_args_type type;
+    } rows[] = {
+        {"me-0a", "AWS-StartPortForwardingSession", "80", PLUGIN_ARGS_PORT},
+        {"me-0a", "AWS-StartPortForwardingSessionToRemoteHost", "80", PLUGIN_ARGS_PORT},
+        {"me-0a", "AWS-StartPortForwardingSessionToSocket", "", PLUGIN_ARGS_PORT},
+        {"me-0a", "AWS-StartSSHSession", "", PLUGIN_ARGS_PORT},
+        {"me-0a", "arn:aws:ssm:eu-west-1::document/AWS-StartSSHSession", "", PLUGIN_ARGS_PORT},
+        {"me-0a", "SSM-SessionManagerRunShell", "", PLUGIN_ARGS_SHELL},
+        {"me-0a", "AWS-StartInteractiveCommand", "", PLUGIN_ARGS_SHELL},
+        {"me-0a", "AWS-StartNonInteractiveCommand", "80", PLUGIN_ARGS_SHELL},
+        {"ecs-execute-command-0a", "", "", PLUGIN_ARGS_SHELL},
+        {"me-0a", "", "", PLUGIN_ARGS_UNKNOWN},
+        {"me-0a", "arn:", "", PLUGIN_ARGS_UNKNOWN},
+        {"me-0a", "Ours", "", PLUGIN_ARGS_UNKNOWN},
+        {"me-0a", "Ours", "80", PLUGIN_ARGS_PORT},
+    };
+    (void) state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        memset(&args, 0, sizeof args);
+        strcpy(args.session.id, rows[i].id);
+        strcpy(args.document, rows[i].document);
+        strcpy(args.port_number, rows[i].port);
+        if (plugin_args_type(&args) != rows[i].type)
+            fail_msg("row %zu", i);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +243,8 @@ int main(void)
         cmocka_unit_test(parameters_may_be_strings_and_names_in_any_case),
         cmocka_unit_test(tells_what_is_no_session),
         cmocka_unit_test(says_which_argument_is_wrong),
+        cmocka_unit_test(an_endpoint_of_ecs_is_not_used),
+        cmocka_unit_test(the_arguments_say_what_kind_of_session_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

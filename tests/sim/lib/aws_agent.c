@@ -179,11 +179,11 @@ static size_t give(void *context, int64_t now_ms, uint8_t *payload, uint32_t *pa
     if (a->request_due) {
         a->request_due = false;
         *payload_type = PAYLOAD_HANDSHAKE_REQUEST;
-        writer_format(
-            &w,
-            "{\"AgentVersion\":\"%s\",\"RequestedClientActions\":[{\"ActionType\":\"SessionType\","
-            "\"ActionParameters\":{\"SessionType\":\"Port\",\"Properties\":{\"portNumber\":\"80\"}}}]}",
-            a->is_old ? "2.3.672.0" : "3.3.987.0");
+        writer_format(&w,
+                      "{\"AgentVersion\":\"%s\",\"RequestedClientActions\":[{\"ActionType\":\"SessionType\","
+                      "\"ActionParameters\":{\"SessionType\":\"Port\",\"Properties\":{\"portNumber\":\"80\","
+                      "\"type\":\"LocalPortForwarding\"}}}]}",
+                      a->is_old ? "2.3.672.0" : "3.3.987.0");
         return w.len;
     }
     if (a->complete_due) {
