@@ -72,8 +72,17 @@ E2E_BINARY := build/fumidai
 
 # The image for the registry that ecspresso verifies it in.
 .PHONY: e2e e2e-asan
-e2e: $(E2E_BINARY) tools image | $(call deps,go e2e)
+e2e: $(E2E_BINARY) tools image build/unit/tests/credentials/fetch | $(call deps,go e2e)
 	$(Q)tests/lib/run-go-tests $(abspath $(E2E_BINARY))
+
+# tests/credentials only: what a client makes of an environment and AWS's shared files, beside AWS's SDK for Go.
+.PHONY: credentials
+credentials: build/unit/tests/credentials/fetch | $(call deps,go)
+	$(Q)tests/lib/run-go-tests none credentials ./credentials
+build/unit/tests/credentials/fetch: build/unit/obj/tests/credentials/fetch/fetch.o $(unit_LIBS)
+	@mkdir -p $(@D)
+	$(Q)$(unit_CC) $(unit_FLAGS) $^ -o $@
+
 # Half an hour of everything that can go wrong, instead of the minute that `make e2e` takes of it.
 .PHONY: soak
 soak: export SOAK_SECONDS ?= 1800

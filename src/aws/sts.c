@@ -42,7 +42,7 @@ void sts_write_body(struct writer *body, enum sts_action action, const struct st
 int sts_make_request(struct api_request *request, const struct endpoint *endpoint, struct str body,
                      struct error *err)
 {
-    int result = api_request_start(request, "POST", endpoint, STR_LITERAL("/"), err);
+    int result = api_request_start(request, "POST", endpoint, str_from(NULL), err);
     if (result == 0)
         result =
             api_request_add(request, "content-type", STR_LITERAL("application/x-www-form-urlencoded"), err);

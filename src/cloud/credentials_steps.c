@@ -398,6 +398,27 @@ static int use_sso(struct credentials_chain *chain, struct error *err)
                                                                   : ask_for_sso_keys(chain, err);
 }
 
+/* --- aws login --- */
+
+static int use_login(struct credentials_chain *chain, struct error *err)
+{
+    struct str directory = env_get(chain->env, "AWS_LOGIN_CACHE_DIRECTORY"), text;
+    char name[LOGIN_CACHE_FILE_NAME_SIZE];
+    struct writer path = writer_of(chain->body, FILES_PATH_SIZE);
+    login_cache_name(credentials_steps_current(chain)->login_session, name);
+    writer_str(&path, directory.len > 0 ? directory : env_get(chain->env, "HOME"));
+    writer_text(&path, directory.len > 0 ? "/" : "/.aws/login/cache/");
+    writer_text(&path, name);
+    writer_terminate(&path);
+    int result = read_file(chain, writer_view(&path), &text, err);
+    if (result == ERROR_NOT_FOUND)
+        return error_set(err, result, "nobody has logged in: `aws login` writes %s", chain->body);
+    if (result != 0)
+        return result;
+    result = login_cache_read(&chain->keys, text, now_unix_ms(chain), err);
+    return result != 0 ? error_prefix(err, "%s: ", chain->body) : STEP_DONE;
+}
+
 /* --- credential_process --- */
 
 static int process_ended(struct credentials_chain *chain, int status, struct error *err)
@@ -513,10 +534,11 @@ int credentials_steps_start(struct credentials_chain *chain, struct error *err)
     case CHAIN_ROLE:
         return ask_for_role(chain, err);
     case CHAIN_LOGIN:
+        return use_login(chain, err);
     case CHAIN_SOURCES:
         break;
     }
-    return error_set(err, ERROR_UNSUPPORTED, "not supported yet");
+    return error_set(err, ERROR_UNSUPPORTED, "a source that is not known");
 }
 
 void credentials_steps_end(struct credentials_chain *chain)

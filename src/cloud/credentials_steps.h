@@ -10,6 +10,7 @@
 #include "aws/credential_chain.h"
 #include "aws/github_token.h"
 #include "aws/instance_metadata.h"
+#include "aws/login_cache.h"
 #include "aws/sso.h"
 #include "aws/sts.h"
 #include "cloud/credentials_chain.h"
