@@ -17,7 +17,7 @@ MAKEFLAGS += --no-builtin-rules
 # Packages are looked for once, and again when the list changes. $(call deps,GROUP...) is an order-only prerequisite. What is
 # missing is installed for the goals that promise to work on a machine with git and make only, or with INSTALL=yes; for all
 # others make says what is missing and stops.
-export INSTALL := $(or $(INSTALL),$(if $(filter deps demo demo-shell check,$(MAKECMDGOALS)),yes))
+export INSTALL := $(or $(INSTALL),$(if $(filter deps demo demo-tools demo-shell check,$(MAKECMDGOALS)),yes))
 deps = $(1:%=$(CACHE)/deps/%)
 $(CACHE)/deps/%: third_party/packages third_party/deps
 	@mkdir -p $(@D)
@@ -162,7 +162,8 @@ build: all
 help:
 	@echo "make            build/fumidai: the program, static, stripped"
 	@echo "make ARCH=arm64 build/arm64/fumidai, from any machine (amd64 likewise)"
-	@echo "make demo       a whole run against an emulator of AWS: deploy, forward, query, shut down; demo-shell leaves a shell in it"
+	@echo "make demo       a whole run against an emulator of AWS: deploy, forward, query, shut down; demo-tools the same"
+	@echo "                with separate tools, demo-shell leaves a shell in it"
 	@echo "make unit       unit tests; T=json runs those of one module and shows each"
 	@echo "make unit-product  the same, linked with musl as the program is; unit-arm64 under qemu"
 	@echo "make sim        the whole stack over a simulated network and clock"

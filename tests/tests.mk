@@ -99,9 +99,11 @@ DEMO       := build/fumidai $(DEMO_TOOLS:%=build/tools/%.built) | $(call deps,go
 # Where a tool is not to be had, a stand-in is built, for which Go has to be in PATH.
 run_demo    = go=$$(third_party/go) && cd tests && PATH="$$(dirname "$$go"):$$PATH" "$$go" run ./demo $1 $(abspath build/fumidai)
 
-.PHONY: demo demo-shell
+.PHONY: demo demo-tools demo-shell
 demo: $(DEMO)
 	$(Q)$(call run_demo,$(if $(RECORD),--record $(abspath $(RECORD))))
+demo-tools: $(DEMO)
+	$(Q)$(call run_demo,--tools)
 demo-shell: $(DEMO)
 	$(Q)$(call run_demo,--shell)
 

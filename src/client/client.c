@@ -190,6 +190,8 @@ static void tell_ready(struct client *c)
         (void) console_write(STDOUT_FILENO, writer_view(&out));
         return;
     }
+    if (c->sessions.banner[0] != '\0' && c->config->stdio[0] == '\0')
+        say("banner", "%s", c->sessions.banner);
     for (size_t i = 0; i < c->forward_count; i++) {
         if (c->forwards[i].kind == LOCAL_FORWARD_STDIO)
             continue;

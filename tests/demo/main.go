@@ -26,6 +26,7 @@ func main() {
 		fmt.Fprint(os.Stderr, help)
 		flag.PrintDefaults()
 	}
+	tools := flag.Bool("tools", false, "with the separate tools (ecspresso scale, ecsta, session-manager-plugin) instead of fumidai forward")
 	shell := flag.Bool("shell", false, "deploy, scale to 1, then leave it running under a shell")
 	record := flag.String("record", "", "write a recording to `FILE`, an animated SVG")
 	flag.Parse()
@@ -39,13 +40,13 @@ func main() {
 		ctx, stop = signal.NotifyContext(ctx, os.Interrupt)
 		defer stop()
 	}
-	if err := run(ctx, flag.Arg(0), *shell, *record); err != nil {
+	if err := run(ctx, flag.Arg(0), *shell, *tools, *record); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, binary string, shell bool, record string) error {
+func run(ctx context.Context, binary string, shell, tools bool, record string) error {
 	p, err := newPlace(binary, shell)
 	if err != nil {
 		return err
@@ -55,10 +56,17 @@ func run(ctx context.Context, binary string, shell bool, record string) error {
 	defer t.explain()
 	p.introduce(t)
 	t.deploy()
-	if shell {
-		return errors.Join(t.err, p.leave(t))
+	if shell || tools {
+		t.scale()
 	}
-	t.use()
+	switch {
+	case shell:
+		return errors.Join(t.err, p.leave(t))
+	case tools:
+		t.useTools()
+	default:
+		t.use()
+	}
 	t.end()
 	if t.err == nil && record != "" {
 		t.err = t.write(record)
@@ -71,14 +79,40 @@ func (t *transcript) deploy() {
 	t.say("The definitions of this repository, unchanged. The settings of this environment are in .env.")
 	t.run("grep -E 'CLUSTER|IMAGE|SUBNET|IDLE' .env")
 	t.run("ecspresso --envfile=.env deploy")
-	t.say("The service exists and has no task, so it costs nothing. A CI job, or you, starts a task.")
+	t.say("The service exists and has no task, so it costs nothing.")
+}
+
+// scale starts a task, as a CI job or a person would with separate tools.
+func (t *transcript) scale() {
+	t.say("A CI job, or you, starts a task.")
 	t.run("ecspresso --envfile=.env scale --tasks=1")
 	t.task = t.find()
 	t.run("ecsta -c default list")
 }
 
-// use is what a bastion is for.
+// use is what a bastion is for, by one command.
 func (t *transcript) use() {
+	t.say("One command starts the task, forwards a port to the database in the VPC, runs a query, and ends the session.")
+	forward := fmt.Sprintf("fumidai forward -c default -s fumidai -L %s:%s:%s", t.localPort, t.host, t.server.Port)
+	t.run(fmt.Sprintf(`%s -- psql -h localhost -p %s -c "select count(*) as orders, sum(amount) as amount, inet_client_addr() as seen_from from orders"`, forward, t.localPort))
+	if t.err == nil {
+		t.task = t.find()
+	}
+	t.say("Session Manager disconnects a session that moves more than about 1 MB/s, so the ends keep below it. Four sessions carry four times as much:")
+	for _, sessions := range []string{"", " --sessions 4"} {
+		t.speed(fmt.Sprintf(`%s%s -- psql -h localhost -p %s -qAtc "copy (select repeat('x', 999) from generate_series(1, 4000)) to stdout"`, forward, sessions, t.localPort))
+	}
+	t.audit()
+}
+
+// audit shows what the task has logged.
+func (t *transcript) audit() {
+	t.say("The log says who connected when, to which target, and how many bytes were transferred; never the data.")
+	t.run(fmt.Sprintf(`ecsta -c default logs --id %s --duration 5m | grep -E '(session|stream) (started|closed|ended)' | sed -E 's/.*"msg"/"msg"/; s/"(app|version|session)":[^,]*,//g'`, t.task))
+}
+
+// useTools is the same with separate tools.
+func (t *transcript) useTools() {
 	t.say("Forward a port to the database in the VPC. The task is its own Session Manager agent.")
 	forward := t.background(fmt.Sprintf("ecsta -c default portforward --id %s --remote-host %s --remote-port %s --local-port %s",
 		t.task, t.host, t.server.Port, t.localPort), "Waiting for connections...")
@@ -91,8 +125,7 @@ func (t *transcript) use() {
 	t.say("The relay keeps a session below the rate at which Session Manager disconnects it, about 1 MB/s:")
 	t.speed(fmt.Sprintf(`psql -h 127.0.0.1 -p %s -qAtc "copy (select repeat('x', 999) from generate_series(1, 2000)) to stdout"`, t.localPort))
 	t.interrupt(forward, "Ctrl-C")
-	t.say("The log says who connected when, to which target, and how many bytes were transferred; never the data.")
-	t.run(fmt.Sprintf(`ecsta -c default logs --id %s --duration 5m | grep -E '(session|stream) (started|closed|ended)' | sed -E 's/.*"msg"/"msg"/; s/"(app|version|session)":[^,]*,//g'`, t.task))
+	t.audit()
 }
 
 // end waits until the task has ended because no session is open.
@@ -106,11 +139,11 @@ func (t *transcript) end() {
 // leave gives the place to a person.
 func (p *place) leave(t *transcript) error {
 	t.say("Everything runs until you leave this shell. It has ecspresso and ecsta in PATH, .env, and the definitions. For example:\n"+
-		"  ecsta -c default portforward --id %s --remote-host %s --remote-port %s --local-port %s &\n"+
+		"  fumidai forward -c default -s fumidai -L %s:%s:%s &\n"+
 		"  psql -h 127.0.0.1 -p %s -c 'select * from orders limit 3'\n"+
 		"  ecsta -c default logs --id %s --duration 10m -f\n"+
 		"  curl $FUMIDAI_EMULATOR_CONTROL/          # every call, faults to switch on, sessions to disconnect\n"+
-		"  ecspresso --envfile=.env scale --tasks=0", t.task, p.host, p.server.Port, t.localPort, t.localPort, t.task)
+		"  ecspresso --envfile=.env scale --tasks=0", t.localPort, p.host, p.server.Port, t.localPort, t.task)
 	shell := os.Getenv("SHELL")
 	if shell == "" {
 		shell = "/bin/sh"

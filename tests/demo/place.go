@@ -71,7 +71,7 @@ func (p *place) start(binary string, shell bool) (err error) {
 	if p.localPort, err = postgrestest.FreePort("127.0.0.1"); err != nil {
 		return err
 	}
-	return p.furnish(shell)
+	return p.furnish(binary, shell)
 }
 
 // startDatabase starts PostgreSQL where only tasks reach it, with something to ask for.
@@ -116,7 +116,7 @@ func (p *place) startDatabase() error {
 }
 
 // furnish makes the folder: the definitions, .env, commands; and the environment that leads all of them here.
-func (p *place) furnish(shell bool) error {
+func (p *place) furnish(binary string, shell bool) error {
 	bin := filepath.Join(p.dir, "bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return err
@@ -137,6 +137,9 @@ func (p *place) furnish(shell bool) error {
 	psql, err := postgrestest.Tool("psql")
 	if err == nil {
 		err = os.Symlink(psql, filepath.Join(bin, "psql"))
+	}
+	if err == nil {
+		err = os.Symlink(binary, filepath.Join(bin, "fumidai"))
 	}
 	for _, name := range []string{"ecspresso.yml", "service-def.json", "task-def.json"} {
 		var text []byte

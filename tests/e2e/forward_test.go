@@ -405,7 +405,6 @@ func TestForwardSignals(t *testing.T) {
 	}
 }
 
-
 // referenceSite is a task whose sessions the emulator's reference agent serves, as AWS's agent would.
 func referenceSite(t *testing.T, version string, stream stream.Config) *site {
 	t.Helper()
