@@ -145,8 +145,12 @@ static void write_ready(const struct client *c, struct writer *out)
             json_member_text(&json, "path", f->path);
         else
             json_member_i64(&json, "port", f->port);
-        json_member_text(&json, "host", f->host);
-        json_member_i64(&json, "host_port", f->host_port);
+        if (f->kind == LOCAL_FORWARD_SOCKS) {
+            json_member_bool(&json, "socks", true);
+        } else {
+            json_member_text(&json, "host", f->host);
+            json_member_i64(&json, "host_port", f->host_port);
+        }
         json_end_object(&json);
     }
     json_end_array(&json);
@@ -198,33 +202,40 @@ static void tell_ready(struct client *c)
         char line[TEXT_SIZE];
         struct writer text = writer_of(line, sizeof line);
         write_local(&text, &c->forwards[i]);
-        writer_text(&text, " leads to ");
-        write_remote(&text, &c->forwards[i]);
+        if (c->forwards[i].kind == LOCAL_FORWARD_SOCKS) {
+            writer_text(&text, " is a SOCKS proxy");
+        } else {
+            writer_text(&text, " leads to ");
+            write_remote(&text, &c->forwards[i]);
+        }
         say("ready", "%s", writer_terminate(&text));
     }
 }
 
 /* ---- the command --------------------------------------------------------------------------------------- */
 
-/* FUMIDAI_PORT_5439=40123, and FUMIDAI_ADDR_5439=127.0.0.1:40123. */
+/* FUMIDAI_PORT_5439=40123 and FUMIDAI_ADDR_5439=127.0.0.1:40123; FUMIDAI_SOCKS=127.0.0.1:1080. */
 static void set_command_environment(const struct client *c)
 {
     for (size_t i = c->forward_count; i-- > 0;) { /* the first of two for one port wins */
         const struct local_forward *f = &c->forwards[i];
-        char name[32];
+        char name[32] = "FUMIDAI_SOCKS";
         char value[IP_TEXT_SIZE + 16];
         struct writer out = writer_of(value, sizeof value);
-        if (f->kind != LOCAL_FORWARD_PORT)
+        if (f->kind != LOCAL_FORWARD_PORT && f->kind != LOCAL_FORWARD_SOCKS)
             continue;
-        writer_u64_decimal(&out, f->port);
-        snprintf(name, sizeof name, "FUMIDAI_PORT_%u", f->host_port);
-        setenv(name, writer_terminate(&out), 1);
-        out = writer_of(value, sizeof value);
         if (f->is_loopback)
             writer_format(&out, "127.0.0.1:%u", f->port);
         else
             writer_ip_port(&out, f->address, f->port);
-        snprintf(name, sizeof name, "FUMIDAI_ADDR_%u", f->host_port);
+        if (f->kind == LOCAL_FORWARD_PORT)
+            snprintf(name, sizeof name, "FUMIDAI_ADDR_%u", f->host_port);
+        setenv(name, writer_terminate(&out), 1);
+        if (f->kind == LOCAL_FORWARD_SOCKS)
+            continue;
+        out = writer_of(value, sizeof value);
+        writer_u64_decimal(&out, f->port);
+        snprintf(name, sizeof name, "FUMIDAI_PORT_%u", f->host_port);
         setenv(name, writer_terminate(&out), 1);
     }
 }
@@ -304,6 +315,7 @@ static void session_over(struct client_sessions *set, uint32_t session, bool fin
     (void) set;
     say("session", "session ended: %s", why);
     forward_session_over(&c->engine, session, final, str_from(why), now_of(c));
+    client_ports_want(&c->ports); /* who came after its end, and before this */
     wake();
 }
 
@@ -346,6 +358,12 @@ static bool connect_port(struct client_ports *ports, size_t forward, int fd)
     if (taken)
         wake();
     return taken;
+}
+
+static bool ask_target(struct client_ports *ports, struct client_socks *socks)
+{
+    (void) ports;
+    return client_sessions_ask(&client->sessions, socks);
 }
 
 static void connection_waits(struct client_ports *ports, size_t forward)
@@ -416,7 +434,7 @@ static void perform(struct client *c, const struct forward_action *action)
         break;
     case FORWARD_REFUSE_WAITING:
         say("error", "connections are refused: %s", action->text);
-        client_ports_refuse(&c->ports);
+        client_ports_refuse(&c->ports, action->text);
         break;
     case FORWARD_EXIT:
         c->status = action->status;
@@ -432,7 +450,7 @@ static void advance(struct loop_hook *hook)
     struct client *c = LOOP_OWNER(hook, struct client, hook);
     struct forward_action action;
     client_ports_serve(&c->ports);
-    forward_connections(&c->engine, c->sessions.connections, c->ports.waiting_count > 0, now_of(c));
+    forward_connections(&c->engine, c->sessions.connections, client_ports_is_waiting(&c->ports), now_of(c));
     forward_tick(&c->engine, now_of(c));
     while (forward_next(&c->engine, &action))
         perform(c, &action);
@@ -498,6 +516,8 @@ static int collect_forwards(struct client *c, struct error *err)
                       config->remote_port);
         result = add_forward(c, local_forward_parse_port, writer_view(&text), err);
     }
+    for (size_t i = 0; i < config->socks.count && result == 0; i++)
+        result = add_forward(c, local_forward_parse_socks, config->socks.items[i], err);
     if (result == 0 && config->stdio[0] != '\0')
         result = add_forward(c, local_forward_parse_stdio, str_from(config->stdio), err);
     if (result == 0 && config->stdio[0] != '\0' &&
@@ -506,7 +526,7 @@ static int collect_forwards(struct client *c, struct error *err)
                          "-W has standard output: it goes with neither a command nor --output json");
     if (result == 0 && c->forward_count == 0)
         return error_set(err, ERROR_INVALID,
-                         "nothing to forward: give -L PORT:HOST:PORT (see fumidai forward --help)");
+                         "nothing to forward: give -L PORT:HOST:PORT or -D PORT (fumidai forward --help)");
     if (result == 0 && config->service[0] == '\0' && config->family[0] == '\0' && config->id[0] == '\0')
         return error_set(err, ERROR_INVALID, "which task? Give --service, --family or --id");
     return result;
@@ -575,7 +595,7 @@ int client_run(const struct forward_settings *config, char *const *env)
                                       .checked = targets_checked,
                                       .changed = connections_changed,
                                       .lost = data_channel_lost},
-                         .ports = {.connect = connect_port, .waits = connection_waits}};
+                         .ports = {.connect = connect_port, .ask = ask_target, .waits = connection_waits}};
     loop_timer_init(&c->timer, timer_expired);
     loop_hook_init(&c->hook, LOOP_GATHER, advance);
     int failed = config->word_count > 0 ? FORWARD_EXIT_FAILED : FORWARD_EXIT_FAILED_ALONE;

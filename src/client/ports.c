@@ -7,10 +7,13 @@
 
 static void accept_all(struct client_ports *ports)
 {
-    bool accepting = ports->accepting && ports->waiting_count < CLIENT_WAITING_MAX;
-    for (size_t i = 0; i < ports->count; i++)
+    for (size_t i = 0; i < ports->count; i++) {
+        bool is_full = ports->forwards[i].kind == LOCAL_FORWARD_SOCKS
+                           ? client_socks_is_full(&ports->socks)
+                           : ports->waiting_count == CLIENT_WAITING_MAX;
         for (size_t k = 0; k < ports->ports[i].count; k++)
-            listener_accept(&ports->ports[i].listeners[k], accepting);
+            listener_accept(&ports->ports[i].listeners[k], ports->accepting && !is_full);
+    }
 }
 
 void client_ports_adopt(struct client_ports *ports, size_t forward, int fd)
@@ -29,7 +32,32 @@ void client_ports_adopt(struct client_ports *ports, size_t forward, int fd)
 
 static void connected(struct client_port *port, int fd)
 {
-    client_ports_adopt(port->ports, port->forward, fd);
+    struct client_ports *ports = port->ports;
+    if (ports->forwards[port->forward].kind != LOCAL_FORWARD_SOCKS) {
+        client_ports_adopt(ports, port->forward, fd);
+        return;
+    }
+    client_socks_accept(&ports->socks, port->forward, fd);
+    if (client_socks_is_full(&ports->socks))
+        accept_all(ports);
+}
+
+static bool ask_socks(struct client_socks_set *set, struct client_socks *c)
+{
+    struct client_ports *ports = LOOP_OWNER(set, struct client_ports, socks);
+    return ports->ask(ports, c);
+}
+
+static void socks_waits(struct client_socks_set *set, size_t forward)
+{
+    struct client_ports *ports = LOOP_OWNER(set, struct client_ports, socks);
+    ports->waits(ports, forward);
+}
+
+static void socks_changed(struct client_socks_set *set)
+{
+    if (set->count == CLIENT_SOCKS_MAX - 1)
+        accept_all(LOOP_OWNER(set, struct client_ports, socks));
 }
 
 static void connected_first(struct listener *listener, int fd)
@@ -95,6 +123,10 @@ int client_ports_open(struct client_ports *ports, struct loop *loop, struct loca
     if (ports->ports == NULL)
         return error_set(err, ERROR_SYSTEM, "out of memory");
     ports->forwards = forwards;
+    ports->socks.connect = ask_socks;
+    ports->socks.waits = socks_waits;
+    ports->socks.changed = socks_changed;
+    client_socks_open(&ports->socks, loop);
     for (size_t i = 0; i < count && result == 0; i++) {
         ports->ports[i] = (struct client_port){.ports = ports, .forward = i};
         result = open_port(&ports->ports[i], loop, &forwards[i], err);
@@ -108,7 +140,10 @@ int client_ports_open(struct client_ports *ports, struct loop *loop, struct loca
 
 void client_ports_close(struct client_ports *ports)
 {
-    client_ports_refuse(ports);
+    if (ports->ports == NULL)
+        return;
+    client_ports_refuse(ports, "fumidai forward ends");
+    client_socks_close(&ports->socks);
     for (size_t i = 0; i < ports->count; i++) {
         for (size_t k = 0; k < ports->ports[i].count; k++)
             listener_close(&ports->ports[i].listeners[k]);
@@ -126,6 +161,18 @@ void client_ports_accept(struct client_ports *ports)
     accept_all(ports);
 }
 
+bool client_ports_is_waiting(const struct client_ports *ports)
+{
+    return ports->waiting_count > 0 || client_socks_is_waiting(&ports->socks);
+}
+
+void client_ports_want(struct client_ports *ports)
+{
+    for (size_t i = 0; i < ports->waiting_count; i++)
+        ports->waits(ports, ports->waiting[i].forward);
+    client_socks_want(&ports->socks);
+}
+
 void client_ports_serve(struct client_ports *ports)
 {
     size_t left = 0;
@@ -136,9 +183,10 @@ void client_ports_serve(struct client_ports *ports)
     ports->waiting_count = left;
     if (was_full && left < CLIENT_WAITING_MAX)
         accept_all(ports);
+    client_socks_serve(&ports->socks);
 }
 
-void client_ports_refuse(struct client_ports *ports)
+void client_ports_refuse(struct client_ports *ports, const char *why)
 {
     static const struct linger abort = {.l_onoff = 1};
     bool was_full = ports->waiting_count == CLIENT_WAITING_MAX;
@@ -149,4 +197,5 @@ void client_ports_refuse(struct client_ports *ports)
     ports->waiting_count = 0;
     if (was_full)
         accept_all(ports);
+    client_socks_refuse_waiting(&ports->socks, why);
 }

@@ -4,7 +4,7 @@
  *
  * Everything is opened before the first call to AWS: a port that is taken costs no session. Connections are
  * taken from the kernel once the forwards are ready. One for which there is no stream waits here, at most
- * CLIENT_WAITING_MAX of them; then no more are taken.
+ * CLIENT_WAITING_MAX of them; then no more are taken. Those of SOCKS ports are client/socks's.
  */
 #ifndef FUMIDAI_CLIENT_PORTS_H
 #define FUMIDAI_CLIENT_PORTS_H
@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "client/socks.h"
 #include "net/listener.h"
 #include "tunnel/local_forward.h"
 
@@ -40,6 +41,8 @@ struct client_waiting {
 struct client_ports {
     /* Takes the descriptor, or says false: it waits then. */
     bool (*connect)(struct client_ports *ports, size_t forward, int fd);
+    /* The same for a SOCKS client that has said where to. */
+    bool (*ask)(struct client_ports *ports, struct client_socks *c);
     void (*waits)(struct client_ports *ports, size_t forward); /* one more waits */
 
     /* private */
@@ -48,6 +51,7 @@ struct client_ports {
     size_t count;
     struct client_waiting waiting[CLIENT_WAITING_MAX];
     size_t waiting_count;
+    struct client_socks_set socks;
     bool accepting;
 };
 
@@ -59,9 +63,11 @@ void client_ports_close(struct client_ports *ports); /* removes Unix sockets; re
 void client_ports_accept(struct client_ports *ports);
 /* A connection of this forward that came another way. */
 void client_ports_adopt(struct client_ports *ports, size_t forward, int fd);
-/* Offers what waits to `connect`, in order. */
+bool client_ports_is_waiting(const struct client_ports *ports); /* somebody waits */
+/* Offers what waits to `connect` and `ask`, in order. */
 void client_ports_serve(struct client_ports *ports);
-/* Resets what waits. */
-void client_ports_refuse(struct client_ports *ports);
+void client_ports_want(struct client_ports *ports); /* `waits`, for each that does */
+/* Resets what waits. SOCKS clients are told why. */
+void client_ports_refuse(struct client_ports *ports, const char *why);
 
 #endif

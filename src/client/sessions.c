@@ -14,13 +14,15 @@
 enum stream_use {
     STREAM_NONE,
     STREAM_CONNECTED, /* a local connection has it */
-    STREAM_STANDBY    /* opened by a check, for the next connection */
+    STREAM_STANDBY,   /* opened by a check, for the next connection */
+    STREAM_ASKING     /* a SOCKS client waits for the target's answer */
 };
 
 struct client_stream {
     uint8_t use;
     uint8_t forward;
-    bool ended; /* a standby that is to be closed */
+    bool ended;                 /* a standby that is to be closed */
+    struct client_socks *socks; /* ASKING */
 };
 
 struct client_tunnel {
@@ -104,6 +106,14 @@ static void choose_mode(struct client_sessions *set, const struct lane *lane)
         set->mode = shares ? CLIENT_MODE_SHARED : CLIENT_MODE_SEPARATE;
 }
 
+static bool has_socks(const struct client_sessions *set)
+{
+    for (size_t i = 0; i < set->forward_count; i++)
+        if (set->forwards[i].kind == LOCAL_FORWARD_SOCKS)
+            return true;
+    return false;
+}
+
 /* The open tunnel for this forward that has fewest streams; null when there is none. */
 static struct client_tunnel *find_tunnel(struct client_sessions *set, size_t forward)
 {
@@ -118,6 +128,13 @@ static struct client_tunnel *find_tunnel(struct client_sessions *set, size_t for
             best = t;
     }
     return best;
+}
+
+/* One without a connection: it ends as if a user had left. */
+static void end_stream(struct client_tunnel *t, uint16_t stream)
+{
+    t->streams[stream].ended = true;
+    tunnel_notify(&t->base.tunnel, now_of(t->set), stream, TUNNEL_ENDPOINT_READABLE, str_from(NULL));
 }
 
 /* ---- checks and standbys ------------------------------------------------------------------------------- */
@@ -176,13 +193,11 @@ static void check_failed(struct client_sessions *set, size_t forward, const char
     set_check_timer(set);
 }
 
-/* Closes a standby politely: its stream ends as if a user had left. */
-static void end_standby(struct client_sessions *set, struct client_check *check)
+static void end_standby(struct client_check *check)
 {
     struct client_tunnel *t = check->tunnel;
     check->tunnel = NULL;
-    t->streams[check->stream].ended = true;
-    tunnel_notify(&t->base.tunnel, now_of(set), check->stream, TUNNEL_ENDPOINT_READABLE, str_from(NULL));
+    end_stream(t, check->stream);
     session_tunnel_wake(&t->base);
 }
 
@@ -196,10 +211,10 @@ static void check_expired(struct loop_timer *timer)
         if (check->pending && !set->agent_is_ours) {
             check_answered(set, check);
         } else if (check->pending) {
-            end_standby(set, check);
+            end_standby(check);
             check_failed(set, i, "nothing came back within 20s");
         } else if (check->tunnel != NULL) {
-            end_standby(set, check);
+            end_standby(check);
         }
     }
     set_check_timer(set);
@@ -232,7 +247,7 @@ void client_sessions_check(struct client_sessions *set)
 {
     for (size_t i = 0; i < set->forward_count; i++)
         if (set->checks[i].tunnel != NULL)
-            end_standby(set, &set->checks[i]);
+            end_standby(&set->checks[i]);
     set->checking = true;
     for (size_t i = 0; i < set->forward_count; i++)
         begin_check(set, i);
@@ -255,6 +270,70 @@ static void standby_gone(struct client_tunnel *t, uint16_t stream, const char *w
     if (check->tunnel == t && check->stream == stream)
         check_failed(set, forward, why);
     loop_timer_set(loop_of(set), &set->soon, now_of(set));
+}
+
+/* ---- SOCKS clients that wait for an answer ------------------------------------------------------------- */
+
+static void take_socks_out(struct client_tunnel *t, uint16_t stream)
+{
+    t->streams[stream].use = STREAM_NONE;
+    t->streams[stream].socks = NULL;
+}
+
+static void socks_left(struct client_socks *c)
+{
+    struct client_tunnel *t = c->asker;
+    take_socks_out(t, c->stream);
+    tunnel_notify(&t->base.tunnel, now_of(t->set), c->stream, TUNNEL_ENDPOINT_BROKE,
+                  STR_LITERAL("the client left before it had an answer"));
+    session_tunnel_wake(&t->base);
+}
+
+static void socks_answered(struct client_tunnel *t, uint16_t stream)
+{
+    struct client_socks *c = t->streams[stream].socks;
+    struct error err = ERROR_INIT;
+    take_socks_out(t, stream);
+    bool taken = client_socks_opened(c, &t->base.endpoints, stream, &err) == 0;
+    tunnel_notify(&t->base.tunnel, now_of(t->set), stream,
+                  taken ? TUNNEL_ENDPOINT_WRITABLE : TUNNEL_ENDPOINT_BROKE, str_from(err.text));
+}
+
+/* The stream is over at the other end. */
+static void socks_refused(struct client_tunnel *t, uint16_t stream, const char *why)
+{
+    struct client_socks *c = t->streams[stream].socks;
+    take_socks_out(t, stream);
+    client_socks_refused(c, why);
+    t->set->changed(t->set);
+}
+
+/* The tunnel is over: the next may answer them. */
+static void give_socks_back(struct client_tunnel *t)
+{
+    for (uint16_t i = 0; i < t->base.tunnel.streams.untouched; i++) {
+        struct client_socks *c = t->streams[i].socks;
+        if (c == NULL)
+            continue;
+        take_socks_out(t, i);
+        client_socks_ask_again(c);
+    }
+}
+
+bool client_sessions_ask(struct client_sessions *set, struct client_socks *c)
+{
+    struct client_tunnel *t = find_tunnel(set, c->forward);
+    bool names_targets = t != NULL && t->base.tunnel.has_destinations;
+    uint16_t stream = names_targets ? tunnel_open(&t->base.tunnel, now_of(set)) : STREAMS_NONE;
+    if (stream == STREAMS_NONE)
+        return false;
+    t->streams[stream] =
+        (struct client_stream){.use = STREAM_ASKING, .forward = (uint8_t) c->forward, .socks = c};
+    c->left = socks_left;
+    c->asker = t;
+    c->stream = stream;
+    session_tunnel_wake(&t->base);
+    return true;
 }
 
 /* ---- local connections --------------------------------------------------------------------------------- */
@@ -300,19 +379,20 @@ static void read_endpoint(void *context, uint16_t stream, const struct iovec *ve
                           struct tunnel_result *result)
 {
     struct client_tunnel *t = tunnel_of(context);
-    if (t->streams[stream].use == STREAM_STANDBY)
-        result->ended = t->streams[stream].ended;
-    else
+    if (t->streams[stream].use == STREAM_CONNECTED)
         tcp_endpoints_read(&t->base.endpoints, stream, vectors, count, result);
+    else
+        result->ended = t->streams[stream].ended;
 }
 
 static void write_endpoint(void *context, uint16_t stream, const struct iovec *vectors, int count,
                            struct tunnel_result *result)
 {
     struct client_tunnel *t = tunnel_of(context);
-    if (t->streams[stream].use != STREAM_STANDBY)
+    if (t->streams[stream].use == STREAM_CONNECTED)
         tcp_endpoints_write(&t->base.endpoints, stream, vectors, count, result);
-    else /* a server that speaks first: that is an answer, and it waits for the connection */
+    else if (t->streams[stream].use == STREAM_STANDBY)
+        /* a server that speaks first: that is an answer, and it waits for the connection */
         check_answered(t->set, &t->set->checks[t->streams[stream].forward]);
     loop_timer_set(loop_of(t->set), &t->set->soon, now_of(t->set));
 }
@@ -320,30 +400,45 @@ static void write_endpoint(void *context, uint16_t stream, const struct iovec *v
 static void shut_endpoint(void *context, uint16_t stream)
 {
     struct client_tunnel *t = tunnel_of(context);
-    if (t->streams[stream].use != STREAM_STANDBY) {
+    if (t->streams[stream].use == STREAM_CONNECTED) {
         tcp_endpoints_shut(&t->base.endpoints, stream);
         return;
     }
-    t->streams[stream].ended = true;
-    tunnel_notify(&t->base.tunnel, now_of(t->set), stream, TUNNEL_ENDPOINT_READABLE, str_from(NULL));
+    if (t->streams[stream].use == STREAM_ASKING)
+        socks_refused(t, stream, "the other end closed the connection and gave no answer");
+    end_stream(t, stream);
+}
+
+/* False when it has a connection. */
+static bool end_without_connection(struct client_tunnel *t, uint16_t stream, const char *why)
+{
+    switch ((enum stream_use) t->streams[stream].use) {
+    case STREAM_CONNECTED:
+        return false;
+    case STREAM_STANDBY:
+        standby_gone(t, stream, why);
+        break;
+    case STREAM_ASKING:
+        socks_refused(t, stream, why);
+        break;
+    case STREAM_NONE:
+        break;
+    }
+    return true;
 }
 
 static void close_endpoint(void *context, uint16_t stream, const char *why)
 {
     struct client_tunnel *t = tunnel_of(context);
-    if (t->streams[stream].use == STREAM_STANDBY)
-        standby_gone(t, stream, why);
-    else
+    if (!end_without_connection(t, stream, why))
         tcp_endpoints_end(&t->base.endpoints, stream, why);
 }
 
 static void reset_endpoint(void *context, uint16_t stream, const char *why)
 {
     struct client_tunnel *t = tunnel_of(context);
-    if (t->streams[stream].use == STREAM_STANDBY) {
-        standby_gone(t, stream, why);
+    if (end_without_connection(t, stream, why))
         return;
-    }
     t->is_breaking = true;
     tcp_endpoints_reset(&t->base.endpoints, stream, why);
     t->is_breaking = false;
@@ -456,6 +551,7 @@ static void session_over(struct session *base, struct session_tunnel *tunnel, bo
             if (s->set->checks[i].tunnel == t)
                 check_failed(s->set, i, base->lane.reason);
         tcp_endpoints_close(&tunnel->endpoints, "the session ended");
+        give_socks_back(t);
     }
     gateway_close(&base->link);
     s->state = SESSION_CLOSING;
@@ -474,12 +570,24 @@ static void link_lost(struct session *base, const struct gateway_down *down)
 static void session_ready(struct session *base)
 {
     struct client_session *s = session_of(base);
+    if (has_socks(s->set) && !(lane_has_pieces(&base->lane) && lane_has_destinations(&base->lane))) {
+        s->final = true;
+        session_end(base, true,
+                    STR_LITERAL("-D needs fumidai at the other end, and a document that leaves the host to "
+                                "its user"));
+        return;
+    }
     choose_mode(s->set, &base->lane);
     memcpy(s->set->banner, base->lane.banner, sizeof s->set->banner);
     s->set->opened(s->set, s->index);
 }
 
 /* ---- tunnels ------------------------------------------------------------------------------------------- */
+
+static void write_target(struct writer *out, const char *host, uint16_t port)
+{
+    writer_format(out, strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, port);
+}
 
 static void tunnel_event(struct session_tunnel *tunnel, const struct tunnel_step *step,
                          struct tunnel_result *result)
@@ -490,9 +598,14 @@ static void tunnel_event(struct session_tunnel *tunnel, const struct tunnel_step
     if (step->type == TUNNEL_STEP_ANSWERED && stream->use == STREAM_STANDBY) {
         check_answered(t->set, &t->set->checks[stream->forward]);
         loop_timer_set(loop_of(t->set), &t->set->soon, now_of(t->set));
+    } else if (step->type == TUNNEL_STEP_ANSWERED && stream->use == STREAM_ASKING) {
+        socks_answered(t, step->stream);
+    } else if (step->type == TUNNEL_STEP_DESTINATION && stream->use == STREAM_ASKING) {
+        write_target(&text, stream->socks->request.host, stream->socks->request.port);
+        result->text = writer_view(&text);
     } else if (step->type == TUNNEL_STEP_DESTINATION && stream->forward != 0) {
         const struct local_forward *f = &t->set->forwards[stream->forward];
-        writer_format(&text, strchr(f->host, ':') != NULL ? "[%s]:%u" : "%s:%u", f->host, f->host_port);
+        write_target(&text, f->host, f->host_port);
         result->text = writer_view(&text);
     }
 }
@@ -544,20 +657,25 @@ static int make_start(struct aws_call *call, struct api_request *request, const 
 {
     struct client_session *s = LOOP_OWNER(call, struct client_session, call);
     const struct local_forward *f = &s->set->forwards[forward_of(s->set, s->index)];
+    bool is_socks = f->kind == LOCAL_FORWARD_SOCKS;
+    const char *document = s->set->config->document_name;
     char port_memory[8];
     char local_memory[8];
     struct writer port = writer_of(port_memory, sizeof port_memory);
     struct writer local = writer_of(local_memory, sizeof local_memory);
     struct writer body = writer_of(s->body, sizeof s->body);
-    writer_u64_decimal(&port, f->host_port);
+    writer_u64_decimal(&port, is_socks ? DOCUMENT_ANY_PORT : f->host_port);
     writer_u64_decimal(&local, f->port);
     struct ssm_start_session start = {.target = str_from(s->target),
-                                      .host = str_from(f->host),
+                                      .host = str_from(is_socks ? DOCUMENT_ANY_HOST : f->host),
                                       .port_number = writer_view(&port),
                                       .local_port_number =
                                           f->port != 0 ? writer_view(&local) : str_from(NULL),
                                       .reason = str_from(s->set->reason)};
-    ssm_choose_document(&start, str_from(s->set->config->document_name));
+    if (has_socks(s->set) && document[0] == '\0')
+        start.document = STR_LITERAL(SSM_DOCUMENT_HOST); /* the only one that leaves the host to the user */
+    else
+        ssm_choose_document(&start, str_from(document));
     ssm_write_start_session(&body, &start);
     if (body.failed)
         return error_set(err, ERROR_TOO_LARGE, "the names are too long");

@@ -13,6 +13,10 @@
  * says when it failed. The stream is then kept for the first connection, so that a target which accepts one
  * connection, or counts those without a log-in, sees no more than the user makes (CLIENT_STANDBY_MS).
  *
+ * A SOCKS forward has no target of its own: each connection's stream names one (client/socks). That takes an
+ * agent of ours and a document that leaves the host to its user; any other session is over, for good. With
+ * SOCKS alone the session is for DOCUMENT_ANY_HOST.
+ *
  * The owner (lifecycle/forward by client.c) says when to start and to end which; every callback comes from
  * the loop.
  */
@@ -23,6 +27,7 @@
 #include <stdint.h>
 
 #include "aws/ssm.h"
+#include "client/socks.h"
 #include "cloud/aws_call.h"
 #include "lifecycle/forward.h"
 #include "run/session.h"
@@ -108,5 +113,8 @@ uint32_t client_sessions_wanted(const struct client_sessions *set);
 uint32_t client_sessions_of(const struct client_sessions *set, size_t forward);
 /* Gives an accepted socket a stream. False when there is none for it now: the socket stays the caller's. */
 bool client_sessions_connect(struct client_sessions *set, size_t forward, int fd);
+/* Asks the other end for this client's target: client_socks_opened, client_socks_refused, or
+ * client_socks_ask_again follows. False when that can't be asked now. */
+bool client_sessions_ask(struct client_sessions *set, struct client_socks *c);
 
 #endif

@@ -201,16 +201,16 @@ static struct msghdr message_of(const struct iovec *pieces, size_t count, size_t
     return (struct msghdr){.msg_iov = (struct iovec *) pieces, .msg_iovlen = taken};
 }
 
-size_t tcp_read_vector(struct tcp *tcp, const struct iovec *pieces, size_t count)
+static size_t receive(struct tcp *tcp, const struct iovec *pieces, size_t count, int flags)
 {
     size_t capacity;
     struct msghdr message = message_of(pieces, count, &capacity);
     while (tcp->readable && capacity > 0) {
-        ssize_t got = recvmsg(tcp->watch.fd, &message, 0);
+        ssize_t got = recvmsg(tcp->watch.fd, &message, flags);
         if (got > 0) {
             /* A short read has emptied the socket. After a hang-up the end is still to be read, and no
              * further event will say so. */
-            tcp->readable = (size_t) got == capacity || tcp->hung_up;
+            tcp->readable = (size_t) got == capacity || tcp->hung_up || flags == MSG_PEEK;
             return (size_t) got;
         }
         if (got < 0 && errno == EINTR)
@@ -224,6 +224,16 @@ size_t tcp_read_vector(struct tcp *tcp, const struct iovec *pieces, size_t count
         }
     }
     return 0;
+}
+
+size_t tcp_read_vector(struct tcp *tcp, const struct iovec *pieces, size_t count)
+{
+    return receive(tcp, pieces, count, 0);
+}
+
+size_t tcp_peek(struct tcp *tcp, void *out, size_t capacity)
+{
+    return receive(tcp, &(struct iovec){out, capacity}, 1, MSG_PEEK);
 }
 
 size_t tcp_read(struct tcp *tcp, void *out, size_t capacity)

@@ -90,6 +90,9 @@ int tcp_adopt(struct tcp *tcp, struct loop *loop, int fd, void (*changed)(struct
 
 /* 0: nothing now (or ever, when read_ended or not open). */
 size_t tcp_read(struct tcp *tcp, void *out, size_t capacity);
+/* The same bytes come again: for who must not take more than its own, because the connection will be given
+ * away. */
+size_t tcp_peek(struct tcp *tcp, void *out, size_t capacity);
 /* How much the kernel took; less than len: `changed` comes when there is room. */
 size_t tcp_write(struct tcp *tcp, const void *data, size_t len);
 /* The same from and to several pieces of memory, in one system call, and as few segments as they fill. */

@@ -183,17 +183,33 @@ int tcp_endpoints_probe(struct tcp_endpoints *set, const char *host, uint16_t po
 
 /* ---- the tunnel's steps ---- */
 
-int tcp_endpoints_adopt(struct tcp_endpoints *set, uint16_t stream, int fd, struct error *err)
+static struct tcp_endpoint *begin_adopted(struct tcp_endpoints *set, uint16_t stream)
 {
     struct tcp_endpoint *e = &set->slots[stream];
     *e = (struct tcp_endpoint){
         .set = set, .host = "", .stream = stream, .in_use = true, .connected = true, .since_ms = now_of(set)};
-    int result = tcp_adopt(&e->tcp, set->network->loop, fd, changed, err);
+    return e;
+}
+
+static int end_adopted(struct tcp_endpoint *e, int result)
+{
     if (result < 0)
         e->in_use = false;
     else
-        set->opened(set->context, e);
+        e->set->opened(e->set->context, e);
     return result;
+}
+
+int tcp_endpoints_adopt(struct tcp_endpoints *set, uint16_t stream, int fd, struct error *err)
+{
+    struct tcp_endpoint *e = begin_adopted(set, stream);
+    return end_adopted(e, tcp_adopt(&e->tcp, set->network->loop, fd, changed, err));
+}
+
+int tcp_endpoints_take(struct tcp_endpoints *set, uint16_t stream, struct tcp *from, struct error *err)
+{
+    struct tcp_endpoint *e = begin_adopted(set, stream);
+    return end_adopted(e, tcp_move(&e->tcp, from, changed, err));
 }
 
 /* Its connection broke: the caller learns it by the step's result. */

@@ -83,6 +83,8 @@ const char *tcp_endpoints_address(const struct tcp *tcp, char out[TCP_ENDPOINTS_
 /* Client: an accepted socket becomes this stream's. Negative, and it is closed,
  * when the loop does not take it. */
 int tcp_endpoints_adopt(struct tcp_endpoints *set, uint16_t stream, int fd, struct error *err);
+/* The same with a connection that somebody else has talked to so far; `from` is closed in any case. */
+int tcp_endpoints_take(struct tcp_endpoints *set, uint16_t stream, struct tcp *from, struct error *err);
 
 /* For struct turn_endpoint_ops; the context is the set. */
 void tcp_endpoints_open(void *context, uint16_t stream, const char *host, uint16_t port);

@@ -51,6 +51,7 @@ type readyEvent struct {
 		Path     string
 		Host     string
 		HostPort int `json:"host_port"`
+		Socks    bool
 	}
 }
 

@@ -103,6 +103,34 @@ static void bytes_go_both_ways_in_the_callers_memory(void **state)
     close(far);
 }
 
+static void bytes_can_be_looked_at_and_left(void **state)
+{
+    (void) state;
+    struct tcp tcp, other;
+    int far = open_pair(&tcp);
+    char got[16] = "";
+    assert_int_equal(tcp_peek(&tcp, got, sizeof got), 0);
+    assert_true(peer_write(far, "hello", 5));
+    wait_for_call();
+    assert_int_equal(tcp_peek(&tcp, got, sizeof got), 5);
+    assert_int_equal(tcp_peek(&tcp, got, 2), 2);
+    assert_memory_equal(got, "he", 2);
+    assert_int_equal(tcp_read(&tcp, got, 3), 3);
+    assert_int_equal(tcp_peek(&tcp, got, sizeof got), 2);
+    assert_memory_equal(got, "lo", 2);
+    assert_int_equal(tcp_move(&other, &tcp, count_call, NULL), 0);
+    wait_for_call(); /* the new owner hears of what was left */
+    assert_int_equal(tcp_read(&other, got, sizeof got), 2);
+    assert_memory_equal(got, "lo", 2);
+    assert_int_equal(tcp_peek(&other, got, sizeof got), 0);
+    shutdown(far, SHUT_WR);
+    wait_for_call();
+    assert_int_equal(tcp_peek(&other, got, sizeof got), 0);
+    assert_true(other.read_ended);
+    tcp_close(&other);
+    close(far);
+}
+
 static int option(int fd, int level, int name)
 {
     int value = -1;
@@ -596,6 +624,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_reset_is_a_failure, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_said_before_a_broken_write_can_be_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reset_of_ours_is_seen_as_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(bytes_can_be_looked_at_and_left, setup, teardown),
         cmocka_unit_test_setup_teardown(a_connection_can_be_given_away, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dial_that_fails_tells_why, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dial_that_succeeds_is_open, setup, teardown),

@@ -274,6 +274,35 @@ static void a_connection_that_breaks_is_said(void **state)
     expect("closed 0");
 }
 
+static void nobody(struct tcp *tcp)
+{
+    (void) tcp;
+}
+
+static void a_connection_of_another_owner_becomes_a_streams(void **state)
+{
+    int pair[2];
+    struct tcp from;
+    char got[4] = "";
+    (void) state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    assert_int_equal(tcp_adopt(&from, &loop, pair[0], nobody, NULL), 0);
+    uint16_t stream = add_stream(STREAMS_OPEN);
+    assert_true(peer_write(pair[1], "left", 4));
+    run_for(20); /* the first owner was told */
+    assert_int_equal(tcp_endpoints_take(&set, stream, &from, NULL), 0);
+    assert_int_equal(from.state, TCP_STATE_NONE);
+    run_for(20);
+    assert_true(tunnel_stream(&tunnel, stream)->readable);
+    assert_int_equal(read_from(stream, got, sizeof got).n, 4);
+    assert_memory_equal(got, "left", 4);
+    expect("opened 0");
+    stream = add_stream(STREAMS_OPEN);
+    assert_true(tcp_endpoints_take(&set, stream, &from, NULL) < 0); /* it is closed */
+    expect("");
+    close(pair[1]);
+}
+
 /* The fault: a connection that broke between the loop's last look and a write was never mentioned again:
  * what it had not taken was held, and the stream stood still. */
 static void a_write_that_finds_the_connection_broken_leads_to_a_read(void **state)
@@ -435,6 +464,7 @@ int main(void)
         TEST(a_target_that_cannot_be_reached_or_may_not_be_is_said_once),
         TEST(a_stream_that_is_reset_while_it_is_dialled_is_forgotten),
         TEST(a_connection_that_breaks_is_said),
+        TEST(a_connection_of_another_owner_becomes_a_streams),
         TEST(a_write_that_finds_the_connection_broken_leads_to_a_read),
         TEST(a_write_after_the_targets_end_that_finds_it_broken_has_failed),
         TEST(what_was_written_arrives_though_the_stream_is_closed),
