@@ -24,21 +24,24 @@ static const struct service {
     /* Neither is signed for, so that their names are those of their hosts. */
     [ENDPOINT_SSO] = {"portal.sso", "AWS_ENDPOINT_URL_SSO", true},
     [ENDPOINT_SSO_OIDC] = {"oidc", "AWS_ENDPOINT_URL_SSO_OIDC", true},
+    [ENDPOINT_SIGNIN] = {"signin", "AWS_ENDPOINT_URL_SIGNIN", false},
 };
 
-/* The partitions whose names differ; aws and aws-us-gov are the rule's last line. */
+/* The partitions whose names differ; aws is the rule's last line. */
 static const struct partition {
     const char *region_prefix;
     const char *suffix;
     const char *dual_stack_suffix;
+    const char *signin; /* behind the region */
 } PARTITIONS[] = {
-    {"cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
-    {"us-iso-", "c2s.ic.gov", "api.aws.ic.gov"},
-    {"us-isob-", "sc2s.sgov.gov", "api.aws.scloud"},
-    {"us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov"},
-    {"eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"},
-    {"eusc-de-", "amazonaws.eu", "api.amazonwebservices.eu"},
-    {"", "amazonaws.com", "api.aws"},
+    {"cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn", "signin.amazonaws.cn"},
+    {"us-iso-", "c2s.ic.gov", "api.aws.ic.gov", "signin.c2shome.ic.gov"},
+    {"us-isob-", "sc2s.sgov.gov", "api.aws.scloud", "signin.sc2shome.sgov.gov"},
+    {"us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov", "signin.csphome.hci.ic.gov"},
+    {"eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk", "signin.csphome.adc-e.uk"},
+    {"eusc-de-", "amazonaws.eu", "api.amazonwebservices.eu", "signin.amazonaws-eusc.eu"},
+    {"us-gov-", "amazonaws.com", "api.aws", "signin.amazonaws-us-gov.com"},
+    {"", "amazonaws.com", "api.aws", "signin.aws.amazon.com"},
 };
 
 const char *endpoint_service_name(enum endpoint_service service)
@@ -142,12 +145,17 @@ static void build_host(struct endpoint *endpoint, const struct service *service,
 {
     const struct partition *partition = partition_of(region);
     bool plain_is_fips = service->gov_name_is_fips && !dual_stack && str_starts_with(region, "us-gov-");
+    bool is_signin = service == &SERVICES[ENDPOINT_SIGNIN] && !fips && !dual_stack;
     struct writer w = writer_of(endpoint->host, sizeof endpoint->host);
-    writer_text(&w, service->name);
-    writer_text(&w, fips && !plain_is_fips ? "-fips." : ".");
+    if (!is_signin) {
+        writer_text(&w, service->name);
+        writer_text(&w, fips && !plain_is_fips ? "-fips." : ".");
+    }
     writer_str(&w, region);
     writer_char(&w, '.');
-    writer_text(&w, dual_stack ? partition->dual_stack_suffix : partition->suffix);
+    writer_text(&w, is_signin    ? partition->signin
+                    : dual_stack ? partition->dual_stack_suffix
+                                 : partition->suffix);
     writer_terminate(&w);
     endpoint->tls = true;
     endpoint->port = PORT_HTTPS;

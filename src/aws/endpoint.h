@@ -11,7 +11,8 @@
  *     dual-stack   <service>.<region>.<dual suffix>        ecs.eu-west-1.api.aws
  *     both         <service>-fips.<region>.<dual suffix>   ecs-fips.us-east-1.api.aws
  *
- * In us-gov-* the plain names of some services are the FIPS ones. A configured URL together with the FIPS
+ * The sign-in service has names of its own: <region>.signin.aws.amazon.com. In us-gov-* the plain names of
+ * some services are the FIPS ones. A configured URL together with the FIPS
  * or dual-stack switch is an error, as in the SDKs: a URL can't be made FIPS by a switch, so it must not look
  * as though it had been. ssmmessages has no public SDK; AWS's documentation and ECS's own agent name its
  * hosts by the same pattern.
@@ -37,6 +38,7 @@ enum endpoint_service {
     ENDPOINT_STS,
     ENDPOINT_SSO,      /* IAM Identity Center's portal */
     ENDPOINT_SSO_OIDC, /* and its tokens */
+    ENDPOINT_SIGNIN,   /* the tokens of `aws login` */
     ENDPOINT_SERVICES  /* how many there are */
 };
 

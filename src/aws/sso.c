@@ -74,15 +74,6 @@ static bool is_ours(const struct json *doc, int key)
     return json_string_equal(doc, key, "expiresAt");
 }
 
-/* A member's value as it stands in the text; json_raw leaves a string's quotes out. */
-static void put_value(struct json_writer *j, const struct json *doc, int value)
-{
-    struct str raw = json_raw(doc, value);
-    if (json_type(doc, value) == JSON_STRING)
-        raw = (struct str){raw.ptr - 1, raw.len + 2};
-    json_put_raw(j, raw);
-}
-
 void sso_write_cache(struct writer *out, struct str text, const struct sso_token *token)
 {
     struct json_token tokens[TOKENS];
@@ -104,7 +95,7 @@ void sso_write_cache(struct writer *out, struct str text, const struct sso_token
         if (is_ours(&doc, key) || !json_string(&doc, key, memory, sizeof memory, NULL))
             continue;
         json_key(&j, memory);
-        put_value(&j, &doc, value);
+        json_put_value(&j, &doc, value);
     }
     json_end_object(&j);
 }

@@ -645,6 +645,14 @@ void json_put_raw(struct json_writer *j, struct str json)
     writer_str(j->out, json);
 }
 
+void json_put_value(struct json_writer *j, const struct json *doc, int value)
+{
+    struct str raw = json_raw(doc, value);
+    if (json_type(doc, value) == JSON_STRING)
+        raw = (struct str){raw.ptr - 1, raw.len + 2}; /* its quotes */
+    json_put_raw(j, raw);
+}
+
 void json_member_string(struct json_writer *j, const char *name, struct str text)
 {
     json_key(j, name);

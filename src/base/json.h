@@ -102,6 +102,7 @@ void json_put_i64(struct json_writer *j, int64_t number);
 void json_put_bool(struct json_writer *j, bool flag);
 void json_put_null(struct json_writer *j);
 void json_put_raw(struct json_writer *j, struct str json); /* a value that is JSON already */
+void json_put_value(struct json_writer *j, const struct json *doc, int value); /* as it stands there */
 /* key and value in one line, the common case */
 void json_member_string(struct json_writer *j, const char *name, struct str text);
 void json_member_text(struct json_writer *j, const char *name, const char *terminated);

@@ -153,9 +153,29 @@ static int find_region(struct credentials_chain *chain, struct error *err)
     return result == 0 || result == ERROR_NOT_FOUND ? 0 : error_set(err, reason.code, "%s", reason.text);
 }
 
-/* A CA bundle that a profile names; the environment's is read when the network is opened. */
-static void add_ca_bundle(struct credentials_chain *chain)
+/* Whether requests go to hosts over TLS that are not AWS's. */
+static bool meets_others(const struct credentials_chain *chain)
 {
+    static const char PREFIX[] = "AWS_ENDPOINT_URL";
+    enum chain_source source = chain->plan.steps[0].source;
+    bool is_remote = str_starts_with(env_get(chain->env, "AWS_CONTAINER_CREDENTIALS_FULL_URI"), "https:");
+    if (source == CHAIN_GITHUB || (source == CHAIN_CONTAINER && is_remote))
+        return true;
+    for (char *const *variable = chain->environment; *variable != NULL; variable++) {
+        struct str name, value;
+        str_cut(str_from(*variable), '=', &name, &value);
+        if (str_starts_with(name, PREFIX) && str_starts_with(value, "https:"))
+            return true;
+    }
+    return false;
+}
+
+/* A CA bundle that a profile names; the environment's is read when the network is opened. And the machine's
+ * own, for who did not name one. */
+static void add_ca_bundles(struct credentials_chain *chain)
+{
+    if (env_get(chain->environment, "SSL_CERT_FILE").len == 0 && meets_others(chain))
+        trust_add_system(&chain->network->trust);
     if (env_get(chain->env, "AWS_CA_BUNDLE").len == 0)
         trust_add_file(&chain->network->trust, env_get(chain->environment, "AWS_CA_BUNDLE").ptr);
 }
@@ -181,7 +201,7 @@ int credentials_chain_open(struct credentials_chain **chain, struct network *net
         close_chain(&made->provider);
         return result;
     }
-    add_ca_bundle(made);
+    add_ca_bundles(made);
     *chain = made;
     return 0;
 }

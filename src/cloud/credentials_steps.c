@@ -8,10 +8,13 @@
 
 #include "aws/sigv4.h"
 #include "base/env.h"
+#include "base/uuid.h"
 #include "cloud/api_http.h"
 #include "host/clock.h"
 #include "host/files.h"
 #include "host/log.h"
+#include "host/random.h"
+#include "net/dpop.h"
 
 enum { REAP_MS = 5 };
 
@@ -297,6 +300,25 @@ static int ask_github(struct credentials_chain *chain, struct error *err)
 
 /* --- IAM Identity Center --- */
 
+static int end_path(struct writer *w, const char *name, struct error *err)
+{
+    writer_text(w, name);
+    writer_terminate(w);
+    return w->failed || w->len == w->capacity
+               ? error_set(err, ERROR_TOO_LARGE, "the path of the home directory is too long")
+               : 0;
+}
+
+/* Others read the file, too. What can't be written is used all the same. */
+static void keep_file(int result, const char *path, const struct writer *text, struct error *err)
+{
+    if (result == 0)
+        result = text->failed ? error_set(err, ERROR_TOO_LARGE, "%s: it is too long", path)
+                              : files_replace(path, writer_view(text), err);
+    if (result != 0)
+        log_event(LOG_WARN, "can't keep a new token in its file", LOG_ERR(err));
+}
+
 static int find_cache(const struct credentials_chain *chain, char path[FILES_PATH_SIZE], struct error *err)
 {
     const struct chain_sso *sso = &credentials_steps_current(chain)->sso;
@@ -305,9 +327,7 @@ static int find_cache(const struct credentials_chain *chain, char path[FILES_PAT
     sso_cache_name(sso->session.len > 0 ? sso->session : sso->start_url, name);
     writer_str(&w, env_get(chain->env, "HOME"));
     writer_text(&w, "/.aws/sso/cache/");
-    writer_text(&w, name);
-    writer_terminate(&w);
-    return w.failed || w.len == FILES_PATH_SIZE ? error_set(err, ERROR_TOO_LARGE, "HOME is too long") : 0;
+    return end_path(&w, name, err);
 }
 
 /* The file's text stays in `text`. */
@@ -327,19 +347,13 @@ static int read_cache(struct credentials_chain *chain, struct sso_token *token, 
     return result != 0 ? error_prefix(err, "%s: ", path) : 0;
 }
 
-/* Others read the file, too. What can't be written is used all the same. */
 static void write_cache(struct credentials_chain *chain)
 {
     char path[FILES_PATH_SIZE];
     struct error err = ERROR_INIT;
     struct writer w = writer_of(chain->body, sizeof chain->body);
     sso_write_cache(&w, (struct str){chain->text, chain->text_len}, &chain->state.sso);
-    int result = find_cache(chain, path, &err);
-    if (result == 0)
-        result = w.failed ? error_set(&err, ERROR_TOO_LARGE, "%s: it is too long", path)
-                          : files_replace(path, writer_view(&w), &err);
-    if (result != 0)
-        log_event(LOG_WARN, "can't keep the new token of IAM Identity Center", LOG_ERR(&err));
+    keep_file(find_cache(chain, path, &err), path, &w, &err);
 }
 
 static int ask_for_sso_keys(struct credentials_chain *chain, struct error *err);
@@ -400,23 +414,90 @@ static int use_sso(struct credentials_chain *chain, struct error *err)
 
 /* --- aws login --- */
 
-static int use_login(struct credentials_chain *chain, struct error *err)
+static int find_login(const struct credentials_chain *chain, char path[FILES_PATH_SIZE], struct error *err)
 {
-    struct str directory = env_get(chain->env, "AWS_LOGIN_CACHE_DIRECTORY"), text;
+    struct str directory = env_get(chain->env, "AWS_LOGIN_CACHE_DIRECTORY");
+    struct writer w = writer_of(path, FILES_PATH_SIZE);
     char name[LOGIN_CACHE_FILE_NAME_SIZE];
-    struct writer path = writer_of(chain->body, FILES_PATH_SIZE);
     login_cache_name(credentials_steps_current(chain)->login_session, name);
-    writer_str(&path, directory.len > 0 ? directory : env_get(chain->env, "HOME"));
-    writer_text(&path, directory.len > 0 ? "/" : "/.aws/login/cache/");
-    writer_text(&path, name);
-    writer_terminate(&path);
-    int result = read_file(chain, writer_view(&path), &text, err);
-    if (result == ERROR_NOT_FOUND)
-        return error_set(err, result, "nobody has logged in: `aws login` writes %s", chain->body);
+    writer_str(&w, directory.len > 0 ? directory : env_get(chain->env, "HOME"));
+    writer_text(&w, directory.len > 0 ? "/" : "/.aws/login/cache/");
+    return end_path(&w, name, err);
+}
+
+static void write_login(struct credentials_chain *chain)
+{
+    char path[FILES_PATH_SIZE];
+    struct error err = ERROR_INIT;
+    struct writer w = writer_of(chain->body, sizeof chain->body);
+    login_cache_write(&w, (struct str){chain->text, chain->text_len}, &chain->state.login);
+    keep_file(find_login(chain, path, &err), path, &w, &err);
+}
+
+static int login_answered(struct credentials_chain *chain, const struct api_answer *answer, struct error *err)
+{
+    int result = login_cache_read_refresh(&chain->state.login, answer, now_unix_ms(chain), err);
     if (result != 0)
         return result;
-    result = login_cache_read(&chain->keys, text, now_unix_ms(chain), err);
-    return result != 0 ? error_prefix(err, "%s: ", chain->body) : STEP_DONE;
+    write_login(chain);
+    chain->keys = chain->state.login.keys;
+    return STEP_DONE;
+}
+
+/* The proof names the URL as it is sent. */
+static int write_proof(struct credentials_chain *chain, struct writer *proof, struct error *err)
+{
+    char memory[ENDPOINT_AUTHORITY_SIZE + ENDPOINT_PATH_SIZE + 32], jti[UUID_TEXT_SIZE];
+    struct writer url = writer_of(memory, sizeof memory);
+    uint8_t random[UUID_SIZE], uuid[UUID_SIZE];
+    writer_text(&url, chain->endpoint.tls ? "https://" : "http://");
+    writer_text(&url, chain->endpoint.authority);
+    writer_text(&url, chain->endpoint.path);
+    writer_text(&url, "/v1/token");
+    random_bytes(random, sizeof random);
+    uuid_v4(uuid, random);
+    uuid_format(uuid, jti);
+    return dpop_write_proof(proof, str_from(chain->state.login.key), "POST", writer_view(&url), jti,
+                            now_unix_ms(chain) / 1000, err);
+}
+
+static int refresh_login(struct credentials_chain *chain, struct error *err)
+{
+    char memory[DPOP_PROOF_SIZE];
+    struct writer body = writer_of(chain->body, sizeof chain->body), proof = writer_of(memory, sizeof memory);
+    struct api_request request;
+    if (chain->region[0] == '\0')
+        return error_set(err, ERROR_NOT_FOUND, "no region to renew the login in: set AWS_REGION");
+    login_cache_write_refresh(&body, &chain->state.login);
+    int result = endpoint_for_service(&chain->endpoint, ENDPOINT_SIGNIN, str_from(chain->region),
+                                      chain->environment, err);
+    if (result == 0)
+        result = write_proof(chain, &proof, err);
+    if (result == 0)
+        result = login_cache_make_refresh(&request, &chain->endpoint, writer_view(&body), writer_view(&proof),
+                                          err);
+    return result != 0 ? result : send(chain, &request, CREDENTIALS_CHAIN_CALL_MS, login_answered, err);
+}
+
+static int use_login(struct credentials_chain *chain, struct error *err)
+{
+    char path[FILES_PATH_SIZE];
+    struct str text;
+    int result = find_login(chain, path, err);
+    if (result == 0)
+        result = read_file(chain, str_from(path), &text, err);
+    if (result == ERROR_NOT_FOUND)
+        return error_set(err, result, "nobody has logged in: `aws login` writes %s", path);
+    if (result != 0)
+        return result;
+    chain->text_len = text.len;
+    result = login_cache_read(&chain->state.login, text, now_unix_ms(chain), err);
+    if (result != 0)
+        return error_prefix(err, "%s: ", path);
+    if (login_cache_has_expired(&chain->state.login, now_unix_ms(chain)))
+        return refresh_login(chain, err);
+    chain->keys = chain->state.login.keys;
+    return STEP_DONE;
 }
 
 /* --- credential_process --- */

@@ -53,6 +53,7 @@ struct credentials_chain {
         struct credentials_plan container;
         struct github_token_request github;
         struct sso_token sso;
+        struct login_token login;
         struct {
             char token[INSTANCE_METADATA_TOKEN_SIZE];
             char role[INSTANCE_METADATA_ROLE_SIZE];

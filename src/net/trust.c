@@ -287,3 +287,20 @@ size_t trust_add_file(struct trust *trust, const char *path)
     free(bundle);
     return trust->count - before;
 }
+
+bool trust_add_system(struct trust *trust)
+{
+    static const char *const BUNDLES[] = {
+        "/etc/ssl/certs/ca-certificates.crt", /* Debian, Alpine, Arch */
+        "/etc/pki/tls/certs/ca-bundle.crt",   /* Fedora, Amazon Linux */
+        "/etc/ssl/ca-bundle.pem",             /* SUSE */
+        "/etc/ssl/cert.pem",
+    };
+    for (size_t i = 0; i < sizeof BUNDLES / sizeof BUNDLES[0]; i++) {
+        if (access(BUNDLES[i], R_OK) != 0)
+            continue;
+        trust_add_file(trust, BUNDLES[i]);
+        return true;
+    }
+    return false;
+}

@@ -9,6 +9,7 @@
 #define FUMIDAI_NET_TRUST_H
 
 #include <bearssl.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -30,6 +31,9 @@ int trust_open(struct trust *trust, struct error *err);
 /* Adds a file; null or empty does nothing. Certificates that are there already are not added again. Returns
  * how many were added; what was wrong is logged. */
 size_t trust_add_file(struct trust *trust, const char *path);
+/* Adds this machine's own bundle, for hosts that are not AWS's: the first of the places where distributions
+ * keep it. False when there is none. */
+bool trust_add_system(struct trust *trust);
 /* Adds one certificate in DER. ERROR_INVALID when it can't be decoded, ERROR_TOO_LARGE beyond the bounds. */
 int trust_add_certificate(struct trust *trust, const void *der, size_t len, struct error *err);
 void trust_close(struct trust *trust);

@@ -106,7 +106,7 @@ func (c configuration) prepare(t *testing.T, s *server) place {
 	}
 	env := []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}
 	defaults := "AWS_REGION=eu-west-1 AWS_EC2_METADATA_SERVICE_ENDPOINT=$URL AWS_ENDPOINT_URL_STS=$URL/sts AWS_ENDPOINT_URL_SSO=$URL/sso " +
-		"AWS_ENDPOINT_URL_SSO_OIDC=$URL/oidc"
+		"AWS_ENDPOINT_URL_SSO_OIDC=$URL/oidc AWS_ENDPOINT_URL_SIGNIN=$URL/signin"
 	given := strings.Fields(c.env)
 	for _, variable := range append(strings.Fields(defaults), given...) {
 		name, value, _ := strings.Cut(variable, "=")
@@ -223,7 +223,7 @@ func TestCredentialsErrors(t *testing.T) {
 	}{
 		"no such profile":      {configuration{profile: "nowhere"}, "there is no profile nowhere"},
 		"nobody has logged in": {configuration{config: ssoConfig}, "`aws sso login` writes"},
-		"login has expired":    {configuration{config: "[default]\nlogin_session = arn:me\n", files: map[string]string{loginFile: loginCache("2020-01-01T00:00:00Z")}}, "run `aws login`"},
+		"login has expired":    {configuration{config: "[default]\nlogin_session = arn:me\n", files: map[string]string{loginFile: loginCacheWith("2020-01-01T00:00:00Z", "spent")}}, "log in again with `aws login`"},
 		"denied":               {configuration{config: "[default]\nrole_arn = denied\n" + keys("A")}, "your credentials lack sts:AssumeRole"},
 		"nothing":              {configuration{env: "AWS_EC2_METADATA_DISABLED=true"}, "AWS_EC2_METADATA_DISABLED is true"},
 	} {

@@ -1,8 +1,12 @@
 package credentials
 
 import (
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -55,6 +59,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == "POST" && strings.HasSuffix(path, "/token") && strings.Contains(path, "oidc"):
 		s.refresh(w, r)
+	case r.Method == "POST" && strings.HasSuffix(path, "/v1/token"):
+		s.signIn(w, r)
 	case r.Method == "POST":
 		s.assumeRole(w, r)
 	case strings.HasSuffix(path, "/federation/credentials"):
@@ -96,6 +102,57 @@ func (s *server) refresh(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, map[string]any{"accessToken": "renewed", "expiresIn": 3600, "refreshToken": "next", "tokenType": "Bearer"})
+}
+
+// signIn renews the keys of aws login for whoever proves to have the session's key (RFC 9449).
+func (s *server) signIn(w http.ResponseWriter, r *http.Request) {
+	var in struct{ ClientID, GrantType, RefreshToken string }
+	json.NewDecoder(r.Body).Decode(&in)
+	s.note("signin client=%s grant=%s token=%s proof=%s", in.ClientID, in.GrantType, in.RefreshToken, s.proof(r))
+	if in.RefreshToken == "spent" {
+		w.Header().Set("X-Amzn-ErrorType", "AccessDeniedException")
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		json.NewEncoder(w).Encode(map[string]any{"error": "TOKEN_EXPIRED", "message": "it is over"})
+		return
+	}
+	writeJSON(w, map[string]any{"accessToken": map[string]any{"accessKeyId": "RENEWED", "secretAccessKey": "s", "sessionToken": "t"}, "tokenType": "aws_sigv4",
+		"expiresIn": 900, "refreshToken": "next"})
+}
+
+// proof says what is wrong with a request's proof, or "good".
+func (s *server) proof(r *http.Request) string {
+	parts := strings.Split(r.Header.Get("DPoP"), ".")
+	if len(parts) != 3 {
+		return "not a JWT"
+	}
+	var header struct {
+		Typ, Alg string
+		Jwk      struct{ Kty, Crv, X, Y string }
+	}
+	var payload struct {
+		Jti, Htm, Htu string
+		Iat           int64
+	}
+	decode := func(text string) []byte { b, _ := base64.RawURLEncoding.DecodeString(text); return b }
+	if json.Unmarshal(decode(parts[0]), &header) != nil || json.Unmarshal(decode(parts[1]), &payload) != nil {
+		return "not JSON"
+	}
+	if header.Typ != "dpop+jwt" || header.Alg != "ES256" || header.Jwk.Kty != "EC" || header.Jwk.Crv != "P-256" {
+		return fmt.Sprintf("header %+v", header)
+	}
+	if payload.Htm != "POST" || payload.Htu != s.URL+r.URL.Path || payload.Jti == "" || time.Since(time.Unix(payload.Iat, 0)).Abs() > time.Minute {
+		return fmt.Sprintf("payload %+v", payload)
+	}
+	x, y := new(big.Int).SetBytes(decode(header.Jwk.X)), new(big.Int).SetBytes(decode(header.Jwk.Y))
+	if x.Cmp(loginKey.X) != 0 || y.Cmp(loginKey.Y) != 0 {
+		return "another key"
+	}
+	digest, signature := sha256.Sum256([]byte(parts[0]+"."+parts[1])), decode(parts[2])
+	if len(signature) != 64 || !ecdsa.Verify(&loginKey.PublicKey, digest[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
+		return "wrong signature"
+	}
+	return "good"
 }
 
 func (s *server) assumeRole(w http.ResponseWriter, r *http.Request) {

@@ -1,8 +1,13 @@
 package credentials
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 )
 
@@ -43,9 +48,27 @@ func ssoCache(expires, refreshToken string) string {
 		`"clientId": "client", "clientSecret": "hush", "registrationExpiresAt": "2099-01-01T00:00:00Z", "refreshToken": %q}`, expires, refreshToken)
 }
 
+// loginKey is the key of a session that `aws login` began.
+var loginKey = func() *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}()
+
 func loginCache(expires string) string {
+	return loginCacheWith(expires, "refresh")
+}
+
+func loginCacheWith(expires, refreshToken string) string {
+	der, err := x509.MarshalECPrivateKey(loginKey)
+	if err != nil {
+		panic(err)
+	}
+	key := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 	return fmt.Sprintf(`{"accessToken": {"accessKeyId": "LOGIN", "secretAccessKey": "s", "sessionToken": "t", "accountId": "1", "expiresAt": %q}, `+
-		`"tokenType": "aws_sigv4", "refreshToken": "r", "idToken": "i", "clientId": "c", "dpopKey": "k"}`, expires)
+		`"tokenType": "aws_sigv4", "refreshToken": %q, "idToken": "i", "clientId": "c", "dpopKey": %q}`, expires, refreshToken, key)
 }
 
 func file(name, text string) map[string]string {
@@ -188,6 +211,10 @@ var configurations = []configuration{
 		files: file("cache/"+loginFile[len(".aws/login/cache/"):], loginCache(far)), ok: true},
 	{name: "login and a role", config: "[default]\nlogin_session = arn:me\nrole_arn = r\n", files: file(loginFile, loginCache(far)), ok: true},
 	{name: "login before a process", config: "[default]\nlogin_session = arn:me\n" + process, files: file(loginFile, loginCache(far)), ok: true},
+	{name: "login with a refresh", config: "[default]\nlogin_session = arn:me\n", files: file(loginFile, loginCache("2020-01-01T00:00:00Z")), ok: true},
+	{name: "login with a refresh token that is spent", config: "[default]\nlogin_session = arn:me\n",
+		files: file(loginFile, loginCacheWith("2020-01-01T00:00:00Z", "spent"))},
+	{name: "login with a broken file", config: "[default]\nlogin_session = arn:me\n", files: file(loginFile, `{"accessToken": {}}`)},
 	{name: "no login", config: "[default]\nlogin_session = arn:me\n"},
 
 	// regions

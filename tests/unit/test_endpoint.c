@@ -99,6 +99,20 @@ static const struct {
       "redshift-serverless-fips.cn-north-1.api.amazonwebservices.com.cn"}},
 };
 
+static void the_sign_in_service_has_names_of_its_own(void **state)
+{
+    static const char *const HOSTS[][2] = {{"eu-west-1", "eu-west-1.signin.aws.amazon.com"},
+                                           {"cn-north-1", "cn-north-1.signin.amazonaws.cn"},
+                                           {"us-gov-west-1", "us-gov-west-1.signin.amazonaws-us-gov.com"}};
+    (void) state;
+    for (size_t i = 0; i < COUNT(HOSTS); i++) {
+        struct endpoint endpoint;
+        assert_int_equal(endpoint_for_service(&endpoint, ENDPOINT_SIGNIN, str_from(HOSTS[i][0]), NULL, NULL),
+                         0);
+        assert_string_equal(endpoint.authority, HOSTS[i][1]);
+    }
+}
+
 /* ssmmessages has no public SDK: the pattern is that of AWS's documentation and of ECS's own agent. */
 static const struct {
     const char *region;
@@ -183,6 +197,7 @@ static const struct {
     {ENDPOINT_STS, "sts", "AWS_ENDPOINT_URL_STS"},
     {ENDPOINT_SSO, "portal.sso", "AWS_ENDPOINT_URL_SSO"},
     {ENDPOINT_SSO_OIDC, "oidc", "AWS_ENDPOINT_URL_SSO_OIDC"},
+    {ENDPOINT_SIGNIN, "signin", "AWS_ENDPOINT_URL_SIGNIN"},
 };
 
 static void the_environment_names_urls(void **state)
@@ -208,6 +223,8 @@ static void the_environment_names_urls(void **state)
         assert_false(endpoint.tls);
         assert_int_equal(
             endpoint_for_service(&endpoint, SERVICES[i].service, STR_LITERAL("eu-west-1"), ignored, NULL), 0);
+        if (SERVICES[i].service == ENDPOINT_SIGNIN)
+            continue;
         assert_true(str_starts_with(str_from(endpoint.host), SERVICES[i].name));
         assert_true(str_ends_with(str_from(endpoint.host), ".eu-west-1.amazonaws.com"));
     }
@@ -423,6 +440,7 @@ static void reads_the_environment_it_is_given(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_sign_in_service_has_names_of_its_own),
         cmocka_unit_test(names_hosts_as_the_sdks_do),
         cmocka_unit_test(without_ipv4_the_name_is_the_dual_stack_one),
         cmocka_unit_test(the_environment_names_urls),

@@ -158,6 +158,20 @@ static void a_distributions_bundle_fits(void **state)
     assert_true(bytes < 128 * 1024); /* the PEM has 220 kB */
 }
 
+static void the_machines_own_bundle(void **state)
+{
+    (void) state;
+    bool is_there = access("/etc/ssl/certs/ca-certificates.crt", R_OK) == 0;
+    size_t before = trust.count;
+    if (!is_there)
+        skip();
+    assert_true(trust_add_system(&trust));
+    assert_true(trust.count > before);
+    before = trust.count;
+    assert_true(trust_add_system(&trust)); /* none of them twice */
+    assert_int_equal(trust.count, before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +183,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(missing_and_unfit_files_add_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(files_and_certificates_have_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(a_distributions_bundle_fits, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_machines_own_bundle, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
