@@ -84,6 +84,8 @@ static void say_end(const struct plugin *p)
 {
     const char *output = lane_closed_output(&p->session.lane);
     const char *why = p->why[0] != '\0' ? p->why : output;
+    if (p->is_stdio && strcmp(why, TUNNEL_TARGET_CLOSED) == 0)
+        return;
     if (why[0] != '\0')
         say("\n\nSessionId: %s : %s\n\n", p->args.session.id, why);
     else if (!p->is_stdio)

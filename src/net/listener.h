@@ -25,8 +25,9 @@
 #include "host/loop.h"
 
 enum {
-    /* A burst of one program's connection pool. The others are dropped, and try again within a second. */
-    LISTENER_BACKLOG = 64,
+    /* A burst of some programs' connection pools. The others are dropped; their kernels try again after 1 s,
+     * 3 s and 7 s, and many programs give up after 5 s. */
+    LISTENER_BACKLOG = 256,
     /* A flood of connections must not keep the loop from everything else. */
     LISTENER_ACCEPTS_A_TURN = 16,
     /* Short enough for a user to wait, long enough for descriptors to come back. */

@@ -238,7 +238,7 @@ static void end_endpoint(struct tunnel *t, int64_t now_ms, uint16_t stream)
         s->close_due = true;
         streams_attend(&t->streams, stream);
         if (t->mode == TUNNEL_BASIC_ONCE)
-            tunnel_end_basic(t, now_ms, false, STR_LITERAL("the target closed its connection"));
+            tunnel_end_basic(t, now_ms, false, STR_LITERAL(TUNNEL_TARGET_CLOSED));
     } else if (t->role == LANE_CLIENT && !t->half_close && !s->peer_ended && t->mode != TUNNEL_BASIC_REDIAL) {
         s->fin_at_ms = now_ms + TUNNEL_HALF_CLOSE_MS;
         t->half_closed++;

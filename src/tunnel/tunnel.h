@@ -94,6 +94,9 @@ enum {
     TUNNEL_BLOCKS_MAX = OUTBOX_MESSAGES + INBOX_MESSAGES + HELD_BLOCKS_MAX
 };
 
+/* How a session of one connection ends in order: the client's user is not told of it (client/plugin). */
+#define TUNNEL_TARGET_CLOSED "the target closed its connection"
+
 enum tunnel_mode {
     TUNNEL_MULTIPLEXED,
     TUNNEL_BASIC_REDIAL, /* LocalPortForwarding with an old peer */

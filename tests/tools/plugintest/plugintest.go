@@ -32,6 +32,11 @@ type Options struct {
 	CLI []string
 	// Stdio says that the session is one over standard input and output (AWS-StartSSHSession), not a local port.
 	Stdio bool
+	// Path is another program of that name, ours for one; "": AWS's.
+	Path string
+	// Request is argv[5]; "": with the target only, as ecsta gives it.
+	Request string
+	Profile string // argv[4]
 }
 
 // Plugin is a running plugin.
@@ -50,7 +55,10 @@ type Plugin struct {
 
 // Start runs the plugin and, unless it is over standard streams, waits until it listens. It is killed with the context.
 func Start(ctx context.Context, o Options) (*Plugin, error) {
-	path, err := tools.Find("session-manager-plugin")
+	path, err := o.Path, error(nil)
+	if path == "" {
+		path, err = tools.Find("session-manager-plugin")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +69,10 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 	answer, _ := json.Marshal(map[string]string{"SessionId": o.Session.SessionID, "StreamUrl": o.Session.StreamURL,
 		"TokenValue": o.Session.Token})
 	request, _ := json.Marshal(map[string]string{"Target": o.Target})
-	argv := []string{string(answer), o.Region, "StartSession", "", string(request)}
+	if o.Request != "" {
+		request = []byte(o.Request)
+	}
+	argv := []string{string(answer), o.Region, "StartSession", o.Profile, string(request)}
 	if o.Endpoint != "" {
 		argv = append(argv, o.Endpoint)
 	}
@@ -166,6 +177,12 @@ func (p *Plugin) Interrupt() error { return syscall.Kill(-p.cmd.Process.Pid, sys
 
 // Exited is closed once it has ended.
 func (p *Plugin) Exited() <-chan struct{} { return p.exited }
+
+// PID is the process's, the CLI's with one.
+func (p *Plugin) PID() int { return p.cmd.Process.Pid }
+
+// ExitCode is its exit status once it has ended.
+func (p *Plugin) ExitCode() int { return p.cmd.ProcessState.ExitCode() }
 
 // Kill ends it at once.
 func (p *Plugin) Kill() {

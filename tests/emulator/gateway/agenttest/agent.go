@@ -325,7 +325,7 @@ func (s *Session) run(sessionType string) error {
 	if err := s.handshake(); err != nil {
 		return err
 	}
-	if s.properties["type"] == "LocalPortForwarding" && !strings.HasPrefix(s.ClientVersion, "1.1.") && !strings.HasPrefix(s.agent.opts.Version, "3.0.") {
+	if s.properties["type"] == "LocalPortForwarding" && !strings.HasPrefix(s.ClientVersion, "1.1.") && !isOld(s.agent.opts.Version) {
 		return s.multiplexed()
 	}
 	return s.basic()
@@ -462,4 +462,9 @@ func (s *Session) upstream(conn net.Conn) {
 			return
 		}
 	}
+}
+
+// isOld tells whether an agent of that version is from before the multiplexer.
+func isOld(version string) bool {
+	return strings.HasPrefix(version, "3.0.") || strings.HasPrefix(version, "2.")
 }
