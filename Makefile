@@ -153,6 +153,19 @@ distclean: clean
 # Groups of third_party/packages: all but what only the image, arm64 and measurements need, which WITH= adds.
 DEPS := build native unit lint fuzz e2e go
 
+# The program, and the name under which the AWS CLI looks for it. AWS's plugin, if it is there, keeps serving shells.
+PREFIX  := /usr/local
+DESTDIR :=
+BIN      = $(DESTDIR)$(PREFIX)/bin
+PLUGIN   = $(BIN)/session-manager-plugin
+
+.PHONY: install
+install: build/fumidai
+	install -d $(BIN)
+	install -m 755 $< $(BIN)/fumidai
+	@if [ -e $(PLUGIN) ] && ! [ $(PLUGIN) -ef $(BIN)/fumidai ]; then mv -v $(PLUGIN) $(PLUGIN).real; fi
+	ln -sfn fumidai $(PLUGIN)
+
 .PHONY: deps build help
 deps: $(call deps,$(DEPS) $(WITH))
 	$(Q)third_party/go >/dev/null
@@ -162,6 +175,7 @@ build: all
 help:
 	@echo "make            build/fumidai: the program, static, stripped"
 	@echo "make ARCH=arm64 build/arm64/fumidai, from any machine (amd64 likewise)"
+	@echo "make install    fumidai and session-manager-plugin in $(PREFIX)/bin; PREFIX and DESTDIR as usual"
 	@echo "make demo       a whole run against an emulator of AWS: deploy, forward, query, shut down; demo-tools the same"
 	@echo "                with separate tools, demo-shell leaves a shell in it"
 	@echo "make unit       unit tests; T=json runs those of one module and shows each"

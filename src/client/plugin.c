@@ -42,7 +42,7 @@ struct plugin {
 
     bool is_stdio; /* the connection is stdin and stdout, not a port */
     struct stdio_pump stdio;
-    bool stdio_ended; /* or was never opened */
+    bool stdio_open; /* until stdout has everything */
     struct local_forward forward;
     struct client_ports ports;
     struct loop_hook serve;
@@ -108,7 +108,7 @@ static void last_bytes_expired(struct loop_timer *timer)
 static void finish(struct plugin *p)
 {
     say_end(p);
-    if (!p->is_stdio || p->stdio_ended)
+    if (!p->stdio_open)
         stop(p);
     else
         loop_timer_set(&p->loop, &p->last_bytes, clock_after_ms(now_of(p), PLUGIN_LAST_BYTES_MS));
@@ -307,7 +307,7 @@ static void connection_waits(struct client_ports *ports, size_t forward)
 static void stdio_over(struct stdio_pump *pump)
 {
     struct plugin *p = LOOP_OWNER(pump, struct plugin, stdio);
-    p->stdio_ended = true;
+    p->stdio_open = false;
     if (p->is_running)
         end_session(p, false, "standard output was closed");
     else if (p->last_bytes.queued)
@@ -323,7 +323,7 @@ static int open_stdio(struct plugin *p, struct error *err)
     int result = stdio_pump_open(&p->stdio, &p->loop, stdio_over, &fd, err);
     if (result < 0)
         return result;
-    p->stdio_ended = false;
+    p->stdio_open = true;
     if (!connect(p, fd)) {
         close(fd);
         return error_set(err, ERROR_SYSTEM, "the session takes no connection");
@@ -561,7 +561,7 @@ static void run_session(struct plugin *p, char **argv)
 
 int plugin_run(int argc, char **argv, char *const *env)
 {
-    static struct plugin memory = {.stdio_ended = true};
+    static struct plugin memory;
     struct error err = ERROR_INIT;
     plugin = &memory;
     plugin->env = env;
