@@ -255,7 +255,14 @@ void client_socks_want(struct client_socks_set *set)
 
 void client_socks_refuse_waiting(struct client_socks_set *set, const char *why)
 {
-    struct client_socks *c;
-    while ((c = find(set, set->all.next, is_waiting)) != NULL)
-        client_socks_refused(c, why);
+    struct list all;
+    struct list *node;
+    list_init(&all);
+    list_move(&all, &set->all);
+    while ((node = list_take(&all)) != NULL) {
+        struct client_socks *c = LIST_OWNER(node, struct client_socks, link);
+        list_append(&set->all, node);
+        if (is_waiting(c))
+            client_socks_refused(c, why);
+    }
 }

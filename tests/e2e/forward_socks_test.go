@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"fumidai/tests/emulator/fargate"
 	"fumidai/tests/emulator/stream"
 
 	"golang.org/x/net/proxy"
@@ -60,6 +61,9 @@ func TestForwardSocks(t *testing.T) {
 	f := s.startForward("--service", "gate", "-D", "0").becomes()
 	if len(f.ready.Forwards) != 1 || f.ready.Forwards[0].Port == 0 || f.ready.Forwards[0].Host != "" || !f.ready.Forwards[0].Socks {
 		t.Errorf("ready says %+v", f.ready.Forwards)
+	}
+	if n := s.VPC.DNS.Queries("any.fumidai.invalid"); n != 0 {
+		t.Errorf("the session's placeholder was looked up %d times", n)
 	}
 	for _, way := range [][]string{
 		{"--socks5-hostname", f.proxyAt(0)},
@@ -253,17 +257,38 @@ func TestForwardSocksMany(t *testing.T) {
 	}
 }
 
-// A session that is over while the port is quiet, and one that is lost while somebody asks.
+// A session that is over while the port is quiet, at the moment of the next connection, and while somebody waits for an answer.
 func TestForwardSocksReplaces(t *testing.T) {
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "-D", "0").becomes()
 	f.socksWorks(s.remote)
-	s.Gateway.Sessions("")[0].Terminate()
+	s.endSessions()
 	f.event("session", 5*time.Second)
 	f.socksWorks(s.remote)
-	sessions := s.Gateway.Sessions("")
-	for _, session := range sessions {
-		session.Terminate() // and no pause before the next connection
-	}
+	s.endSessions()
 	f.socksWorks(s.remote)
+
+	s.VPC.DNS.Set("late.internal", netip.MustParseAddr(s.remote.host))
+	answer := s.VPC.DNS.Fail(fargate.DNSFault{Name: "late.internal", Silent: true})
+	dialled := make(chan error, 1)
+	go func() {
+		c, err := f.socksDial(0, "late.internal:"+s.remote.port)
+		if err == nil {
+			err = await(c)
+		}
+		dialled <- err
+	}()
+	s.eventually("the agent's question", 5*time.Second, func() bool { return s.VPC.DNS.Queries("late.internal") > 0 })
+	s.endSessions()
+	answer()
+	f.inTime(20*time.Second, "the answer through the next session", func() error { return <-dialled })
+	s.must(f.cmd.Process.Signal(syscall.SIGINT))
+	f.ends(5*time.Second, 0)
+	s.wantNoSession()
+}
+
+func (s *site) endSessions() {
+	for _, session := range s.Gateway.Sessions("") {
+		session.Terminate()
+	}
 }
