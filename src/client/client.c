@@ -1,24 +1,20 @@
 #include "client/client.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/env.h"
-#include "base/format.h"
-#include "base/json.h"
 #include "base/time.h"
+#include "client/announce.h"
+#include "client/environment.h"
 #include "client/ports.h"
+#include "client/say.h"
 #include "client/sessions.h"
 #include "client/task.h"
 #include "host/child.h"
 #include "host/clock.h"
-#include "host/console.h"
 #include "host/log.h"
 #include "host/loop.h"
 #include "host/random.h"
@@ -26,8 +22,6 @@
 #include "run/stdio_pump.h"
 
 enum {
-    TEXT_SIZE = 1024,
-    EVENT_SIZE = 32 * 1024,     /* a ready event with CLIENT_FORWARDS_MAX forwards */
     LEAST_UPDATE_MS = 15 * 1000 /* a line at least so often while a task is waited for */
 };
 
@@ -52,9 +46,11 @@ struct client {
     struct stdio_pump stdio; /* -W */
     struct child command;
     char reason[SSM_REASON_MAX + 1];
-    char told[TEXT_SIZE]; /* the latest line of progress */
+    char told[SAY_SIZE]; /* the latest line of progress */
     int64_t told_ms;
-    bool has_ready_file;
+    struct announce announce;
+    struct str environment; /* the command's */
+    char github_env[1024];
     int status;
 };
 
@@ -72,35 +68,6 @@ static void wake(void)
 
 /* ---- what people and programs read --------------------------------------------------------------------- */
 
-static void write_event(const char *event, const char *text)
-{
-    char memory[2 * TEXT_SIZE];
-    struct writer out = writer_of(memory, sizeof memory);
-    struct json_writer json = json_writer_of(&out);
-    json_begin_object(&json);
-    json_member_text(&json, "event", event);
-    json_member_text(&json, "text", text);
-    json_end_object(&json);
-    writer_char(&out, '\n');
-    if (!out.failed)
-        (void) console_write(STDOUT_FILENO, writer_view(&out));
-}
-
-static void say(const char *event, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void say(const char *event, const char *format, ...)
-{
-    char text[TEXT_SIZE];
-    va_list args;
-    va_start(args, format);
-    format_into(text, sizeof text, format, args);
-    va_end(args);
-    if (client->config->output == FORWARD_OUTPUT_JSON)
-        write_event(event, text);
-    else
-        console_format(STDERR_FILENO, "fumidai: %s\n", text);
-}
-
 /* A line when it is news, or when none came for a while. */
 static void say_progress(const char *text)
 {
@@ -112,138 +79,31 @@ static void say_progress(const char *text)
     say("progress", "waiting: %s", text);
 }
 
-static void write_local(struct writer *out, const struct local_forward *f)
-{
-    if (f->kind == LOCAL_FORWARD_PATH)
-        writer_text(out, f->path);
-    else if (f->is_loopback)
-        writer_format(out, "localhost:%u", f->port);
-    else
-        writer_ip_port(out, f->address, f->port);
-}
-
-static void write_remote(struct writer *out, const struct local_forward *f)
-{
-    writer_format(out, strchr(f->host, ':') != NULL ? "[%s]:%u" : "%s:%u", f->host, f->host_port);
-}
-
-/* What the ready file and the ready event say. */
-static void write_ready(const struct client *c, struct writer *out)
-{
-    struct json_writer json = json_writer_of(out);
-    json_begin_object(&json);
-    json_member_text(&json, "event", "ready");
-    json_member_i64(&json, "pid", getpid());
-    json_member_text(&json, "task", c->task.found.id);
-    json_member_text(&json, "agent_version", c->sessions.agent);
-    json_key(&json, "forwards");
-    json_begin_array(&json);
-    for (size_t i = 0; i < c->forward_count; i++) {
-        const struct local_forward *f = &c->forwards[i];
-        json_begin_object(&json);
-        if (f->kind == LOCAL_FORWARD_PATH)
-            json_member_text(&json, "path", f->path);
-        else
-            json_member_i64(&json, "port", f->port);
-        if (f->kind == LOCAL_FORWARD_SOCKS) {
-            json_member_bool(&json, "socks", true);
-        } else {
-            json_member_text(&json, "host", f->host);
-            json_member_i64(&json, "host_port", f->host_port);
-        }
-        json_end_object(&json);
-    }
-    json_end_array(&json);
-    json_end_object(&json);
-    writer_char(out, '\n');
-}
-
-/* Written beside its place, then renamed: whoever sees it sees it whole. */
-static int write_ready_file(const struct client *c, struct str text, struct error *err)
-{
-    char beside[1024];
-    struct writer path = writer_of(beside, sizeof beside);
-    writer_format(&path, "%s.%d", c->config->ready_file, (int) getpid());
-    if (path.failed)
-        return error_set(err, ERROR_TOO_LARGE, "the path of the ready file is too long");
-    int fd = open(writer_terminate(&path), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-    bool written = fd >= 0 && console_write(fd, text);
-    if (fd >= 0)
-        close(fd);
-    if (!written || rename(beside, c->config->ready_file) != 0) {
-        int reason = errno;
-        (void) unlink(beside);
-        return error_set(err, ERROR_SYSTEM, "can't write the ready file %s: %s", c->config->ready_file,
-                         strerror(reason));
-    }
-    return 0;
-}
-
 static void tell_ready(struct client *c)
 {
-    static char memory[EVENT_SIZE];
-    struct writer out = writer_of(memory, sizeof memory);
     struct error err = ERROR_INIT;
-    write_ready(c, &out);
-    if (c->config->ready_file[0] != '\0') {
-        c->has_ready_file = write_ready_file(c, writer_view(&out), &err) == 0;
-        if (!c->has_ready_file)
-            forward_stop(&c->engine, true, str_from(err.text), now_of(c));
-    }
-    if (c->config->output == FORWARD_OUTPUT_JSON) {
-        (void) console_write(STDOUT_FILENO, writer_view(&out));
-        return;
-    }
-    if (c->sessions.banner[0] != '\0' && c->config->stdio[0] == '\0')
+    struct announce_facts facts = {.forwards = c->forwards,
+                                   .count = c->forward_count,
+                                   .task = c->task.found.id,
+                                   .agent_version = c->sessions.agent};
+    int result = 0;
+    if (c->sessions.banner[0] != '\0' && c->config->stdio[0] == '\0' &&
+        c->config->output == FORWARD_OUTPUT_TEXT)
         say("banner", "%s", c->sessions.banner);
-    for (size_t i = 0; i < c->forward_count; i++) {
-        if (c->forwards[i].kind == LOCAL_FORWARD_STDIO)
-            continue;
-        char line[TEXT_SIZE];
-        struct writer text = writer_of(line, sizeof line);
-        write_local(&text, &c->forwards[i]);
-        if (c->forwards[i].kind == LOCAL_FORWARD_SOCKS) {
-            writer_text(&text, " is a SOCKS proxy");
-        } else {
-            writer_text(&text, " leads to ");
-            write_remote(&text, &c->forwards[i]);
-        }
-        say("ready", "%s", writer_terminate(&text));
-    }
+    if (c->config->github_env)
+        result = environment_append(c->github_env, c->environment, &err);
+    if (result == 0)
+        result = announce_ready(&c->announce, &facts, &err);
+    if (result < 0)
+        forward_stop(&c->engine, true, str_from(err.text), now_of(c));
 }
 
 /* ---- the command --------------------------------------------------------------------------------------- */
 
-/* FUMIDAI_PORT_5439=40123 and FUMIDAI_ADDR_5439=127.0.0.1:40123; FUMIDAI_SOCKS=127.0.0.1:1080. */
-static void set_command_environment(const struct client *c)
-{
-    for (size_t i = c->forward_count; i-- > 0;) { /* the first of two for one port wins */
-        const struct local_forward *f = &c->forwards[i];
-        char name[32] = "FUMIDAI_SOCKS";
-        char value[IP_TEXT_SIZE + 16];
-        struct writer out = writer_of(value, sizeof value);
-        if (f->kind != LOCAL_FORWARD_PORT && f->kind != LOCAL_FORWARD_SOCKS)
-            continue;
-        if (f->is_loopback)
-            writer_format(&out, "127.0.0.1:%u", f->port);
-        else
-            writer_ip_port(&out, f->address, f->port);
-        if (f->kind == LOCAL_FORWARD_PORT)
-            snprintf(name, sizeof name, "FUMIDAI_ADDR_%u", f->host_port);
-        setenv(name, writer_terminate(&out), 1);
-        if (f->kind == LOCAL_FORWARD_SOCKS)
-            continue;
-        out = writer_of(value, sizeof value);
-        writer_u64_decimal(&out, f->port);
-        snprintf(name, sizeof name, "FUMIDAI_PORT_%u", f->host_port);
-        setenv(name, writer_terminate(&out), 1);
-    }
-}
-
 static void run_command(struct client *c)
 {
     struct error err = ERROR_INIT;
-    set_command_environment(c);
+    environment_set(c->environment);
     int result = child_start_dependent(&c->command, c->config->words, &err);
     if (result == 0)
         return;
@@ -549,13 +409,27 @@ static struct forward_options options_of(const struct client *c)
                                     .max_time_ms = config->max_time_ms};
 }
 
+static int write_environment(struct client *c, struct error *err)
+{
+    static char memory[ENVIRONMENT_SIZE];
+    struct writer out = writer_of(memory, sizeof memory);
+    struct str file = env_get(c->env, "GITHUB_ENV");
+    int result = environment_write(&out, c->forwards, c->forward_count, c->config->database, err);
+    c->environment = writer_view(&out);
+    if (result == 0 && c->config->github_env &&
+        (file.len == 0 || !str_copy(file, c->github_env, sizeof c->github_env)))
+        return error_set(err, ERROR_INVALID,
+                         "--github-env: GITHUB_ENV is not set: this is not a step of a GitHub job");
+    return result;
+}
+
 static int open_all(struct client *c, struct error *err)
 {
     uint64_t seed;
     if (collect_forwards(c, err) < 0 || loop_open(&c->loop, err) < 0 ||
         signals_open(&c->signals, &c->loop, caught, err) < 0 ||
         client_ports_open(&c->ports, &c->loop, c->forwards, c->forward_count, err) < 0 ||
-        network_open(&c->network, &c->loop, c->env, err) < 0)
+        write_environment(c, err) < 0 || network_open(&c->network, &c->loop, c->env, err) < 0)
         return err->code;
     if (aws_client_open_chain(&c->aws, &c->network, c->env,
                               c->config->profile[0] != '\0' ? c->config->profile : NULL, err) < 0)
@@ -596,6 +470,8 @@ int client_run(const struct forward_settings *config, char *const *env)
                                       .changed = connections_changed,
                                       .lost = data_channel_lost},
                          .ports = {.connect = connect_port, .ask = ask_target, .waits = connection_waits}};
+    say_open(config->output);
+    announce_open(&c->announce, config);
     loop_timer_init(&c->timer, timer_expired);
     loop_hook_init(&c->hook, LOOP_GATHER, advance);
     int failed = config->word_count > 0 ? FORWARD_EXIT_FAILED : FORWARD_EXIT_FAILED_ALONE;
@@ -608,8 +484,7 @@ int client_run(const struct forward_settings *config, char *const *env)
     c->status = failed;
     if (loop_run(&c->loop, &err) < 0)
         say("error", "%s", err.text);
-    if (c->has_ready_file)
-        (void) unlink(config->ready_file);
+    announce_close(&c->announce);
     stdio_pump_close(&c->stdio);
     client_ports_close(&c->ports);
     client_sessions_close(&c->sessions);

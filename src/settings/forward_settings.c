@@ -135,6 +135,15 @@ static const struct settings_row life_rows[] = {
     {"output", NULL,
         "`json`: one event a line on standard output.",
         SETTINGS_CHOICE, AT(output, unsigned), .fallback = "text", .choices = {"text", "json"}},
+    {"env", NULL,
+        "Tell the clients of a database where the first -L is: PGHOST, PGHOSTADDR and PGPORT (then "
+        "sslmode=verify-full works), MYSQL_HOST and MYSQL_TCP_PORT, or also REDSHIFT_HOST and REDSHIFT_PORT.",
+        SETTINGS_CHOICE, AT(database, unsigned), .fallback = "none",
+        .choices = {"none", "pg", "mysql", "redshift"}},
+    {"github-env", NULL,
+        "Append what a command is told (FUMIDAI_PORT_... and --env) to the file $GITHUB_ENV when ready, for "
+        "the next steps of a job.",
+        SWITCH(github_env, "false")},
 };
 
 /* The client tells people what they need to know in its own words. */
@@ -145,7 +154,9 @@ static const struct settings_row log_rows[] = {
 };
 /* clang-format on */
 
-_Static_assert(sizeof(enum forward_output) == sizeof(unsigned), "choices are unsigned");
+_Static_assert(sizeof(enum forward_output) == sizeof(unsigned) &&
+                   sizeof(enum forward_database) == sizeof(unsigned),
+               "choices are unsigned");
 
 static void finish(void *values, const struct settings *given)
 {

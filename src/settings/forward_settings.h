@@ -11,6 +11,14 @@
 #include "settings/common_settings.h"
 #include "settings/settings.h"
 
+/* Whose clients find the first -L in the environment. */
+enum forward_database {
+    FORWARD_DATABASE_NONE,
+    FORWARD_DATABASE_PG,
+    FORWARD_DATABASE_MYSQL,
+    FORWARD_DATABASE_REDSHIFT
+};
+
 enum forward_output { FORWARD_OUTPUT_TEXT, FORWARD_OUTPUT_JSON };
 
 struct forward_settings {
@@ -49,6 +57,8 @@ struct forward_settings {
     int64_t max_time_ms;
     const char *ready_file; /* empty: none */
     enum forward_output output;
+    enum forward_database database;
+    bool github_env; /* also into $GITHUB_ENV */
 
     char **words; /* the command; ends in a null pointer */
     int word_count;

@@ -40,7 +40,7 @@
 enum {
     SETTINGS_EXIT_USAGE =
         2, /* the exit status after a bad setting, as getopt's users have it: nothing was started */
-    SETTINGS_CHOICES_MAX = 3, /* the longest choice there is */
+    SETTINGS_CHOICES_MAX = 4, /* the longest choice there is */
     SETTINGS_LIST_MAX = 32,   /* more forwarded ports than anybody opens at once */
     SETTINGS_ROWS_MAX = 64    /* of one command; a unit test counts them */
 };

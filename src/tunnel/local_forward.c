@@ -8,6 +8,11 @@ static int fail(struct error *err, struct str text, const char *what, struct str
                      STR_ARG(part), want);
 }
 
+static bool is_text(char c)
+{
+    return !str_is_control(c);
+}
+
 /* HOST:PORT at the end of `text`; what stands before goes to *rest (nothing: an empty view). */
 static int take_target(struct local_forward *forward, struct str text, struct str *rest, struct error *err)
 {
@@ -15,6 +20,8 @@ static int take_target(struct local_forward *forward, struct str text, struct st
     struct str port;
     struct str host;
     *rest = (struct str){NULL, 0};
+    if (!str_all(text, is_text)) /* lines and variables are made of it */
+        return error_set(err, ERROR_INVALID, "\"%.*s\": control characters are not accepted", STR_ARG(text));
     if (!str_cut_last(text, ':', &head, &port) || !str_parse_port(port, &forward->host_port))
         return fail(err, text, "the port", port, "1 to 65535 behind the host and a colon");
     if (str_ends_with(head, "]")) {
@@ -90,8 +97,7 @@ int local_forward_parse_port(struct local_forward *forward, struct str text, str
     if (!is_path(listener))
         return parse_listener(forward, text, listener, err);
     forward->kind = LOCAL_FORWARD_PATH;
-    if (memchr(listener.ptr, '\0', listener.len) != NULL ||
-        !str_copy(listener, forward->path, sizeof forward->path))
+    if (!str_copy(listener, forward->path, sizeof forward->path))
         return error_set(err, ERROR_INVALID, "\"%.*s\": the path of a Unix socket has at most %d bytes",
                          STR_ARG(text), LOCAL_FORWARD_PATH_SIZE - 1);
     return 0;
