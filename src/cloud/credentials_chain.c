@@ -6,42 +6,65 @@
 
 #include "base/env.h"
 #include "cloud/credentials_steps.h"
+#include "host/console.h"
 #include "host/files.h"
 #include "host/log.h"
 
 /* --- the course of a fetch --- */
 
+static void explain_one(enum chain_source source, struct str profile, const char *reason)
+{
+    console_format(STDERR_FILENO, "fumidai: no credentials from %s%s%.*s: %s\n",
+                   credential_chain_source_name(source), profile.len > 0 ? " of profile " : "",
+                   STR_ARG(profile), reason);
+}
+
+/* A line for each source, once, for the person who has to choose one. */
 static void explain(struct credentials_chain *chain, const struct error *err)
 {
+    const struct chain_step *step = credentials_steps_current(chain);
     if (chain->is_explained)
         return;
     chain->is_explained = true;
-    for (int i = 0; i < CHAIN_SOURCES; i++) {
-        const char *why = chain->plan.skipped[i];
-        const char *source = credential_chain_source_name((enum chain_source) i);
-        if (why != NULL)
-            log_event(LOG_WARN, "no credentials from this source", LOG_TEXT("source", source),
-                      LOG_TEXT("reason", why));
+    for (int i = 0; i < CHAIN_SOURCES; i++)
+        if (chain->plan.skipped[i] != NULL)
+            explain_one((enum chain_source) i, str_from(NULL), chain->plan.skipped[i]);
+    explain_one(step->source, step->profile, err->text);
+}
+
+/* Until there were keys, nobody waits for what this machine can't give: a program of its own, or the service
+ * of EC2 where nothing is configured. */
+static void make_final(const struct credentials_chain *chain, struct error *err)
+{
+    const struct chain_step *step = credentials_steps_current(chain);
+    bool is_last_resort = step->source == CHAIN_INSTANCE && step->profile.len == 0;
+    if (is_last_resort)
+        error_prefix(err, "nothing else is configured, and ");
+    if (error_may_pass(err) && (is_last_resort || step->source == CHAIN_PROCESS))
+        err->code = ERROR_NOT_FOUND;
+}
+
+static void fail(struct credentials_chain *chain, struct error *err)
+{
+    const struct chain_step *step = credentials_steps_current(chain);
+    if (!chain->had_keys) {
+        explain(chain, err);
+        make_final(chain, err);
     }
-    const char *source = credential_chain_source_name(credentials_steps_current(chain)->source);
-    log_event(LOG_WARN, "no credentials from this source", LOG_TEXT("source", source),
-              LOG_STR("profile", credentials_steps_current(chain)->profile), LOG_TEXT("reason", err->text));
+    error_prefix(err, "credentials: %s%s%.*s: ", credential_chain_source_name(step->source),
+                 step->profile.len > 0 ? " of profile " : "", STR_ARG(step->profile));
+    credentials_source_provided(chain->source, NULL, err);
 }
 
 static void finish(struct credentials_chain *chain, struct error *err)
 {
-    struct credentials_source *source = chain->source;
     struct credentials fresh = chain->keys;
     credentials_wipe(&chain->keys);
     if (err->code == ERROR_NONE) {
-        credentials_source_provided(source, &fresh, NULL);
+        chain->had_keys = true;
+        credentials_source_provided(chain->source, &fresh, NULL);
     } else {
-        struct str profile = credentials_steps_current(chain)->profile;
-        explain(chain, err);
-        error_prefix(err, "credentials: %s%s%.*s: ",
-                     credential_chain_source_name(credentials_steps_current(chain)->source),
-                     profile.len > 0 ? " of profile " : "", STR_ARG(profile));
-        credentials_source_provided(source, NULL, err);
+        fail(chain, err);
     }
     credentials_wipe(&fresh);
 }

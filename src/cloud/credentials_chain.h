@@ -11,8 +11,8 @@
  * CREDENTIALS_CHAIN_PROCESS_MS, and so has a person who is asked for a code. Files that change (token files,
  * caches) are read for each fetch, the shared files once.
  *
- * The first time a fetch fails, one line for each source goes to the log: what was tried, and why it is not
- * it.
+ * When the first fetch fails, one line for each source goes to stderr: what was tried, and why it is not it.
+ * That failure is final where trying again can't help: the error's code says so (error_may_pass).
  */
 #ifndef FUMIDAI_CLOUD_CREDENTIALS_CHAIN_H
 #define FUMIDAI_CLOUD_CREDENTIALS_CHAIN_H

@@ -49,6 +49,12 @@ static void take(struct credentials_source *source)
     source->refresh_at_unix_ms = credentials_refresh_at(&source->credentials, random_u32());
 }
 
+static bool is_usable(const struct credentials_source *source)
+{
+    return source->has_credentials &&
+           !credentials_expired(&source->credentials, credentials_source_unix_ms(source));
+}
+
 /* ---- fetching ------------------------------------------------------------------------------------------ */
 
 static void call_waiters(struct credentials_source *source)
@@ -84,9 +90,11 @@ static int read_answer(struct credentials_source *source, const struct http_call
     return 0;
 }
 
+/* A client's callers say themselves why they have no keys; while the old ones serve, nobody does. */
 static void fetch_failed(struct credentials_source *source)
 {
-    log_event(LOG_WARN, "can't fetch credentials", LOG_ERR(&source->err));
+    bool is_told = source->provider != NULL && !is_usable(source);
+    log_event(is_told ? LOG_DEBUG : LOG_WARN, "can't fetch credentials", LOG_ERR(&source->err));
     source->refresh_at_unix_ms = credentials_source_unix_ms(source) + CREDENTIALS_SOURCE_FETCH_MS;
 }
 
@@ -176,12 +184,6 @@ static void start_fetch(struct credentials_source *source)
 }
 
 /* ---- the surface --------------------------------------------------------------------------------------- */
-
-static bool is_usable(const struct credentials_source *source)
-{
-    return source->has_credentials &&
-           !credentials_expired(&source->credentials, credentials_source_unix_ms(source));
-}
 
 static bool wait_for_fetch(struct credentials_source *source, struct credentials_waiter *waiter)
 {

@@ -63,6 +63,7 @@ static int send(struct credentials_chain *chain, const struct api_request *reque
 static int read_file(struct credentials_chain *chain, struct str path, struct str *text, struct error *err)
 {
     char terminated[FILES_PATH_SIZE];
+    *text = (struct str){NULL, 0};
     if (!str_copy(path, terminated, sizeof terminated))
         return error_set(err, ERROR_TOO_LARGE, "the path of a file is too long");
     return files_read(terminated, chain->text, sizeof chain->text, text, err);

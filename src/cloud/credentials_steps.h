@@ -30,6 +30,7 @@ struct credentials_chain {
     struct credential_chain plan;
     char region[ENDPOINT_REGION_SIZE]; /* or empty */
     bool is_explained;
+    bool had_keys; /* a fetch has succeeded */
 
     /* one fetch */
     size_t step;

@@ -77,10 +77,10 @@ static bool read_key(const struct der *der, struct key *key)
         secret.left != sizeof key->secret)
         return false;
     reader_copy(&secret, key->secret, sizeof key->secret);
-    bool is_plain = reader_u8(&point) == 0 && reader_u8(&point) == 4; /* no unused bits; not compressed */
+    uint16_t form = reader_u16be(&point); /* no unused bits; not compressed */
     reader_copy(&point, key->x, sizeof key->x);
     reader_copy(&point, key->y, sizeof key->y);
-    return is_plain && !point.failed && point.left == 0;
+    return form == 0x0004 && !point.failed && point.left == 0;
 }
 
 /* --- the proof --- */

@@ -281,9 +281,29 @@ static void processes_that_fail(void **state)
         text_file_write(config, text);
         assert_null(fetch(NULL));
         assert_failure(CASES[i].words);
+        assert_false(error_may_pass(&failure)); /* nobody waits for that */
         aws_client_close(&client);
         is_open = false;
     }
+}
+
+static void a_process_that_fails_later_may_come_back(void **state)
+{
+    (void) state;
+    char text[512];
+    snprintf(text, sizeof text,
+             "[default]\ncredential_process = test -s %s && echo '{\"Version\":1,\"AccessKeyId\":\"TOOL\","
+             "\"SecretAccessKey\":\"s\"}'\n",
+             credentials);
+    text_file_write(config, text);
+    text_file_write(credentials, "# not empty\n");
+    assert_string_equal(fetch(NULL), "TOOL");
+    text_file_write(credentials, "");
+    credentials_source_discard(&client.credentials);
+    assert_null(fetch_again());
+    assert_true(error_may_pass(&failure));
+    text_file_write(credentials, "# not empty\n");
+    assert_string_equal(fetch_again(), "TOOL");
 }
 
 static void closing_ends_a_process(void **state)
@@ -537,7 +557,7 @@ static void an_instances_role(void **state)
     credentials_source_discard(&client.credentials);
     server.answers[1].status = 404;
     assert_null(fetch_again());
-    assert_failure("credentials: EC2 instance: the instance has no role");
+    assert_failure("credentials: EC2 instance: the instance has no role"); /* it had one */
 }
 
 static void an_instance_that_does_not_answer_is_asked_twice(void **state)
@@ -548,13 +568,14 @@ static void an_instance_that_does_not_answer_is_asked_twice(void **state)
     answer("PUT /latest/api/token ", 200, "tok");
     int64_t started_ms = clock_monotonic_ms();
     assert_null(fetch(NULL));
-    assert_failure("credentials: EC2 instance: ");
+    assert_failure("credentials: EC2 instance: nothing else is configured, and ");
+    assert_false(error_may_pass(&failure)); /* nobody waits for that */
     assert_in_range(clock_monotonic_ms() - started_ms, 1900, 3500);
     aws_client_close(&client);
     is_open = false;
     set("AWS_EC2_METADATA_DISABLED", "true");
     assert_null(fetch(NULL));
-    assert_failure("credentials: EC2 instance: AWS_EC2_METADATA_DISABLED is true");
+    assert_failure("nothing else is configured, and AWS_EC2_METADATA_DISABLED is true");
 }
 
 /* ---- the course ---------------------------------------------------------------------------------------- */
@@ -592,6 +613,7 @@ int main(void)
         WITH_SERVER(the_containers_endpoint),
         WITH_SERVER(a_process),
         WITH_SERVER(processes_that_fail),
+        WITH_SERVER(a_process_that_fails_later_may_come_back),
         WITH_SERVER(closing_ends_a_process),
         WITH_SERVER(a_role_is_assumed_with_the_keys_before),
         WITH_SERVER(a_role_that_is_refused),
