@@ -126,12 +126,20 @@ static bool matches(const struct line *line, struct str section, enum prefix pre
                                   : !is_profile(line) && is_named(line, section);
 }
 
+/* Takes the next line off the text. Of a file with a thousand profiles most lines are another profile's: they
+ * are not looked at closer. */
+static struct line next_line(struct str *text, bool inside)
+{
+    struct str first, trimmed;
+    str_cut(*text, '\n', &first, text);
+    trimmed = trim_left(first);
+    return inside || str_starts_with(trimmed, "[") ? read_line(first) : (struct line){.kind = LINE_OTHER};
+}
+
 static bool has_header(struct str text, struct str section, enum prefix prefix)
 {
     while (text.len > 0) {
-        struct str first;
-        str_cut(text, '\n', &first, &text);
-        struct line line = read_line(first);
+        struct line line = next_line(&text, false);
         if (line.kind == LINE_SECTION && line.value.len > 0 && matches(&line, section, prefix))
             return true;
     }
@@ -228,9 +236,7 @@ static bool get_from(const struct profile_files *files, enum file file, struct s
     if (!find_section(files, file, search->section, &search->prefix))
         return false;
     while (text.len > 0) {
-        struct str first;
-        str_cut(text, '\n', &first, &text);
-        struct line line = read_line(first);
+        struct line line = next_line(&text, search->inside);
         read_into(search, &line);
     }
     return search->found;

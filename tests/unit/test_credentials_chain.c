@@ -31,6 +31,8 @@ static struct {
         int status;
         const char *body;
         int pause_ms;
+        int once; /* 1: the first time only; -1: not any more */
+        const char *date;
     } answers[REQUESTS_MAX];
 } server;
 
@@ -43,7 +45,7 @@ static size_t content_length(const char *head)
 static void serve(int fd, void *context)
 {
     int n = atomic_load(&peer.accepted) - 1, status = 404;
-    const char *body = "";
+    const char *body = "", *date = NULL;
     char answer[ANSWER_SIZE];
     (void) context;
     if (n >= REQUESTS_MAX || !peer_read_head(fd, server.requests[n], REQUEST_SIZE))
@@ -53,13 +55,17 @@ static void serve(int fd, void *context)
     for (int i = 0; i < REQUESTS_MAX && server.answers[i].path != NULL; i++) {
         if (strncmp(server.requests[n], server.answers[i].path, strlen(server.answers[i].path)) != 0)
             continue;
+        if (server.answers[i].once < 0)
+            continue;
+        server.answers[i].once -= server.answers[i].once == 1 ? 2 : 0;
+        date = server.answers[i].date;
         status = server.answers[i].status;
         body = server.answers[i].body;
         usleep((useconds_t) server.answers[i].pause_ms * 1000);
         break;
     }
-    int len = snprintf(answer, sizeof answer, "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n\r\n%s", status,
-                       strlen(body), body);
+    int len = snprintf(answer, sizeof answer, "HTTP/1.1 %d X\r\nDate: %s\r\nContent-Length: %zu\r\n\r\n%s",
+                       status, date != NULL ? date : "today", strlen(body), body);
     peer_write(fd, answer, (size_t) len);
 }
 
@@ -369,6 +375,22 @@ static void a_role_that_is_refused(void **state)
         "sts:AssumeRole (no way)");
 }
 
+static void a_clock_that_is_off_is_put_right_once(void **state)
+{
+    (void) state;
+    set_sts();
+    text_file_write(config,
+                    "[default]\nrole_arn = arn:b\naws_access_key_id = BASE\naws_secret_access_key = s\n");
+    server.answers[0].once = 1;
+    server.answers[0].date = "Tue, 22 Nov 2089 15:38:51 GMT";
+    answer("POST / ", 400, "<E><Error><Code>RequestExpired</Code><Message>late</Message></Error></E>");
+    answer("POST / ", 200, STS_KEYS("ROLE"));
+    assert_string_equal(fetch(NULL), "ROLE");
+    assert_int_equal(atomic_load(&peer.accepted), 2);
+    assert_non_null(strstr(server.requests[1], "Credential=BASE/20891122/"));
+    assert_true(client.credentials.clock_offset_ms > 0);
+}
+
 static void a_role_needs_a_region(void **state)
 {
     (void) state;
@@ -617,6 +639,7 @@ int main(void)
         WITH_SERVER(closing_ends_a_process),
         WITH_SERVER(a_role_is_assumed_with_the_keys_before),
         WITH_SERVER(a_role_that_is_refused),
+        WITH_SERVER(a_clock_that_is_off_is_put_right_once),
         WITH_SERVER(a_role_needs_a_region),
         WITH_SERVER(a_code_needs_a_terminal),
         WITH_SERVER(a_web_identity_token_is_read_each_time),
