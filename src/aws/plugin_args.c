@@ -124,7 +124,7 @@ static bool is_one_of(struct str name, const char *const *names)
 
 enum plugin_args_type plugin_args_type(const struct plugin_args *args)
 {
-    static const char *const ports[] = {SSM_DOCUMENT_TASK, SSM_DOCUMENT_HOST, SSM_DOCUMENT_TASK "ToSocket",
+    static const char *const ports[] = {SSM_DOCUMENT_TASK, SSM_DOCUMENT_HOST, SSM_DOCUMENT_SOCKET,
                                         "AWS-StartSSHSession", NULL};
     static const char *const shells[] = {"SSM-SessionManagerRunShell", "AWS-StartInteractiveCommand",
                                          "AWS-StartNonInteractiveCommand",

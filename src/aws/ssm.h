@@ -73,8 +73,9 @@ struct ssm_start_session {
     struct str reason; /* cut at a character; line breaks and other control characters become blanks */
 };
 
-#define SSM_DOCUMENT_TASK "AWS-StartPortForwardingSession"
-#define SSM_DOCUMENT_HOST "AWS-StartPortForwardingSessionToRemoteHost"
+#define SSM_DOCUMENT_TASK   "AWS-StartPortForwardingSession"
+#define SSM_DOCUMENT_HOST   "AWS-StartPortForwardingSessionToRemoteHost"
+#define SSM_DOCUMENT_SOCKET "AWS-StartPortForwardingSessionToSocket" /* of the agent's host */
 
 /* Whether a forward to this host leads to the task itself: nothing, "localhost" or a loopback address. */
 bool ssm_host_is_task(struct str host);

@@ -23,6 +23,10 @@
 #include "run/stdio_pump.h"
 
 #define REAL_NAME "session-manager-plugin.real"
+#define SHELL_TEXT                                                                                           \
+    "this is fumidai, which forwards ports and opens no shells. For shells put AWS's plugin beside it "      \
+    "under "                                                                                                 \
+    "the name " REAL_NAME
 
 enum { TEXT_SIZE = 1024, BODY_SIZE = 512 /* {"SessionId":"..."} */ };
 
@@ -39,6 +43,7 @@ struct plugin {
     struct session session;
     struct gateway_session gateway;
     bool is_running; /* the session has not ended */
+    bool timed_out;  /* it has, at the service */
 
     bool is_stdio; /* the connection is stdin and stdout, not a port */
     struct stdio_pump stdio;
@@ -146,13 +151,16 @@ static void session_over(struct session *session, struct session_tunnel *tunnel,
 {
     struct plugin *p = plugin;
     (void) is_last;
+    const struct handshake_request *request = lane_request(&session->lane);
     p->is_running = false;
+    if (request->agent_version[0] != '\0' && !request->is_port)
+        str_copy(STR_LITERAL(SHELL_TEXT), p->why, sizeof p->why);
     if (session->lane.failed && p->why[0] == '\0')
         str_copy(str_from(session->lane.reason), p->why, sizeof p->why);
     tcp_endpoints_close(&tunnel->endpoints, "the session ended");
     client_ports_close(&p->ports);
     gateway_close(&session->link);
-    if (lane_end_is_known(&session->lane)) {
+    if (p->timed_out || lane_end_is_known(&session->lane)) {
         finish(p);
         return;
     }
@@ -363,7 +371,8 @@ static void link_lost(struct session *session, const struct gateway_down *down)
 {
     struct plugin *p = plugin;
     (void) session;
-    if (down->is_final && down->code == ERROR_NOT_FOUND)
+    p->timed_out = down->is_final && down->code == ERROR_NOT_FOUND;
+    if (p->timed_out)
         str_copy(STR_LITERAL("the session has timed out"), p->why, sizeof p->why);
     log_event(down->was_up || down->is_final ? LOG_INFO : LOG_WARN,
               down->was_up ? "data channel lost, connecting anew" : "can't open the data channel",
@@ -535,8 +544,7 @@ static bool hand_over(const struct plugin_args *args, char **argv, char *const *
     }
     if (type == PLUGIN_ARGS_UNKNOWN)
         return false;
-    say("\nCannot perform start session: this is fumidai, which forwards ports and opens no shells. For "
-        "shells put AWS's plugin beside it under the name " REAL_NAME ".\n");
+    say("\nCannot perform start session: " SHELL_TEXT ".\n");
     return true;
 }
 

@@ -564,8 +564,10 @@ static void send_terminate(struct lane *lane)
     uint8_t payload[4];
     struct writer out = writer_of(payload, sizeof payload);
     writer_u32be(&out, PAYLOAD_FLAG_TERMINATE_SESSION);
-    if (data_channel_send_message(&lane->channel, PAYLOAD_FLAG, payload, sizeof payload, NULL) != 0)
+    if (data_channel_send_message(&lane->channel, PAYLOAD_FLAG, payload, sizeof payload, NULL) != 0) {
+        lane->terminate_tried = true;
         return;
+    }
     lane->terminate_due = false;
     lane->terminate_sent = true;
 }
@@ -591,7 +593,8 @@ int64_t lane_deadline(struct lane *lane, int64_t now_ms, bool others_wait)
 {
     if (lane->state == LANE_OVER)
         return INT64_MAX;
-    if (lane->agreed_due || lane->open_due || may_leave(lane, others_wait))
+    bool terminates = lane->terminate_due && !lane->terminate_tried && lane->state == LANE_ENDING;
+    if (lane->agreed_due || lane->open_due || terminates || may_leave(lane, others_wait))
         return now_ms;
     int64_t at_ms = num_min_i64(data_channel_deadline(&lane->channel, now_ms), lane->until_ms);
     return may_probe(lane, now_ms) ? num_min_i64(at_ms, lane->probe_ms) : at_ms;

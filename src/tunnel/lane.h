@@ -119,9 +119,10 @@ struct lane {
     bool hold_limited;
     bool agreed_due; /* events to be shown */
     bool open_due;
-    bool terminate_due;  /* client: the flag TerminateSession has yet to find room */
-    bool terminate_sent; /* it is among what the peer acknowledges */
-    uint16_t output_at;  /* in `reason`: the service's own words; 0: it gave none */
+    bool terminate_due;   /* client: the flag TerminateSession has yet to find room */
+    bool terminate_tried; /* there was no room: the next acknowledgement makes some */
+    bool terminate_sent;  /* it is among what the peer acknowledges */
+    uint16_t output_at;   /* in `reason`: the service's own words; 0: it gave none */
     char reason[LANE_TEXT_SIZE];
     char banner[LANE_TEXT_SIZE]; /* agent: what it tells; client: what it was told */
     int64_t started_ms;

@@ -402,6 +402,7 @@ static void shake_hands(struct session *s, uint8_t how)
     }
     if (role == LANE_CLIENT || how % 4 == 3)
         memset(extension.secret, 'a' + (how >> 4) % 2, HANDSHAKE_SECRET_SIZE - 1);
+    s->peer.is_for_stdio = how % 32 >= 24;
     if (role == LANE_CLIENT)
         lane_peer_request(&s->peer, how % 4 == 2 ? "3.0.1.0" : "3.3.987.0", ours ? &extension : NULL);
     else

@@ -136,9 +136,8 @@ bool lane_peer_request(struct lane_peer *peer, const char *version,
     struct writer out = writer_of(payload, sizeof payload);
     writer_format(&out,
                   "{\"AgentVersion\":\"%s\",\"RequestedClientActions\":[{\"ActionType\":\"SessionType\","
-                  "\"ActionParameters\":{\"SessionType\":\"Port\",\"Properties\":{"
-                  "\"type\":\"LocalPortForwarding\"}}}]",
-                  version);
+                  "\"ActionParameters\":{\"SessionType\":\"Port\",\"Properties\":{%s}}}]",
+                  version, peer->is_for_stdio ? "" : "\"type\":\"LocalPortForwarding\"");
     if (extension != NULL)
         writer_format(&out, ",\"Fumidai\":{\"Lanes\":%s,\"Destinations\":%s,\"Tunnel\":\"%s\"}",
                       extension->lanes ? "true" : "false", extension->destinations ? "true" : "false",

@@ -21,6 +21,7 @@ struct lane_peer {
     uint64_t *pieces;    /* Output carries this number first, which then is one more; null: no numbers */
     size_t takes;        /* how many more bytes its connection takes from the lane */
     int64_t sequence;    /* of the next stream message to the lane */
+    bool is_for_stdio;   /* HandshakeRequest: the session is for one connection, not for a local port */
     uint64_t heard_data; /* stream messages that came, the same ones again too */
     /* What came from the lane, each message; may be null. */
     void (*heard)(void *context, const struct agent_message *message);

@@ -388,10 +388,19 @@ static void client_and_service_can_end_it(void **state)
     lane_peer_message(&peer, AGENT_MESSAGE_CHANNEL_CLOSED, 0, 261, closed, sizeof closed - 1);
     run();
     expect_reason(false, "the service ended the session: time is over");
+    assert_string_equal(lane_closed_output(&lane), "time is over");
+    assert_true(lane_end_is_known(&lane));
     begin_open(LANE_AGENT, "1.2.804.0", NULL);
     lane_peer_message(&peer, AGENT_MESSAGE_CHANNEL_CLOSED, 0, 261, "no JSON", 7);
     run();
     expect_reason(false, "the service ended the session");
+    assert_string_equal(lane_closed_output(&lane), "");
+    begin_open(LANE_CLIENT, "3.3.4624.0", NULL);
+    lane_end(&lane, now_ms, true, STR_LITERAL("the port is taken"));
+    lane_peer_message(&peer, AGENT_MESSAGE_CHANNEL_CLOSED, 0, 261, closed, sizeof closed - 1);
+    run();
+    expect_reason(true, "the port is taken");
+    assert_string_equal(lane_closed_output(&lane), "");
 }
 
 static void a_client_that_ends_tells_the_agent(void **state)
@@ -401,10 +410,20 @@ static void a_client_that_ends_tells_the_agent(void **state)
     lane_end(&lane, now_ms, false, STR_LITERAL("the command has ended"));
     run();
     assert_non_null(strstr(heard, "flag:2"));
+    assert_true(lane_end_is_known(&lane));
+    begin_open(LANE_CLIENT, "3.3.4624.0", NULL);
+    peer.acknowledges = false;
+    lane_end(&lane, now_ms, false, STR_LITERAL("the command has ended"));
+    run();
+    assert_non_null(strstr(heard, "flag:2"));
+    run_at(now_ms + LANE_DRAIN_MS);
+    assert_false(lane_end_is_known(&lane));
+    heard[0] = '\0';
     begin_open(LANE_CLIENT, "2.3.0.0", NULL); /* one that would not understand it */
     lane_end(&lane, now_ms, false, STR_LITERAL("the command has ended"));
     run();
     expect(heard, "");
+    assert_false(lane_end_is_known(&lane));
 }
 
 static void it_leaves_politely_when_all_has_arrived(void **state)

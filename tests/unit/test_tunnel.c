@@ -294,6 +294,7 @@ static void begin(enum lane_role role, enum document_kind kind, const char *peer
         lane_probed(&lanes[0], now_ms, STR_LITERAL("hello"));
         lane_peer_respond(&peers[0], peer_version, extension);
     } else {
+        peers[0].is_for_stdio = kind != DOCUMENT_LOCAL_FORWARDING;
         lane_peer_request(&peers[0], peer_version, extension);
         lane_peer_complete(&peers[0]);
     }
@@ -878,6 +879,32 @@ static void a_basic_client_has_one_stream_after_the_other(void **state)
     assert_int_equal(open_local(), 0);
 }
 
+/* ssh through a proxy command, whatever the agent could do otherwise. */
+static void a_session_for_one_connection_ends_with_it(void **state)
+{
+    (void) state;
+    begin(LANE_CLIENT, DOCUMENT_STREAM, "3.3.4624.0", &ours);
+    assert_int_equal(open_local(), 0);
+    assert_int_equal(open_local(), STREAMS_NONE);
+    speak(0, "question", true);
+    say_bytes("answer");
+    run();
+    expect(heard, "'question'");
+    expect(steps, "WRITE 0 'answer'");
+    run_at(now_ms + TUNNEL_HALF_CLOSE_MS - 1);
+    assert_true(tunnel_is_open(&tunnel));
+    say_bytes(" and more");
+    run();
+    int64_t answered_ms = now_ms;
+    run_at(answered_ms + TUNNEL_HALF_CLOSE_MS - 1);
+    expect(heard, "");
+    run_at(answered_ms + TUNNEL_HALF_CLOSE_MS);
+    expect(heard, "flag 2");
+    expect(steps, "WRITE 0 ' and more' CLOSE 0 the client disconnected");
+    assert_false(tunnel_is_open(&tunnel));
+    assert_int_equal(tunnel.half_closed, 0);
+}
+
 /* ---- lanes ---- */
 
 /* Another lane, open, whose session has joined the tunnel. */
@@ -1227,6 +1254,7 @@ int main(void)
         cmocka_unit_test(a_stream_that_broke_before_its_syn_went_out_is_not_mentioned),
         cmocka_unit_test(an_answer_for_an_endpoint_that_is_gone_is_not_shown),
         cmocka_unit_test(a_basic_client_has_one_stream_after_the_other),
+        cmocka_unit_test(a_session_for_one_connection_ends_with_it),
         cmocka_unit_test(pieces_are_put_in_order_whatever_lane_they_come_over),
         cmocka_unit_test(pieces_do_not_go_further_than_the_peer_has_room_for),
         cmocka_unit_test(a_lane_whose_agent_knows_no_pieces_does_not_carry_them),
