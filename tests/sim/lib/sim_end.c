@@ -341,7 +341,10 @@ static void start_session(struct sim_end *end, unsigned index, int64_t now_ms)
     s->end = end;
     s->document.kind = end->options.kind;
     str_copy(STR_LITERAL("sim-0123456789"), s->document.session_id, sizeof s->document.session_id);
-    str_copy(STR_LITERAL("{\"portNumber\":\"80\"}"), s->document.properties, sizeof s->document.properties);
+    str_copy(end->options.kind == DOCUMENT_LOCAL_FORWARDING
+                 ? STR_LITERAL("{\"portNumber\":\"80\",\"type\":\"LocalPortForwarding\"}")
+                 : STR_LITERAL("{\"portNumber\":\"80\"}"),
+             s->document.properties, sizeof s->document.properties);
     str_copy(STR_LITERAL("db.internal"), s->document.host, sizeof s->document.host);
     s->document.port = 5439;
     for (size_t i = 0; i < sizeof config.channel.seed; i++)
