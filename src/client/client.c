@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/env.h"
@@ -15,6 +16,7 @@
 #include "client/task.h"
 #include "host/child.h"
 #include "host/clock.h"
+#include "host/descriptors.h"
 #include "host/log.h"
 #include "host/loop.h"
 #include "host/random.h"
@@ -45,6 +47,7 @@ struct client {
     struct client_ports ports;
     struct stdio_pump stdio; /* -W */
     struct child command;
+    struct rlimit descriptors; /* as we were given it */
     char reason[SSM_REASON_MAX + 1];
     char told[SAY_SIZE]; /* the latest line of progress */
     int64_t told_ms;
@@ -104,7 +107,9 @@ static void run_command(struct client *c)
 {
     struct error err = ERROR_INIT;
     environment_set(c->environment);
+    (void) setrlimit(RLIMIT_NOFILE, &c->descriptors); /* programs that use select need the usual limit */
     int result = child_start_dependent(&c->command, c->config->words, &err);
+    descriptors_open();
     if (result == 0)
         return;
     say("error", "%s", err.text);
@@ -472,6 +477,8 @@ int client_run(const struct forward_settings *config, char *const *env)
                          .ports = {.connect = connect_port, .ask = ask_target, .waits = connection_waits}};
     say_open(config->output);
     announce_open(&c->announce, config);
+    (void) getrlimit(RLIMIT_NOFILE, &c->descriptors);
+    descriptors_open();
     loop_timer_init(&c->timer, timer_expired);
     loop_hook_init(&c->hook, LOOP_GATHER, advance);
     int failed = config->word_count > 0 ? FORWARD_EXIT_FAILED : FORWARD_EXIT_FAILED_ALONE;

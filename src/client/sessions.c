@@ -120,7 +120,8 @@ static struct client_tunnel *find_tunnel(struct client_sessions *set, size_t for
     struct client_tunnel *best = NULL;
     for (uint32_t i = 0; i < FORWARD_SESSIONS_MAX; i++) {
         struct client_tunnel *t = set->tunnels[i];
-        if (t == NULL || !tunnel_is_open(&t->base.tunnel))
+        if (t == NULL || !tunnel_is_open(&t->base.tunnel) ||
+            tunnel_open_streams(&t->base.tunnel) >= CLIENT_STREAMS_MAX)
             continue;
         if (set->mode != CLIENT_MODE_SHARED && forward_of(set, t->lead) != forward)
             continue;

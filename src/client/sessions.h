@@ -35,11 +35,12 @@
 #include "tunnel/local_forward.h"
 
 enum {
-    CLIENT_CALL_MS = 20 * 1000,    /* StartSession, credentials included */
-    CLIENT_TERMINATE_MS = 2000,    /* TerminateSession, behind the flag that has ended it already */
-    CLIENT_ANSWER_MS = 20 * 1000,  /* a check: our agent dials for 10 s */
-    CLIENT_SILENCE_MS = 1500,      /* AWS's agent says nothing when it connected: it is taken for that */
-    CLIENT_STANDBY_MS = 10 * 1000, /* as run/tcp_endpoints keeps the agent's own probe */
+    CLIENT_CALL_MS = 20 * 1000,   /* StartSession, credentials included */
+    CLIENT_TERMINATE_MS = 2000,   /* TerminateSession, behind the flag that has ended it already */
+    CLIENT_ANSWER_MS = 20 * 1000, /* a check: our agent dials for 10 s */
+    CLIENT_SILENCE_MS = 1500,     /* AWS's agent says nothing when it connected: it is taken for that */
+    CLIENT_STREAMS_MAX = STREAMS_MAX - 100, /* in a tunnel: the agent may learn later which have ended */
+    CLIENT_STANDBY_MS = 10 * 1000,          /* as run/tcp_endpoints keeps the agent's own probe */
     CLIENT_FORWARDS_MAX = 2 * SETTINGS_LIST_MAX + 2,
     CLIENT_POOL_BLOCKS = 32 * 1024 /* 36 MB of address space; a quiet client touches a few dozen pages */
 };

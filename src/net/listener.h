@@ -25,9 +25,10 @@
 #include "host/loop.h"
 
 enum {
-    /* A burst of some programs' connection pools. The others are dropped; their kernels try again after 1 s,
-     * 3 s and 7 s, and many programs give up after 5 s. */
-    LISTENER_BACKLOG = 256,
+    /* As many as a session has streams. What the kernel has no place for it drops without a word, and a
+     * program that waits for the server to speak first then waits in vain. (net.core.somaxconn may be less.)
+     */
+    LISTENER_BACKLOG = 1024,
     /* A flood of connections must not keep the loop from everything else. */
     LISTENER_ACCEPTS_A_TURN = 16,
     /* Short enough for a user to wait, long enough for descriptors to come back. */

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"fumidai/tests/emulator"
+	"fumidai/tests/emulator/edge"
 	"fumidai/tests/emulator/gateway/agenttest"
 	"fumidai/tests/emulator/stream"
 
@@ -263,7 +264,7 @@ func TestForwardFailures(t *testing.T) {
 	defer taken.Close() //nolint:errcheck // a test's
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
 	command := []string{"--", "sh", "-c", "echo it ran"}
-	s.fails(125, []string{"can't listen on 127.0.0.1:" + port, "Address in use"}, append([]string{"--service", "gate", "-L", s.remote.to(port)}, command...)...)
+	s.fails(125, []string{"can't listen on 127.0.0.1:" + port, "in use"}, append([]string{"--service", "gate", "-L", s.remote.to(port)}, command...)...)
 	if n := len(s.Gateway.Sessions("")); n != 0 {
 		t.Errorf("a taken port cost %d sessions", n)
 	}
@@ -497,4 +498,91 @@ func TestForwardStdio(t *testing.T) {
 	if got, _ := os.ReadFile(dir + "/out"); !bytes.Equal(got, want) {
 		t.Errorf("with files %d bytes came back, want %d", len(got), len(want))
 	}
+}
+
+// Calls that fail often, in every way that may pass: it becomes ready all the same, and leaves nothing.
+func TestForwardUnreliableCalls(t *testing.T) {
+	s := newSite(t, nil)
+	for _, service := range []string{"ecs", "ssm"} {
+		s.Edge.Faults.Add(edge.ServerError(service, "", .2))
+		s.Edge.Faults.Add(edge.Throttling(service, "", .2))
+		s.Edge.Faults.Add(edge.Fault{Service: service, Probability: .2, Effect: edge.EffectResetBefore})
+	}
+	for range 3 {
+		f := s.startForward("--service", "gate", "-L", s.remote.to("0")).becomes()
+		f.asks(0, 100_000, 100_000)
+		s.must(f.cmd.Process.Signal(syscall.SIGINT))
+		f.ends(10*time.Second, 0)
+	}
+	// TerminateSession may have failed, but the flag has ended them.
+	s.wantNoSession()
+}
+
+// What is refused is said at once, with the action that is missing.
+func TestForwardDenied(t *testing.T) {
+	s := newSite(t, nil)
+	s.api.Credentials = s.user("arn:aws:iam::123456789012:user/nobody")
+	began := time.Now()
+	s.fails(125, []string{"AccessDeniedException", "your credentials lack ecs:ListTasks"}, "--service", "gate", "-L", s.remote.to("0"), "--", "true")
+	s.fails(1, []string{"your credentials lack ecs:DescribeTasks"}, "--id", s.task.ID(), "-L", s.remote.to("0"))
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// The gateway is away for seconds, with everything under way.
+func TestForwardGatewayAway(t *testing.T) {
+	s := newSite(t, nil)
+	f := s.startForward("--service", "gate", "--sessions", "2", "-L", s.remote.to("0")).becomes()
+	s.eventually("two sessions", 5*time.Second, func() bool { return len(s.Gateway.Sessions("")) == 2 })
+	c := f.dial(0)
+	f.inTime(5*time.Second, "the server's first word", func() error { return await(c) })
+	for range 2 {
+		done := make(chan error, 1)
+		go func() { done <- ask(c, 1_000_000, 3_000_000, 0x100) }()
+		time.Sleep(20 * time.Millisecond)
+		s.Gateway.Restart(3 * time.Second)
+		f.inTime(60*time.Second, "a conversation", func() error { return <-done })
+	}
+}
+
+// The relay in the task dies: its sessions are over, the next connection gets a new one.
+func TestForwardRelayDies(t *testing.T) {
+	s := newSite(t, nil)
+	f := s.startForward("--service", "gate", "-L", s.remote.to("0")).becomes()
+	f.asks(0, 1000, 1000)
+	s.must(syscall.Kill(s.relayPID(), syscall.SIGKILL))
+	s.eventually("the next connection", 30*time.Second, func() bool {
+		c, err := net.DialTimeout("tcp", fmt.Sprintf("localhost:%d", f.ready.Forwards[0].Port), time.Second)
+		if err != nil {
+			return false
+		}
+		defer c.Close() //nolint:errcheck // a test's
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		return await(c) == nil && ask(c, 1000, 1000, 0x100) == nil
+	})
+}
+
+// Many connections at once, more than a session takes: the others wait.
+func TestForwardManyConnections(t *testing.T) {
+	s := newSite(t, nil)
+	f := s.startForward("--service", "gate", "--max-messages-per-second", "0", "-L", s.remote.to("0")).becomes()
+	var wait crowd
+	for range 1200 {
+		wait.run(func() {
+			c, err := net.DialTimeout("tcp", fmt.Sprintf("localhost:%d", f.ready.Forwards[0].Port), 10*time.Second)
+			if err == nil {
+				defer c.Close() //nolint:errcheck // a test's
+				_ = c.SetDeadline(time.Now().Add(60 * time.Second))
+				if err = await(c); err == nil {
+					err = ask(c, 2000, 20_000, 0x100)
+				}
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	s.eventually("the end of all descriptors", 10*time.Second, func() bool { return descriptors(f.cmd.Process.Pid) < 30 })
 }
