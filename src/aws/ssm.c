@@ -86,12 +86,10 @@ void ssm_write_get_connection_status(struct writer *body, struct str target)
 
 bool ssm_host_is_task(struct str host)
 {
-    static const uint8_t loopback_6[16] = {[15] = 1};
     struct ip address;
     if (host.len == 0 || str_equal_nocase(host, "localhost") || str_equal_nocase(host, "localhost."))
         return true;
-    return ip_parse(host, &address) &&
-           (address.version == IP_V4 ? address.bytes[0] == 127 : ip_equal(address, ip_v6(loopback_6)));
+    return ip_parse(host, &address) && ip_is_loopback(address);
 }
 
 void ssm_choose_document(struct ssm_start_session *start, struct str document_name)

@@ -156,6 +156,12 @@ bool ip_equal(struct ip a, struct ip b)
     return a.version == b.version && memcmp(a.bytes, b.bytes, sizeof a.bytes) == 0;
 }
 
+bool ip_is_loopback(struct ip address)
+{
+    static const uint8_t v6[16] = {[15] = 1};
+    return address.version == IP_V4 ? address.bytes[0] == 127 : ip_equal(address, ip_v6(v6));
+}
+
 static unsigned address_bits(struct ip address)
 {
     return address.version == IP_V4 ? 8 * V4_BYTES : 8 * V6_BYTES;

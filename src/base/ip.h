@@ -35,6 +35,7 @@ bool ip_parse(struct str text, struct ip *address);
 void writer_ip(struct writer *w, struct ip address);
 void writer_ip_port(struct writer *w, struct ip address, uint16_t port); /* "10.0.0.1:80", "[fd00::1]:80" */
 bool ip_equal(struct ip a, struct ip b);
+bool ip_is_loopback(struct ip address); /* 127.0.0.0/8, ::1 */
 
 /* "10.0.0.0/8", "fd00::/8", or a bare address, which is a block of one. Host bits must be zero. */
 bool ip_block_parse(struct str text, struct ip_block *block);

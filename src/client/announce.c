@@ -25,6 +25,22 @@ static void write_local(struct writer *out, const struct local_forward *f)
         writer_ip_port(out, f->address, f->port);
 }
 
+void announce_open_ports(const struct local_forward *forwards, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct local_forward *f = &forwards[i];
+        char memory[IP_TEXT_SIZE + 16];
+        struct writer address = writer_of(memory, sizeof memory);
+        if ((f->kind != LOCAL_FORWARD_PORT && f->kind != LOCAL_FORWARD_SOCKS) || f->is_loopback ||
+            ip_is_loopback(f->address))
+            continue;
+        write_local(&address, f);
+        say("warning", "%s is open to other machines: whoever can connect to it reaches what it leads to",
+            writer_terminate(&address));
+        return;
+    }
+}
+
 static void write_remote(struct writer *out, const struct local_forward *f)
 {
     writer_format(out, strchr(f->host, ':') != NULL ? "[%s]:%u" : "%s:%u", f->host, f->host_port);

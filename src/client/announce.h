@@ -39,6 +39,8 @@ struct announce {
 };
 
 void announce_open(struct announce *a, const struct forward_settings *config);
+/* A warning when a port is open to other machines; once, however many are. */
+void announce_open_ports(const struct local_forward *forwards, size_t count);
 /* An error when whoever waits for it could not be told. */
 int announce_ready(struct announce *a, const struct announce_facts *facts, struct error *err);
 void announce_close(struct announce *a);

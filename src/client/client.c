@@ -436,6 +436,7 @@ static int open_all(struct client *c, struct error *err)
         client_ports_open(&c->ports, &c->loop, c->forwards, c->forward_count, err) < 0 ||
         write_environment(c, err) < 0 || network_open(&c->network, &c->loop, c->env, err) < 0)
         return err->code;
+    announce_open_ports(c->forwards, c->forward_count);
     if (aws_client_open_chain(&c->aws, &c->network, c->env,
                               c->config->profile[0] != '\0' ? c->config->profile : NULL, err) < 0)
         return err->code;

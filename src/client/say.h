@@ -11,7 +11,7 @@ enum { SAY_SIZE = 1024 /* of one message; a longer one is cut */ };
 
 /* Before the first message. */
 void say_open(enum forward_output output);
-/* `event` is its kind: progress, ready, session, error, end. */
+/* `event` is its kind: warning, progress, ready, session, error, end. */
 void say(const char *event, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

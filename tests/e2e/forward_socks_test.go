@@ -162,7 +162,7 @@ func TestForwardSocksNeedsFumidai(t *testing.T) {
 	if n := len(s.Gateway.Sessions("")); n != 1 {
 		t.Errorf("%d sessions", n)
 	}
-	s.fails(125, says, "--service", "gate", "-D", "0", "-L", s.remote.to("0"), "--", "true")
+	s.fails(125, append(says, "0.0.0.0:", " is open to other machines"), "--service", "gate", "-D", "*:0", "-L", s.remote.to("0"), "--", "true")
 	s.wantNoSession()
 }
 

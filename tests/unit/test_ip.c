@@ -129,12 +129,26 @@ static void knows_first_and_last_of_a_block(void **state)
     assert_false(ip_block_among_first(block, address, 4));
 }
 
+static void knows_loopback(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_loopback;
+    } cases[] = {{"127.0.0.1", true}, {"127.255.0.9", true}, {"::1", true},     {"0.0.0.0", false},
+                 {"::", false},       {"128.0.0.1", false},  {"7f00::", false}, {"::2", false}};
+    (void) state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ip address;
+        assert_true(ip_parse(str_from(cases[i].text), &address));
+        assert_int_equal(ip_is_loopback(address), cases[i].is_loopback);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parses_and_prints_addresses),
-        cmocka_unit_test(tells_what_a_block_holds),
-        cmocka_unit_test(refuses_malformed_blocks),
+        cmocka_unit_test(parses_and_prints_addresses),     cmocka_unit_test(tells_what_a_block_holds),
+        cmocka_unit_test(refuses_malformed_blocks),        cmocka_unit_test(knows_loopback),
         cmocka_unit_test(knows_first_and_last_of_a_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
