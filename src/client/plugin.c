@@ -50,6 +50,7 @@ struct plugin {
     bool stdio_open; /* until stdout has everything */
     struct local_forward forward;
     struct client_ports ports;
+    bool ports_open;
     struct loop_hook serve;
     bool accepted;
     bool answered[STREAMS_MAX]; /* by the target */
@@ -147,6 +148,13 @@ static void terminated(struct aws_call *call)
     finish(p);
 }
 
+static void close_ports(struct plugin *p)
+{
+    if (p->ports_open)
+        client_ports_close(&p->ports);
+    p->ports_open = false;
+}
+
 static void session_over(struct session *session, struct session_tunnel *tunnel, bool is_last)
 {
     struct plugin *p = plugin;
@@ -158,7 +166,7 @@ static void session_over(struct session *session, struct session_tunnel *tunnel,
     if (session->lane.failed && p->why[0] == '\0')
         str_copy(str_from(session->lane.reason), p->why, sizeof p->why);
     tcp_endpoints_close(&tunnel->endpoints, "the session ended");
-    client_ports_close(&p->ports);
+    close_ports(p);
     gateway_close(&session->link);
     if (p->timed_out || lane_end_is_known(&session->lane)) {
         finish(p);
@@ -226,7 +234,9 @@ static void endpoint_closed(void *context, const struct tcp_endpoint *endpoint, 
 /* Connections that wait have a place now, perhaps. */
 static void serve(struct loop_hook *hook)
 {
-    client_ports_serve(&LOOP_OWNER(hook, struct plugin, serve)->ports);
+    struct plugin *p = LOOP_OWNER(hook, struct plugin, serve);
+    if (p->ports_open)
+        client_ports_serve(&p->ports);
 }
 
 /* A client opens its endpoints itself. */
@@ -347,6 +357,7 @@ static int open_port(struct plugin *p, uint16_t port, struct error *err)
     int result = client_ports_open(&p->ports, &p->loop, &p->forward, 1, err);
     if (result < 0)
         return result;
+    p->ports_open = true;
     say("Port %u opened for sessionId %s.\nWaiting for connections...\n", p->forward.port,
         p->args.session.id);
     client_ports_accept(&p->ports);
@@ -480,7 +491,7 @@ static int open_all(struct plugin *p, struct error *err)
 
 static void close_all(struct plugin *p)
 {
-    client_ports_close(&p->ports);
+    close_ports(p);
     stdio_pump_close(&p->stdio);
     aws_call_cancel(&p->terminate);
     bytes_wipe(p->gateway.started.token, sizeof p->gateway.started.token);

@@ -152,7 +152,7 @@ func TestPluginSizes(t *testing.T) {
 	o, err := s.api.Start(s.Context(), s.target, toRemoteHost, parameters)
 	s.must(err)
 	taken := s.runPlugin(o, s.toolEnv(), "{}")
-	if !strings.Contains(taken, "can't listen on 127.0.0.1:"+port+": Address in use") {
+	if !strings.Contains(taken, "can't listen on 127.0.0.1:"+port+": Address ") {
 		t.Errorf("on a port that is taken it says %q", taken)
 	}
 	if !s.Gateway.Session(o.SessionID).Ended() {
@@ -234,9 +234,10 @@ func TestPluginEnds(t *testing.T) {
 func TestPluginTargetRefuses(t *testing.T) {
 	s := newSite(t, nil)
 	d := s.startPlugin(toRemoteHost, endpoint{s.remote.host, "1"}.parameters())
-	c, err := d.plugin.Dial()
-	s.must(err)
-	_, _ = io.Copy(io.Discard, c)
+	if c, err := d.plugin.Dial(); err == nil { // the answer may be that quick
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close()
+	}
 	s.must(d.plugin.WaitOutput("\nConnection to destination port failed, ", 5*time.Second))
 	if !regexp.MustCompile(`failed, .*:1.*: Connection refused`).MatchString(d.plugin.Output()) {
 		t.Errorf("it says %q", d.plugin.Output())
