@@ -586,3 +586,12 @@ func TestForwardManyConnections(t *testing.T) {
 	wait.Wait()
 	s.eventually("the end of all descriptors", 10*time.Second, func() bool { return descriptors(f.cmd.Process.Pid) < 30 })
 }
+
+// Much more than AWS's agent takes at once, upwards: all of it arrives.
+func TestForwardUploadToAWSAgent(t *testing.T) {
+	s := referenceSite(t, "", stream.Config{})
+	f := s.startForward("--service", "gate", "--max-messages-per-second", "0", "-L", s.remote.to("0")).becomes()
+	c := f.dial(0)
+	f.inTime(10*time.Second, "the server's first word", func() error { return await(c) })
+	f.inTime(2*time.Minute, "200 MB up", func() error { return ask(c, 200_000_000, 1000, 0x100) })
+}
