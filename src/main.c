@@ -43,7 +43,7 @@ static int run_forward(void)
 
 static int run_plugin(void)
 {
-    return plugin_run(settings.word_count, settings.words, environ);
+    return plugin_run(&values.plugin, settings.word_count, settings.words, environ);
 }
 
 static int run_health(void)

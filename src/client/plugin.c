@@ -31,6 +31,7 @@
 enum { TEXT_SIZE = 1024, BODY_SIZE = 512 /* {"SessionId":"..."} */ };
 
 struct plugin {
+    const struct plugin_settings *config;
     struct plugin_args args;
     char *const *env;
     struct loop loop;
@@ -424,9 +425,10 @@ static int open_session(struct plugin *p, struct error *err)
 {
     struct tunnel_config config = {.role = LANE_CLIENT};
     struct lane_config lane = {.role = LANE_CLIENT,
+                               .keep_alive_ms = p->config->keep_alive_ms,
                                .extension = {.is_ours = true},
-                               .channel = {.messages_per_second = PLUGIN_MESSAGES_PER_SECOND,
-                                           .burst_messages = PLUGIN_BURST_MESSAGES,
+                               .channel = {.messages_per_second = p->config->max_messages_per_second,
+                                           .burst_messages = p->config->burst_messages,
                                            .ping_interval_ms = CONTROL_CHANNEL_PING_MS}};
     if (open_pool(p, err) < 0 ||
         session_tunnel_init(&p->tunnel, &session_ops, &p->network, &p->pool, &config, err) < 0)
@@ -482,7 +484,7 @@ static int open_all(struct plugin *p, struct error *err)
     p->gateway.started = p->args.session;
     bytes_wipe(p->args.session.token, sizeof p->args.session.token);
     p->gateway.ssm = p->args.has_endpoint ? &p->args.endpoint : NULL;
-    p->gateway.reconnect_ms = PLUGIN_RECONNECT_MS;
+    p->gateway.reconnect_ms = p->config->reconnect_for_ms;
     /* Who has an SSM endpoint of their own is given StreamUrls of their own, too. */
     p->gateway.any_host = p->args.any_host || env_get(p->aws.env, "AWS_ENDPOINT_URL_SSM").len > 0 ||
                           env_get(p->aws.env, "AWS_ENDPOINT_URL").len > 0;
@@ -578,11 +580,12 @@ static void run_session(struct plugin *p, char **argv)
     close_all(p);
 }
 
-int plugin_run(int argc, char **argv, char *const *env)
+int plugin_run(const struct plugin_settings *config, int argc, char **argv, char *const *env)
 {
     static struct plugin memory;
     struct error err = ERROR_INIT;
     plugin = &memory;
+    plugin->config = config;
     plugin->env = env;
     if (plugin_args_parse(&plugin->args, argc, argv, env, &err) < 0) {
         say("\nCannot perform start session: %s\n", err.text);

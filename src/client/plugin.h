@@ -29,17 +29,16 @@
 #ifndef FUMIDAI_CLIENT_PLUGIN_H
 #define FUMIDAI_CLIENT_PLUGIN_H
 
+#include "settings/plugin_settings.h"
+
 enum {
-    PLUGIN_RECONNECT_MS = 10 * 60 * 1000, /* as `fumidai forward` does by default */
-    PLUGIN_MESSAGES_PER_SECOND = 960,     /* the same: below the service's limit */
-    PLUGIN_BURST_MESSAGES = 512,          /* the same */
-    PLUGIN_TERMINATE_MS = 5 * 1000,       /* TerminateSession, credentials included */
-    PLUGIN_LAST_BYTES_MS = 5 * 1000,      /* for what has come to be read by whom it is for */
-    PLUGIN_POOL_BLOCKS = 20 * 1024        /* 23 MB of address space, more than a tunnel may hold at once */
+    PLUGIN_TERMINATE_MS = 5 * 1000,  /* TerminateSession, credentials included */
+    PLUGIN_LAST_BYTES_MS = 5 * 1000, /* for what has come to be read by whom it is for */
+    PLUGIN_POOL_BLOCKS = 20 * 1024   /* 23 MB of address space, more than a tunnel may hold at once */
 };
 
 /* argv[0] is this program's name; the strings of argv and `env` are wiped where they hold the token. The exit
  * status. */
-int plugin_run(int argc, char **argv, char *const *env);
+int plugin_run(const struct plugin_settings *config, int argc, char **argv, char *const *env);
 
 #endif

@@ -17,31 +17,6 @@ static const struct settings_command health = {
     .words = SETTINGS_NO_WORDS,
 };
 
-/* Its callers' users read what it prints, not a log. */
-static const struct settings_row plugin_log[] = {{
-    .flag = "log-level",
-    .variable = "FUMIDAI_LOG_LEVEL",
-    .help = "Minimum level to log on standard error: `debug`, `info`, `warn` or `error`.",
-    .kind = SETTINGS_LEVEL,
-    SETTINGS_AT(struct common_settings, log_level, int),
-    .fallback = "warn",
-}};
-
-static const struct settings_part plugin_parts[] = {
-    {"Settings", plugin_log, 1, 0},
-    {"The program itself", COMMON_SETTINGS_PROGRAM, COMMON_SETTINGS_PROGRAM_ROWS, 0},
-};
-
-static const struct settings_command plugin = {
-    .name = COMMAND_PLUGIN_NAME,
-    .usage = "fumidai " COMMAND_PLUGIN_NAME " ANSWER REGION StartSession [PROFILE [REQUEST [ENDPOINT]]]",
-    .purpose = "Serves the AWS CLI, ecsta and others in place of AWS's plugin, under a link of that name.",
-    .parts = plugin_parts,
-    .part_count = sizeof plugin_parts / sizeof plugin_parts[0],
-    .size = sizeof(struct plugin_settings),
-    .words = SETTINGS_NO_WORDS,
-};
-
 static const struct settings_command redshift = {.name = "redshift"};
 
 const struct settings_command *const COMMANDS[COMMAND_COUNT] = {
@@ -49,7 +24,7 @@ const struct settings_command *const COMMANDS[COMMAND_COUNT] = {
     [COMMAND_HEALTH] = &health,
     [COMMAND_SETTINGS] = &TASK_SETTINGS_LISTING,
     [COMMAND_FORWARD] = &FORWARD_SETTINGS,
-    [COMMAND_PLUGIN] = &plugin,
+    [COMMAND_PLUGIN] = &PLUGIN_SETTINGS,
     [COMMAND_REDSHIFT] = &redshift,
 };
 
@@ -59,7 +34,7 @@ static bool is_plugin_name(const char *path)
     struct str name;
     if (!str_cut_last(str_from(path), '/', &folder, &name))
         name = str_from(path);
-    return str_equal_text(name, COMMAND_PLUGIN_NAME);
+    return str_equal_text(name, PLUGIN_SETTINGS_NAME);
 }
 
 /* argv is read by aws/plugin_args; only `fumidai session-manager-plugin --help` is ours. */
@@ -68,8 +43,8 @@ static int parse_plugin(struct settings *settings, union command_settings *value
 {
     char *none[] = {argv[0], NULL};
     bool is_help = own == 1 && argc == 3 && strcmp(argv[2], "--help") == 0;
-    int result = is_help ? settings_parse(settings, &plugin, values, argc, argv, 2, env, err)
-                         : settings_parse(settings, &plugin, values, 1, none, 1, env, err);
+    int result = is_help ? settings_parse(settings, &PLUGIN_SETTINGS, values, argc, argv, 2, env, err)
+                         : settings_parse(settings, &PLUGIN_SETTINGS, values, 1, none, 1, env, err);
     settings->words = argv + own;
     settings->word_count = argc - own;
     return result;

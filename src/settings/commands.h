@@ -7,6 +7,7 @@
 #define FUMIDAI_SETTINGS_COMMANDS_H
 
 #include "settings/forward_settings.h"
+#include "settings/plugin_settings.h"
 #include "settings/settings.h"
 #include "settings/task_settings.h"
 
@@ -18,13 +19,6 @@ enum command {
     COMMAND_PLUGIN,
     COMMAND_REDSHIFT,
     COMMAND_COUNT
-};
-
-/* Also the name under which programs look for it: called so, that is the command, whatever follows. */
-#define COMMAND_PLUGIN_NAME "session-manager-plugin"
-
-struct plugin_settings {
-    struct common_settings common; /* from the environment: argv is other programs', and not read here */
 };
 
 struct health_settings {

@@ -155,9 +155,7 @@ func TestPluginSizes(t *testing.T) {
 	if !strings.Contains(taken, "can't listen on 127.0.0.1:"+port+": Address ") {
 		t.Errorf("on a port that is taken it says %q", taken)
 	}
-	if !s.Gateway.Session(o.SessionID).Ended() {
-		t.Error("the session is left")
-	}
+	s.eventually("the session's end", 5*time.Second, s.Gateway.Session(o.SessionID).Ended)
 	s.must(l.Close())
 	if d := s.startPlugin(toRemoteHost, parameters); d.plugin.Port != port {
 		t.Errorf("port %s, want %s", d.plugin.Port, port)
