@@ -2,17 +2,63 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/env.h"
 #include "base/json.h"
 #include "client/say.h"
 #include "host/console.h"
 
-void announce_open(struct announce *a, const struct forward_settings *config)
+/* sd_notify(3). An abstract name begins with a NUL and is not terminated. */
+static void find_notify_socket(struct announce *a, struct str name)
 {
-    *a = (struct announce){.config = config};
+    if (name.len == 0 || name.len > sizeof a->notify.sun_path || (name.ptr[0] != '/' && name.ptr[0] != '@'))
+        return;
+    a->notify.sun_family = AF_UNIX;
+    memcpy(a->notify.sun_path, name.ptr, name.len);
+    if (name.ptr[0] == '@')
+        a->notify.sun_path[0] = '\0';
+    a->notify_len = (socklen_t) (offsetof(struct sockaddr_un, sun_path) + name.len);
+}
+
+static void notify(const struct announce *a, const char *text)
+{
+    if (a->notify_len == 0)
+        return;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 ||
+        sendto(fd, text, strlen(text), MSG_NOSIGNAL, (const struct sockaddr *) &a->notify, a->notify_len) < 0)
+        say("error", "can't say %s to NOTIFY_SOCKET: %s", text, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
+int announce_open(struct announce *a, const struct forward_settings *config, char *const *env,
+                  struct error *err)
+{
+    int fd = config->ready_fd > 0 ? (int) config->ready_fd : -1;
+    *a =
+        (struct announce){.config = config, .ready_file = CLAIM_INIT, .pid_file = CLAIM_INIT, .ready_fd = fd};
+    find_notify_socket(a, env_get(env, "NOTIFY_SOCKET"));
+    (void) unsetenv("NOTIFY_SOCKET");
+    if (fd >= 0 && (fcntl(fd, F_GETFD) < 0 || (fd > STDERR_FILENO && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)))
+        return error_set(err, ERROR_INVALID, "--ready-fd: descriptor %d is not open", fd);
+    return 0;
+}
+
+int announce_begin(struct announce *a, struct error *err)
+{
+    const struct forward_settings *config = a->config;
+    char memory[16];
+    struct writer pid = writer_of(memory, sizeof memory);
+    writer_format(&pid, "%d\n", (int) getpid());
+    int result = config->ready_file[0] != '\0' ? claim_clear(config->ready_file, err) : 0;
+    if (result == 0 && config->pid_file[0] != '\0')
+        result = claim_take(&a->pid_file, config->pid_file, writer_view(&pid), err);
+    return result;
 }
 
 static void write_local(struct writer *out, const struct local_forward *f)
@@ -79,25 +125,14 @@ static void write_ready(struct writer *out, const struct announce_facts *facts)
     writer_char(out, '\n');
 }
 
-/* Written beside its place, then renamed: whoever sees it sees it whole. */
-static int write_ready_file(const struct announce *a, struct str text, struct error *err)
+static int tell_descriptor(struct announce *a, struct str event, struct error *err)
 {
-    char beside[1024];
-    struct writer path = writer_of(beside, sizeof beside);
-    writer_format(&path, "%s.%d", a->config->ready_file, (int) getpid());
-    if (path.failed)
-        return error_set(err, ERROR_TOO_LARGE, "the path of the ready file is too long");
-    int fd = open(writer_terminate(&path), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-    bool written = fd >= 0 && console_write(fd, text);
-    if (fd >= 0)
-        close(fd);
-    if (!written || rename(beside, a->config->ready_file) != 0) {
-        int reason = errno;
-        (void) unlink(beside);
-        return error_set(err, ERROR_SYSTEM, "can't write the ready file %s: %s", a->config->ready_file,
-                         strerror(reason));
-    }
-    return 0;
+    bool written = console_write(a->ready_fd, event);
+    int reason = errno;
+    if (a->ready_fd > STDERR_FILENO)
+        close(a->ready_fd);
+    a->ready_fd = -1;
+    return written ? 0 : error_set(err, ERROR_SYSTEM, "--ready-fd: can't write: %s", strerror(reason));
 }
 
 static void tell_people(const struct local_forward *f)
@@ -122,20 +157,34 @@ int announce_ready(struct announce *a, const struct announce_facts *facts, struc
     struct writer event = writer_of(memory, sizeof memory);
     int result = 0;
     write_ready(&event, facts);
-    if (a->config->ready_file[0] != '\0') {
-        result = write_ready_file(a, writer_view(&event), err);
-        a->has_ready_file = result == 0;
-    }
+    if (a->config->ready_file[0] != '\0')
+        result = claim_take(&a->ready_file, a->config->ready_file, writer_view(&event), err);
+    if (result == 0 && a->ready_fd >= 0)
+        result = tell_descriptor(a, writer_view(&event), err);
+    if (result < 0)
+        return result;
     if (a->config->output == FORWARD_OUTPUT_JSON)
         (void) console_write(STDOUT_FILENO, writer_view(&event));
     for (size_t i = 0; i < facts->count && a->config->output == FORWARD_OUTPUT_TEXT; i++)
         tell_people(&facts->forwards[i]);
-    return result;
+    a->is_ready = true;
+    char text[48];
+    struct writer message = writer_of(text, sizeof text);
+    writer_format(&message, "READY=1\nMAINPID=%d", (int) getpid());
+    notify(a, writer_terminate(&message));
+    return 0;
+}
+
+void announce_stopping(struct announce *a)
+{
+    if (a->is_ready)
+        notify(a, "STOPPING=1");
+    a->is_ready = false;
+    claim_drop(&a->ready_file);
 }
 
 void announce_close(struct announce *a)
 {
-    if (a->has_ready_file)
-        (void) unlink(a->config->ready_file);
-    a->has_ready_file = false;
+    announce_stopping(a);
+    claim_drop(&a->pid_file);
 }

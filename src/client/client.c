@@ -9,8 +9,10 @@
 #include "base/env.h"
 #include "base/time.h"
 #include "client/announce.h"
+#include "client/background.h"
 #include "client/environment.h"
 #include "client/ports.h"
+#include "client/running.h"
 #include "client/say.h"
 #include "client/sessions.h"
 #include "client/task.h"
@@ -19,6 +21,7 @@
 #include "host/descriptors.h"
 #include "host/log.h"
 #include "host/loop.h"
+#include "host/pidfd.h"
 #include "host/random.h"
 #include "host/signals.h"
 #include "run/stdio_pump.h"
@@ -52,7 +55,9 @@ struct client {
     char told[SAY_SIZE]; /* the latest line of progress */
     int64_t told_ms;
     struct announce announce;
-    struct str environment; /* the command's */
+    struct background background;
+    struct loop_watch watched; /* --while */
+    struct str environment;    /* the command's */
     char github_env[1024];
     int status;
 };
@@ -97,6 +102,8 @@ static void tell_ready(struct client *c)
         result = environment_append(c->github_env, c->environment, &err);
     if (result == 0)
         result = announce_ready(&c->announce, &facts, &err);
+    if (result == 0 && c->background.fd >= 0)
+        result = background_leave(&c->background, &err);
     if (result < 0)
         forward_stop(&c->engine, true, str_from(err.text), now_of(c));
 }
@@ -319,6 +326,8 @@ static void advance(struct loop_hook *hook)
     forward_tick(&c->engine, now_of(c));
     while (forward_next(&c->engine, &action))
         perform(c, &action);
+    if (c->engine.state >= FORWARD_ENDING)
+        announce_stopping(&c->announce);
     loop_timer_set(&c->loop, &c->timer, forward_deadline(&c->engine));
 }
 
@@ -389,6 +398,8 @@ static int collect_forwards(struct client *c, struct error *err)
         (config->word_count > 0 || config->output != FORWARD_OUTPUT_TEXT))
         return error_set(err, ERROR_INVALID,
                          "-W has standard output: it goes with neither a command nor --output json");
+    if (result == 0 && config->background && (config->stdio[0] != '\0' || config->word_count > 0))
+        return error_set(err, ERROR_INVALID, "--background goes with neither a command nor -W");
     if (result == 0 && c->forward_count == 0)
         return error_set(err, ERROR_INVALID,
                          "nothing to forward: give -L PORT:HOST:PORT or -D PORT (fumidai forward --help)");
@@ -428,13 +439,36 @@ static int write_environment(struct client *c, struct error *err)
     return result;
 }
 
+static void watched_process_ended(struct loop_watch *watch, uint32_t events)
+{
+    struct client *c = LOOP_OWNER(watch, struct client, watched);
+    char text[48];
+    struct writer why = writer_of(text, sizeof text);
+    (void) events;
+    writer_format(&why, "process %u has ended", c->config->while_pid);
+    loop_watch_remove(&c->loop, watch);
+    forward_stop(&c->engine, false, writer_view(&why), now_of(c));
+    wake();
+}
+
+static int watch_process(struct client *c, struct error *err)
+{
+    if (c->config->while_pid == 0)
+        return 0;
+    int fd = pidfd_of((pid_t) c->config->while_pid, err);
+    if (fd < 0)
+        return error_prefix(err, "--while: ");
+    return loop_watch_add(&c->loop, &c->watched, fd, EPOLLIN, watched_process_ended, err);
+}
+
 static int open_all(struct client *c, struct error *err)
 {
     uint64_t seed;
     if (collect_forwards(c, err) < 0 || loop_open(&c->loop, err) < 0 ||
         signals_open(&c->signals, &c->loop, caught, err) < 0 ||
         client_ports_open(&c->ports, &c->loop, c->forwards, c->forward_count, err) < 0 ||
-        write_environment(c, err) < 0 || network_open(&c->network, &c->loop, c->env, err) < 0)
+        write_environment(c, err) < 0 || announce_begin(&c->announce, err) < 0 || watch_process(c, err) < 0 ||
+        network_open(&c->network, &c->loop, c->env, err) < 0)
         return err->code;
     announce_open_ports(c->forwards, c->forward_count);
     if (aws_client_open_chain(&c->aws, &c->network, c->env,
@@ -461,13 +495,29 @@ static int open_all(struct client *c, struct error *err)
     return 0;
 }
 
+static int ask_running(const struct forward_settings *config)
+{
+    struct error err = ERROR_INIT;
+    int result = config->stop[0] != '\0' ? running_stop(config->stop, config->drain_ms, &err)
+                                         : running_wait(config->wait, config->start_timeout_ms, &err);
+    if (result < 0)
+        say("error", "%s", err.text);
+    return result < 0 ? FORWARD_EXIT_FAILED_ALONE : 0;
+}
+
 int client_run(const struct forward_settings *config, char *const *env)
 {
     static struct client memory;
     struct client *c = client = &memory;
     struct error err = ERROR_INIT;
+    int failed = config->word_count > 0 ? FORWARD_EXIT_FAILED : FORWARD_EXIT_FAILED_ALONE;
+    say_open(config->output);
+    if (config->stop[0] != '\0' || config->wait[0] != '\0')
+        return ask_running(config);
     *c = (struct client){.config = config,
                          .env = env,
+                         .background = BACKGROUND_INIT,
+                         .watched = LOOP_WATCH_INIT,
                          .sessions = {.started = session_started,
                                       .opened = session_opened,
                                       .over = session_over,
@@ -476,15 +526,16 @@ int client_run(const struct forward_settings *config, char *const *env)
                                       .changed = connections_changed,
                                       .lost = data_channel_lost},
                          .ports = {.connect = connect_port, .ask = ask_target, .waits = connection_waits}};
-    say_open(config->output);
-    announce_open(&c->announce, config);
     (void) getrlimit(RLIMIT_NOFILE, &c->descriptors);
     descriptors_open();
     loop_timer_init(&c->timer, timer_expired);
     loop_hook_init(&c->hook, LOOP_GATHER, advance);
-    int failed = config->word_count > 0 ? FORWARD_EXIT_FAILED : FORWARD_EXIT_FAILED_ALONE;
-    if (open_all(c, &err) < 0) {
+    if (announce_open(&c->announce, config, env, &err) == 0 && config->background &&
+        background_begin(&c->background, (int) config->ready_fd, &c->status))
+        return c->status;
+    if (err.code != ERROR_NONE || open_all(c, &err) < 0) {
         client_ports_close(&c->ports);
+        announce_close(&c->announce);
         say("error", "%s", err.text);
         return failed;
     }

@@ -56,6 +56,12 @@ struct forward_settings {
     int64_t idle_timeout_ms;
     int64_t max_time_ms;
     const char *ready_file; /* empty: none */
+    uint32_t ready_fd;      /* 0: none */
+    const char *pid_file;   /* empty: none */
+    bool background;
+    uint32_t while_pid; /* 0: none */
+    const char *stop;   /* empty: nothing of the kind; else the only thing to do */
+    const char *wait;
     enum forward_output output;
     enum forward_database database;
     bool github_env; /* also into $GITHUB_ENV */

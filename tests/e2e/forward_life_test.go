@@ -1,10 +1,16 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // This file is about the life of `fumidai forward` as a command: what it tells to whom, and that it leaves nothing behind.
@@ -51,5 +57,174 @@ func TestForwardEnvironment(t *testing.T) {
 	s.fails(1, []string{"GITHUB_ENV is not set"}, "--service", "gate", "-L", to, "--github-env")
 	s.fails(2, []string{"none, pg, mysql or redshift"}, "--service", "gate", "-L", to, "--env", "oracle")
 	s.fails(1, []string{"libpq finds a Unix socket only by"}, "--service", "gate", "-L", s.remote.to(dir+"/db"), "--env", "pg")
+	s.wantNoSession()
+}
+
+// notifications is a NOTIFY_SOCKET, and what was sent to it.
+func (s *site) notifications(name string) (next func() string) {
+	s.Helper()
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	s.must(err)
+	s.Cleanup(func() { _ = l.Close() })
+	return func() string {
+		s.Helper()
+		b := make([]byte, 1000)
+		_ = l.SetReadDeadline(time.Now().Add(20 * time.Second))
+		n, err := l.Read(b)
+		s.must(err)
+		return string(b[:n])
+	}
+}
+
+// Everybody who waits is told: a descriptor, systemd, files; and the files are gone at the end.
+func TestForwardTellsWhoWaits(t *testing.T) {
+	s := newSite(t, nil)
+	dir := s.TempDir()
+	for _, name := range []string{dir + "/notify", fmt.Sprintf("@fumidai-test-%d", os.Getpid())} {
+		next := s.notifications(name)
+		r, w, err := os.Pipe()
+		s.must(err)
+		cmd := s.forwardCommand("--service", "gate", "-L", s.remote.to("0"), "--ready-fd", "3", "--ready-file", dir+"/ready", "--pid-file", dir+"/pid")
+		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+name)
+		cmd.ExtraFiles = []*os.File{w}
+		s.must(cmd.Start())
+		s.must(w.Close())
+		line, err := io.ReadAll(r) // up to its end: it is closed then
+		s.must(err)
+		var event readyEvent
+		s.must(json.Unmarshal(line, &event))
+		if event.PID != cmd.Process.Pid || len(event.Forwards) != 1 {
+			t.Errorf("the descriptor is told %s", line)
+		}
+		if got, want := next(), fmt.Sprintf("READY=1\nMAINPID=%d", cmd.Process.Pid); got != want {
+			t.Errorf("%s is told %q, want %q", name, got, want)
+		}
+		if text, _ := os.ReadFile(dir + "/ready"); string(text) != string(line) {
+			t.Errorf("the ready file says %s", text)
+		}
+		if text, _ := os.ReadFile(dir + "/pid"); string(text) != fmt.Sprintf("%d\n", cmd.Process.Pid) {
+			t.Errorf("the pid file says %s", text)
+		}
+		s.fails(1, []string{"belongs to process ", "which is running"}, "--service", "gate", "-L", s.remote.to("0"), "--pid-file", dir+"/pid")
+		s.fails(1, []string{"belongs to process ", "which is running"}, "--service", "gate", "-L", s.remote.to("0"), "--ready-file", dir+"/ready")
+		s.must(cmd.Process.Signal(syscall.SIGTERM))
+		if got := next(); got != "STOPPING=1" {
+			t.Errorf("at the end %s is told %q", name, got)
+		}
+		s.must(cmd.Wait())
+		for _, file := range []string{"/ready", "/pid"} {
+			if _, err := os.Stat(dir + file); err == nil {
+				t.Errorf("%s is left", file)
+			}
+		}
+	}
+	s.fails(1, []string{"--ready-fd: descriptor 77 is not open"}, "--service", "gate", "-L", s.remote.to("0"), "--ready-fd", "77")
+	s.wantNoSession()
+}
+
+// asksRunning runs --stop or --wait.
+func (s *site) asksRunning(status int, says string, args ...string) {
+	s.Helper()
+	out, err := s.forwardCommand(args...).CombinedOutput()
+	got := 0
+	if exit, ok := err.(*exec.ExitError); ok {
+		got = exit.ExitCode()
+	}
+	if got != status || !strings.Contains(string(out), says) {
+		s.Errorf("fumidai forward %q: exit status %d, want %d: %q", args, got, status, out)
+	}
+}
+
+// To the background and back: ready means ready, the end means that nothing is left.
+func TestForwardBackground(t *testing.T) {
+	s := newSite(t, nil)
+	dir := s.TempDir()
+	f := &forward{site: s}
+	start := func() int {
+		s.Helper()
+		began := time.Now()
+		out, err := s.forwardCommand("--service", "gate", "-L", s.remote.to("0"), "-f", "--pid-file", dir+"/pid", "--ready-file", dir+"/ready").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), " leads to "+s.remote.host) {
+			t.Fatalf("%v after %v: %s", err, time.Since(began), out)
+		}
+		text, err := os.ReadFile(dir + "/ready")
+		s.must(err)
+		s.must(json.Unmarshal(text, &f.ready))
+		s.Cleanup(func() { _ = syscall.Kill(f.ready.PID, syscall.SIGKILL) })
+		return f.ready.PID
+	}
+	gone := func(pid int) bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	}
+	pid := start()
+	f.asks(0, 100_000, 500_000)
+	if session, _, _ := syscall.Syscall(syscall.SYS_GETSID, uintptr(pid), 0, 0); int(session) != pid {
+		t.Errorf("its session is %d, not its own", session)
+	}
+	for fd := range 3 {
+		if to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd)); err == nil && to != "/dev/null" {
+			t.Errorf("descriptor %d is %s", fd, to)
+		}
+	}
+	s.asksRunning(0, "", "--wait", dir+"/ready")
+	s.asksRunning(0, "", "--stop", dir+"/pid")
+	if !gone(pid) {
+		t.Error("it still runs")
+	}
+	s.wantNoSession()
+	s.asksRunning(1, "nothing to stop: there is no file "+dir+"/pid", "--stop", dir+"/pid")
+	s.asksRunning(1, "no forward became ready within 1s", "--wait", dir+"/ready", "--start-timeout", "1s")
+
+	// Killed: what it has left is not believed, and is replaced.
+	pid = start()
+	s.must(syscall.Kill(pid, syscall.SIGKILL))
+	s.eventually("its end", 5*time.Second, func() bool { return gone(pid) })
+	s.asksRunning(1, "is gone; it was killed, or crashed", "--stop", dir+"/pid")
+	s.asksRunning(1, "left by one that is gone", "--wait", dir+"/ready", "--start-timeout", "1s")
+	start()
+	f.asks(0, 1000, 1000)
+	s.asksRunning(0, "", "--stop", dir+"/pid")
+
+	s.fails(1, []string{s.remote.host + ":1 does not answer: "}, "--service", "gate", "-f", "-L", endpoint{s.remote.host, "1"}.to("0"))
+	s.fails(125, []string{"goes with neither a command nor -W"}, "--service", "gate", "-f", "-L", s.remote.to("0"), "--", "true")
+}
+
+// A signal to the process that waits ends the one that works, and a killed one takes it along.
+func TestForwardBackgroundInterrupted(t *testing.T) {
+	s := newSite(t, nil)
+	for _, number := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
+		pids := s.TempDir() + "/pid"
+		cmd := s.forwardCommand("--service", "gate", "-f", "--wait-for-target", "1m", "--pid-file", pids, "-L", endpoint{s.remote.host, "1"}.to("0"))
+		s.must(cmd.Start())
+		s.eventually("a session", 10*time.Second, func() bool {
+			sessions := s.Gateway.Sessions("")
+			return len(sessions) > 0 && !sessions[len(sessions)-1].Ended()
+		})
+		s.must(cmd.Process.Signal(number))
+		_ = cmd.Wait()
+		if got, want := cmd.ProcessState.ExitCode(), 128+int(number); number != syscall.SIGKILL && got != want {
+			t.Errorf("%v: exit status %d, want %d", number, got, want)
+		}
+		s.eventually("the end of the one that works", 10*time.Second, func() bool {
+			_, err := os.Stat(pids)
+			return err != nil
+		})
+		s.wantNoSession()
+	}
+}
+
+// It ends with the process that it was to run for.
+func TestForwardWhile(t *testing.T) {
+	s := newSite(t, nil)
+	other := exec.Command("sleep", "1000")
+	s.must(other.Start())
+	f := s.startForward("--service", "gate", "-L", s.remote.to("0"), "--while", fmt.Sprint(other.Process.Pid)).becomes()
+	f.asks(0, 1000, 1000)
+	s.must(other.Process.Kill())
+	f.ends(10*time.Second, 0)
+	_ = other.Wait()
+	s.fails(1, []string{fmt.Sprintf("--while: can't watch process %d: No such process", other.Process.Pid)},
+		"--service", "gate", "-L", s.remote.to("0"), "--while", fmt.Sprint(other.Process.Pid))
 	s.wantNoSession()
 }
