@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -226,5 +227,119 @@ func TestForwardWhile(t *testing.T) {
 	_ = other.Wait()
 	s.fails(1, []string{fmt.Sprintf("--while: can't watch process %d: No such process", other.Process.Pid)},
 		"--service", "gate", "-L", s.remote.to("0"), "--while", fmt.Sprint(other.Process.Pid))
+	s.wantNoSession()
+}
+
+// processes counts those with this among their arguments.
+func (s *site) processes(argument string) int {
+	s.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	s.must(err)
+	n := 0
+	for _, file := range files {
+		if line, err := os.ReadFile(file); err == nil && strings.Contains("\x00"+string(line), "\x00"+argument+"\x00") {
+			n++
+		}
+	}
+	return n
+}
+
+// Start, one conversation, end, again and again, in every way to end: no session and no process is left. FUMIDAI_LONG=1: 1,000 runs.
+func TestForwardLeavesNothing(t *testing.T) {
+	s := newSite(t, nil)
+	runs := 200
+	if os.Getenv("FUMIDAI_LONG") == "1" {
+		runs = 1000
+	}
+	mark := fmt.Sprintf("leaves-nothing-%d", os.Getpid())
+	naps := fmt.Sprintf("1000.%d", os.Getpid())
+	args := []string{"--service", "gate", "--reason", mark}
+	sessions := 0
+	for i := range runs {
+		sessions++
+		switch i % 5 {
+		case 0, 1: // interrupted
+			f := s.startForward(append(args, "-L", s.remote.to("0"))...).becomes()
+			f.asks(0, 1000, 1000)
+			s.must(f.cmd.Process.Signal([]os.Signal{syscall.SIGINT, syscall.SIGTERM}[i%2]))
+			f.ends(10*time.Second, 0)
+		case 2: // failed
+			f := s.startForward(append(args, "-L", endpoint{s.remote.host, "1"}.to("0"))...)
+			f.ends(20*time.Second, 1)
+		case 3: // the command is killed
+			f := s.startForward(append(args, "-L", s.remote.to("0"), "--", "sh", "-c", "echo $$; exec sleep "+naps)...).becomes()
+			f.asks(0, 1000, 1000)
+			var pid int
+			s.eventually("the command's pid", 10*time.Second, func() bool {
+				lines := strings.Split(strings.TrimSpace(f.output()), "\n")
+				n, _ := fmt.Sscan(lines[len(lines)-1], &pid)
+				return n == 1
+			})
+			s.must(syscall.Kill(pid, syscall.SIGKILL))
+			f.ends(10*time.Second, 128+9)
+		case 4: // the client is killed: the service ends its session later, by itself
+			f := s.startForward(append(args, "-L", s.remote.to("0"), "--", "sleep", naps)...).becomes()
+			f.asks(0, 1000, 1000)
+			s.must(f.cmd.Process.Kill())
+			<-f.exited
+			all := s.Gateway.Sessions("")
+			if all[len(all)-1].Ended() {
+				t.Error("a killed client has ended its session")
+			}
+			all[len(all)-1].Terminate() // its idle time
+		}
+	}
+	if n := len(s.Gateway.Sessions("")); n != sessions {
+		t.Errorf("%d sessions, want %d", n, sessions)
+	}
+	s.wantNoSession()
+	s.eventually("the end of all processes", 5*time.Second, func() bool { return s.processes(mark) == 0 && s.processes(naps) == 0 })
+}
+
+// 1,000 connections later, with every kind of end, it has the descriptors and the memory that it had.
+func TestForwardStaysSmall(t *testing.T) {
+	s := newSite(t, nil)
+	f := s.startForward("--service", "gate", "-L", s.remote.to("0")).becomes()
+	proc := fmt.Sprintf("/proc/%d", f.cmd.Process.Pid)
+	descriptors := func() int {
+		entries, err := os.ReadDir(proc + "/fd")
+		if err != nil {
+			t.Skipf("needs root, as the process is not dumpable: %v", err)
+		}
+		return len(entries)
+	}
+	resident := func() (kib int) {
+		text, err := os.ReadFile(proc + "/status")
+		s.must(err)
+		_, rest, _ := strings.Cut(string(text), "VmRSS:")
+		_, err = fmt.Sscan(rest, &kib)
+		s.must(err)
+		return kib
+	}
+	use := func(n int) {
+		for i := range n {
+			if i%4 != 0 {
+				f.asks(0, 1000, 3000)
+				continue
+			}
+			c, err := net.Dial("tcp", fmt.Sprintf("localhost:%d", f.ready.Forwards[0].Port))
+			s.must(err)
+			if i%8 == 0 {
+				s.must(c.(*net.TCPConn).SetLinger(0))
+			}
+			s.must(c.Close())
+		}
+	}
+	use(100)
+	time.Sleep(time.Second)
+	before, memory := descriptors(), resident()
+	use(1000)
+	s.eventually("as many descriptors as before", 20*time.Second, func() bool { return descriptors() <= before })
+	if now := resident(); now > memory+128 {
+		t.Errorf("%d KiB resident, %d before", now, memory)
+	}
+	t.Logf("%d descriptors, %d KiB resident", descriptors(), resident())
+	s.must(f.cmd.Process.Signal(syscall.SIGINT))
+	f.ends(10*time.Second, 0)
 	s.wantNoSession()
 }
