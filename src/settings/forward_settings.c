@@ -99,6 +99,9 @@ static const struct settings_row life_rows[] = {
     {"check", "FUMIDAI_CHECK",
         "Ready means that the targets answered.",
         SWITCH(check, "true")},
+    {"no-check", NULL,
+        "As --check=false.",
+        SWITCH(no_check, "false")},
     {"wait-for-target", "FUMIDAI_WAIT_FOR_TARGET",
         "Check again for this long: a warehouse that is resuming takes some minutes.",
         DURATION(wait_for_target_ms, "0", 0, HOUR_MS)},
@@ -180,6 +183,7 @@ static void finish(void *values, const struct settings *given)
 {
     struct forward_settings *forward = values;
     forward->start_is_given = settings_source(given, "start") != SETTINGS_FROM_DEFAULT;
+    forward->check = forward->check && !forward->no_check;
     forward->words = given->words;
     forward->word_count = given->word_count;
 }

@@ -46,6 +46,7 @@ struct forward_settings {
     bool start_is_given; /* else: with a command, or in CI */
     int64_t start_timeout_ms;
     bool check;
+    bool no_check; /* then `check` is false */
     int64_t wait_for_target_ms;
     uint32_t sessions;
     uint32_t max_messages_per_second; /* 0: no limit */

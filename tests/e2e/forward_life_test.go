@@ -215,6 +215,23 @@ func TestForwardBackgroundInterrupted(t *testing.T) {
 	}
 }
 
+// Who wants no check is ready without an answer, and knows it when connecting.
+func TestForwardWithoutACheck(t *testing.T) {
+	s := newSite(t, nil)
+	f := s.startForward("--service", "gate", "--no-check", "-L", endpoint{s.remote.host, "1"}.to("0")).becomes()
+	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", f.ready.Forwards[0].Port))
+	if err == nil { // else it was reset already
+		b, _ := io.ReadAll(c)
+		if len(b) > 0 {
+			t.Errorf("nobody says %q", b)
+		}
+		_ = c.Close()
+	}
+	s.must(f.cmd.Process.Signal(syscall.SIGINT))
+	f.ends(10*time.Second, 0)
+	s.wantNoSession()
+}
+
 // It ends with the process that it was to run for.
 func TestForwardWhile(t *testing.T) {
 	s := newSite(t, nil)
