@@ -228,6 +228,26 @@ func TestPluginEnds(t *testing.T) {
 	}
 }
 
+// Ended before the session is open: by the API, since there is nobody to send the flag to.
+func TestPluginEndsEarly(t *testing.T) {
+	s := newSite(t, nil)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	s.must(err)
+	defer silent.Close() //nolint:errcheck // a test's
+	d := s.startPlugin(toRemoteHost, s.remote.parameters(), func(o *plugintest.Options) {
+		o.Session.StreamURL = "ws://" + silent.Addr().String() + "/v1/data-channel/" + o.Session.SessionID + "?role=publish_subscribe"
+		o.Stdio = true // it says nothing of a port
+	})
+	c, err := silent.Accept()
+	s.must(err)
+	defer c.Close() //nolint:errcheck // a test's
+	s.must(d.plugin.Interrupt())
+	s.endsBy(d, 3*time.Second)
+	if n := s.countCalls("TerminateSession"); n != 1 {
+		t.Errorf("%d calls of TerminateSession", n)
+	}
+}
+
 // A target that refuses: the reason is our agent's.
 func TestPluginTargetRefuses(t *testing.T) {
 	s := newSite(t, nil)
