@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/env.h"
+#include "base/json.h"
 #include "base/time.h"
 #include "client/announce.h"
 #include "client/background.h"
@@ -19,6 +20,7 @@
 #include "host/child.h"
 #include "host/clock.h"
 #include "host/descriptors.h"
+#include "host/health_socket.h"
 #include "host/log.h"
 #include "host/loop.h"
 #include "host/pidfd.h"
@@ -55,6 +57,7 @@ struct client {
     char told[SAY_SIZE]; /* the latest line of progress */
     int64_t told_ms;
     struct announce announce;
+    struct health_socket health;
     struct background background;
     struct loop_watch watched; /* --while */
     struct str environment;    /* the command's */
@@ -337,6 +340,24 @@ static void timer_expired(struct loop_timer *timer)
     wake();
 }
 
+/* ---- fumidai health ------------------------------------------------------------------------------------ */
+
+static void write_health(struct health_socket *socket, struct writer *line)
+{
+    static const char *const states[] = {[FORWARD_PREPARING] = "preparing",
+                                         [FORWARD_READY] = "ready",
+                                         [FORWARD_ENDING] = "ending",
+                                         [FORWARD_GONE] = "ending"};
+    const struct client *c = LOOP_OWNER(socket, struct client, health);
+    struct json_writer json = json_writer_of(line);
+    json_begin_object(&json);
+    json_member_bool(&json, "healthy", c->engine.state == FORWARD_READY);
+    json_member_text(&json, "reason", c->engine.state == FORWARD_READY ? "" : c->engine.reason);
+    json_member_text(&json, "state", states[c->engine.state]);
+    json_member_i64(&json, "connections", c->sessions.connections);
+    json_end_object(&json);
+}
+
 /* ---- the beginning ------------------------------------------------------------------------------------- */
 
 static bool is_ci(const struct client *c)
@@ -471,6 +492,7 @@ static int open_all(struct client *c, struct error *err)
         network_open(&c->network, &c->loop, c->env, err) < 0)
         return err->code;
     announce_open_ports(c->forwards, c->forward_count);
+    health_socket_open(&c->health, &c->loop, c->env, HEALTH_ANYWHERE, write_health);
     if (aws_client_open_chain(&c->aws, &c->network, c->env,
                               c->config->profile[0] != '\0' ? c->config->profile : NULL, err) < 0)
         return err->code;
@@ -544,6 +566,7 @@ int client_run(const struct forward_settings *config, char *const *env)
     if (loop_run(&c->loop, &err) < 0)
         say("error", "%s", err.text);
     announce_close(&c->announce);
+    health_socket_close(&c->health);
     stdio_pump_close(&c->stdio);
     client_ports_close(&c->ports);
     client_sessions_close(&c->sessions);

@@ -1,20 +1,9 @@
 #include "keeper/health.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include "base/env.h"
 #include "base/json.h"
 #include "base/time.h"
-#include "host/clock.h"
-#include "host/console.h"
-#include "host/log.h"
-
-#define NAME_PREFIX "fumidai-health/"
 
 /* ---- is it healthy? ------------------------------------------------------------------------------------ */
 
@@ -82,193 +71,26 @@ void health_write(struct writer *out, const struct health_facts *facts)
     json_end_object(&j);
 }
 
-/* ---- the name of the socket ---------------------------------------------------------------------------- */
+/* ---- who asks ------------------------------------------------------------------------------------------ */
 
-static int find_name(char *const *env, struct sockaddr_un *name, socklen_t *len, struct error *err)
+static void answer(struct health_socket *socket, struct writer *line)
 {
-    struct str url = env_get(env, "ECS_CONTAINER_METADATA_URI_V4");
-    struct str head, id;
-    while (str_ends_with(url, "/"))
-        url.len--;
-    if (!str_cut_last(url, '/', &head, &id) || id.len == 0)
-        return error_set(err, ERROR_UNSUPPORTED,
-                         "this is not a container of an ECS task: ECS_CONTAINER_METADATA_URI_V4 has none");
-    memset(name, 0, sizeof *name);
-    name->sun_family = AF_UNIX;
-    /* An abstract name begins with a NUL and is not terminated. */
-    struct writer path = writer_of(name->sun_path, sizeof name->sun_path);
-    writer_char(&path, '\0');
-    writer_text(&path, NAME_PREFIX);
-    writer_str(&path, id);
-    if (path.failed)
-        return error_set(err, ERROR_TOO_LARGE, "ECS_CONTAINER_METADATA_URI_V4 ends in a name of %zu bytes",
-                         id.len);
-    *len = (socklen_t) (offsetof(struct sockaddr_un, sun_path) + path.len);
-    return 0;
-}
-
-/* ---- the keeper's end ---------------------------------------------------------------------------------- */
-
-static void answer(struct health *health, int fd)
-{
-    char memory[HEALTH_LINE_SIZE];
+    struct health *health = LOOP_OWNER(socket, struct health, socket);
     struct health_facts facts;
-    struct writer line = writer_of(memory, sizeof memory);
     memset(&facts, 0, sizeof facts);
     health->gather(health, &facts);
-    health_write(&line, &facts);
-    (void) send(fd, line.start, line.len, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-static void asked(struct loop_watch *watch, uint32_t events)
-{
-    struct health *health = LOOP_OWNER(watch, struct health, watch);
-    (void) events;
-    for (int i = 0; i < HEALTH_ANSWERS_MAX; i++) {
-        int fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0)
-            break;
-        answer(health, fd);
-        close(fd);
-    }
-    /* Also after a failure: without descriptors, accept would fail again at once, and for ever. */
-    loop_watch_set(health->loop, watch, 0);
-    loop_timer_set(health->loop, &health->rest, loop_now_ms(health->loop) + HEALTH_REST_MS);
-}
-
-static void rested(struct loop_timer *timer)
-{
-    struct health *health = LOOP_OWNER(timer, struct health, rest);
-    loop_watch_set(health->loop, &health->watch, EPOLLIN);
-}
-
-static int listen_at(char *const *env, int *fd, struct error *err)
-{
-    struct sockaddr_un name;
-    socklen_t len = 0;
-    int result = find_name(env, &name, &len, err);
-    if (result < 0)
-        return result;
-    *fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (*fd >= 0 && bind(*fd, (struct sockaddr *) &name, len) == 0 && listen(*fd, HEALTH_ANSWERS_MAX) == 0)
-        return 0;
-    error_set(err, ERROR_SYSTEM, "listen at the abstract name %s: %s", name.sun_path + 1, strerror(errno));
-    if (*fd >= 0)
-        close(*fd);
-    return err->code;
+    health_write(line, &facts);
 }
 
 void health_open(struct health *health, struct loop *loop, char *const *env,
                  void (*gather)(struct health *health, struct health_facts *facts), void *owner)
 {
-    struct error err = ERROR_INIT;
-    int fd;
-    *health = (struct health){.loop = loop, .gather = gather, .owner = owner, .watch = LOOP_WATCH_INIT};
-    loop_timer_init(&health->rest, rested);
-    int result = listen_at(env, &fd, &err);
-    if (result == 0) {
-        result = loop_watch_add(loop, &health->watch, fd, EPOLLIN, asked, &err);
-        if (result < 0)
-            close(fd);
-    }
-    if (result < 0)
-        log_event(result == ERROR_UNSUPPORTED ? LOG_DEBUG : LOG_WARN, "health can't be asked of this task",
-                  LOG_ERR(&err));
+    health->gather = gather;
+    health->owner = owner;
+    health_socket_open(&health->socket, loop, env, HEALTH_IN_ECS, answer);
 }
 
 void health_close(struct health *health)
 {
-    int fd = health->watch.fd;
-    loop_timer_remove(health->loop, &health->rest);
-    if (fd < 0)
-        return;
-    loop_watch_remove(health->loop, &health->watch);
-    close(fd);
-}
-
-/* ---- the health check's end ---------------------------------------------------------------------------- */
-
-static int connect_to_keeper(int fd, char *const *env, struct error *err)
-{
-    struct sockaddr_un name;
-    socklen_t len = 0;
-    struct timeval patience = {.tv_sec = HEALTH_TIMEOUT_MS / 1000,
-                               .tv_usec = HEALTH_TIMEOUT_MS % 1000 * 1000};
-    struct ucred keeper = {0};
-    socklen_t keeper_len = sizeof keeper;
-    int result = find_name(env, &name, &len, err);
-    if (result < 0)
-        return result;
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0 || /* connect's too */
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0)
-        return error_set(err, ERROR_SYSTEM, "set the time-outs: %s", strerror(errno));
-    if (connect(fd, (struct sockaddr *) &name, len) < 0)
-        return error_set(err, ERROR_CLOSED, "no keeper answers at the abstract name %s: %s",
-                         name.sun_path + 1, errno == EAGAIN ? "too many ask at once" : strerror(errno));
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &keeper, &keeper_len) < 0)
-        return error_set(err, ERROR_SYSTEM, "who answers: %s", strerror(errno));
-    if (keeper.pid == 0) /* no number in our namespace */
-        return error_set(err, ERROR_DENIED, "a process of another container answers at the abstract name %s",
-                         name.sun_path + 1);
-    return 0;
-}
-
-static int receive(int fd, char line[HEALTH_LINE_SIZE], struct error *err)
-{
-    ssize_t got = recv(fd, line, HEALTH_LINE_SIZE - 1, 0);
-    if (got > 0) {
-        line[got] = '\0';
-        return 0;
-    }
-    line[0] = '\0';
-    if (got < 0 && errno == EAGAIN)
-        return error_set(err, ERROR_TIMEOUT, "the keeper did not answer within %d ms", HEALTH_TIMEOUT_MS);
-    return error_set(err, ERROR_CLOSED, "the keeper did not answer: %s",
-                     got < 0 ? strerror(errno) : "closed");
-}
-
-/* The line is our own, of the same program: how it begins says it all. */
-static int read_line(const char *line, struct error *err)
-{
-    struct str text = str_from(line);
-    if (str_starts_with(text, "{\"healthy\":true,"))
-        return 0;
-    if (str_starts_with(text, "{\"healthy\":false,"))
-        return error_set(err, ERROR_UNAVAILABLE, "unhealthy");
-    return error_set(err, ERROR_INVALID, "the keeper's answer is malformed");
-}
-
-int health_ask(char *const *env, char line[HEALTH_LINE_SIZE], struct error *err)
-{
-    line[0] = '\0';
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return error_set(err, ERROR_SYSTEM, "make a socket: %s", strerror(errno));
-    int result = connect_to_keeper(fd, env, err);
-    if (result == 0)
-        result = receive(fd, line, err);
-    close(fd);
-    if (result == 0)
-        result = read_line(line, err);
-    if (result < 0 && result != ERROR_UNAVAILABLE)
-        line[0] = '\0'; /* not to be printed */
-    return result;
-}
-
-int health_run(char *const *env)
-{
-    char line[HEALTH_LINE_SIZE];
-    struct error err = ERROR_INIT;
-    int result = health_ask(env, line, &err);
-    if (line[0] == '\0') {
-        struct writer out = writer_of(line, sizeof line);
-        struct json_writer j = json_writer_of(&out);
-        json_begin_object(&j);
-        json_member_bool(&j, "healthy", false);
-        json_member_text(&j, "reason", err.text);
-        json_end_object(&j);
-        writer_terminate(&out);
-    }
-    bool said = console_write(STDOUT_FILENO, str_from(line)) && console_write(STDOUT_FILENO, str_from("\n"));
-    return said && result == 0 ? 0 : 1;
+    health_socket_close(&health->socket);
 }

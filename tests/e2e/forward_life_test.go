@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fumidai/tests/tools/postgrestest"
 )
 
 // This file is about the life of `fumidai forward` as a command: what it tells to whom, and that it leaves nothing behind.
@@ -58,6 +60,28 @@ func TestForwardEnvironment(t *testing.T) {
 	s.fails(1, []string{"GITHUB_ENV is not set"}, "--service", "gate", "-L", to, "--github-env")
 	s.fails(2, []string{"none, pg, mysql or redshift"}, "--service", "gate", "-L", to, "--env", "oracle")
 	s.fails(1, []string{"libpq finds a Unix socket only by"}, "--service", "gate", "-L", s.remote.to(dir+"/db"), "--env", "pg")
+	s.wantNoSession()
+}
+
+// PostgreSQL's own client, told by nothing but --env, checks the server's certificate against its real name; or uses a Unix socket.
+func TestForwardVerifiesTheRealName(t *testing.T) {
+	s := newSite(t, nil)
+	server := s.postgres()
+	psql, err := postgrestest.Tool("psql")
+	s.must(err)
+	for local, want := range map[string]string{"0": "t", s.TempDir() + "/.s.PGSQL.5432": "f"} { // libpq has no TLS on Unix sockets
+		cmd := s.forwardCommand("--service", "gate", "-L", endpoint{databaseName, server.Port}.to(local), "--env", "pg",
+			"--", psql, "-XqAtc", "select ssl from pg_stat_ssl where pid = pg_backend_pid()")
+		cmd.Env = append(cmd.Env, "PGUSER="+postgrestest.User, "PGPASSWORD="+postgrestest.Password, "PGDATABASE="+postgrestest.Database,
+			"PGSSLROOTCERT="+s.CAFile())
+		if want == "t" {
+			cmd.Env = append(cmd.Env, "PGSSLMODE=verify-full")
+		}
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.HasSuffix(string(out), want+"\n") {
+			t.Errorf("%s: %v: %s", local, err, out)
+		}
+	}
 	s.wantNoSession()
 }
 
@@ -229,6 +253,31 @@ func TestForwardWithoutACheck(t *testing.T) {
 	}
 	s.must(f.cmd.Process.Signal(syscall.SIGINT))
 	f.ends(10*time.Second, 0)
+	s.wantNoSession()
+}
+
+// fumidai health asks it as it asks a task: is it ready? By itself in a process namespace, as in a container.
+func TestForwardHealth(t *testing.T) {
+	s := newSite(t, nil)
+	contained := func(args ...string) *exec.Cmd {
+		cmd := s.forwardCommand()
+		cmd.Args = append([]string{binary}, args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
+		return cmd
+	}
+	out, err := contained("forward", "--cluster", cluster, "--region", s.Region, "--service", "gate", "-L", s.remote.to("0"), "--", binary, "health").Output()
+	if err != nil || string(out) != `{"healthy":true,"reason":"","state":"ready","connections":0}`+"\n" {
+		t.Errorf("once ready: %v: %s", err, out)
+	}
+	cmd := contained("forward", "--cluster", cluster, "--region", s.Region, "--service", "gate", "-L", endpoint{s.remote.host, "1"}.to("0"), "--wait-for-target", "1m")
+	s.must(cmd.Start())
+	s.eventually("an unhealthy one", 10*time.Second, func() bool {
+		ask := exec.Command("nsenter", "-p", "-t", fmt.Sprint(cmd.Process.Pid), binary, "health")
+		out, err := ask.Output()
+		return err != nil && strings.Contains(string(out), `"reason":"`+s.remote.host+`:1 does not answer`) && strings.Contains(string(out), `"state":"preparing"`)
+	})
+	s.must(cmd.Process.Signal(syscall.SIGTERM))
+	_ = cmd.Wait()
 	s.wantNoSession()
 }
 

@@ -119,7 +119,7 @@ static int open_keeper(void **state)
     if (loop_open(&loop, NULL) < 0)
         return -1;
     health_open(&health, &loop, env, gather, &loop);
-    return health.watch.fd < 0 ? -1 : 0;
+    return health.socket.watch.fd < 0 ? -1 : 0;
 }
 
 static int close_keeper(void **state)
@@ -183,7 +183,7 @@ static void hung_keeper_is_no_healthy_one(void **state)
     struct question q = {.result = 1};
     ask(&q); /* nobody turns the loop */
     assert_int_equal(q.result, ERROR_TIMEOUT);
-    assert_string_equal(q.err.text, "the keeper did not answer within 3000 ms");
+    assert_string_equal(q.err.text, "it did not answer within 3000 ms");
     assert_string_equal(q.line, "");
 }
 
@@ -194,7 +194,7 @@ static void no_keeper_is_no_healthy_one(void **state)
     health_close(&health);
     ask(&q);
     assert_int_equal(q.result, ERROR_CLOSED);
-    assert_non_null(strstr(q.err.text, "no keeper answers at the abstract name fumidai-health/"));
+    assert_non_null(strstr(q.err.text, "no fumidai answers at the abstract name fumidai-health/"));
 }
 
 static void answer_of_another_kind_is_not_believed(void **state)
@@ -202,13 +202,13 @@ static void answer_of_another_kind_is_not_believed(void **state)
     static const struct {
         const char *answer;
         const char *reason;
-    } rows[] = {{"hello", "the keeper's answer is malformed"},
-                {"{\"healthy\":truer}", "the keeper's answer is malformed"},
-                {"{\"reason\":\"none\"}", "the keeper's answer is malformed"},
-                {"", "the keeper did not answer: closed"}};
+    } rows[] = {{"hello", "the answer is malformed"},
+                {"{\"healthy\":truer}", "the answer is malformed"},
+                {"{\"reason\":\"none\"}", "the answer is malformed"},
+                {"", "it did not answer: closed"}};
     (void) state;
-    int fd = health.watch.fd; /* the listening socket, without its keeper */
-    loop_watch_remove(&loop, &health.watch);
+    int fd = health.socket.watch.fd; /* the listening socket, without its keeper */
+    loop_watch_remove(&loop, &health.socket.watch);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct question q = {.result = 1};
         assert_int_equal(pthread_create(&q.thread, NULL, ask, &q), 0);
@@ -233,9 +233,9 @@ static void names_come_from_the_containers_uri(void **state)
         const char *value;
         int result;
     } rows[] = {
-        {"", ERROR_UNSUPPORTED},
-        {"none", ERROR_UNSUPPORTED},
-        {"///", ERROR_UNSUPPORTED},
+        {"", ERROR_CLOSED},
+        {"none", ERROR_CLOSED},
+        {"///", ERROR_CLOSED},
         {"http://169.254.170.2/v4/nobody-is-there", ERROR_CLOSED},
         {"http://169.254.170.2/v4/"
          "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123",
@@ -248,10 +248,10 @@ static void names_come_from_the_containers_uri(void **state)
         snprintf(text, sizeof text, "ECS_CONTAINER_METADATA_URI_V4=%s", rows[i].value);
         assert_int_equal(health_ask(other, q.line, &q.err), rows[i].result);
         struct health deaf; /* the other end fails in the log, and then there is nothing to do */
-        if (rows[i].result == ERROR_CLOSED)
+        if (strstr(rows[i].value, "nobody") != NULL)
             continue;
         health_open(&deaf, &loop, other, gather, &loop);
-        assert_int_equal(deaf.watch.fd, -1);
+        assert_int_equal(deaf.socket.watch.fd, -1);
         health_close(&deaf);
     }
 }
@@ -262,7 +262,7 @@ static void second_keeper_of_a_name_goes_without(void **state)
     struct health second;
     struct question q;
     health_open(&second, &loop, env, gather, NULL);
-    assert_int_equal(second.watch.fd, -1);
+    assert_int_equal(second.socket.watch.fd, -1);
     ask_while_keeper_runs(&q);
     assert_int_equal(q.result, 0);
     health_close(&second);
