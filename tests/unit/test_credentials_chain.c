@@ -9,8 +9,10 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <pty.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/env.h"
@@ -414,6 +416,40 @@ static void a_code_needs_a_terminal(void **state)
     assert_int_equal(atomic_load(&peer.accepted), 0);
 }
 
+/* In a process with a terminal of its own; 0 when the code went to STS. */
+static _Noreturn void fetch_with_code(void)
+{
+    if (setup(NULL) != 0)
+        _exit(2);
+    set_sts();
+    text_file_write(config, "[default]\nrole_arn = arn:b\nmfa_serial = arn:mfa\naws_access_key_id = BASE\n"
+                            "aws_secret_access_key = s\n");
+    answer("POST / ", 200, STS_KEYS("ROLE"));
+    const char *key = fetch(NULL);
+    bool has_keys = key != NULL && strcmp(key, "ROLE") == 0;
+    bool is_sent = strstr(server.requests[0], "&SerialNumber=arn%3Amfa&TokenCode=123456") != NULL;
+    teardown(NULL);
+    _exit(has_keys && is_sent ? 0 : 1);
+}
+
+static void a_code_is_asked_for_on_the_terminal(void **state)
+{
+    static const char QUESTION[] = "MFA code of arn:mfa: ";
+    char shown[64];
+    int terminal, status;
+    (void) state;
+    pid_t pid = forkpty(&terminal, NULL, NULL, NULL);
+    assert_true(pid >= 0);
+    if (pid == 0)
+        fetch_with_code();
+    assert_int_equal(read(terminal, shown, sizeof shown), strlen(QUESTION));
+    assert_memory_equal(shown, QUESTION, strlen(QUESTION));
+    assert_int_equal(write(terminal, "123456\n", 7), 7);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    close(terminal);
+    assert_int_equal(status, 0);
+}
+
 static void a_web_identity_token_is_read_each_time(void **state)
 {
     (void) state;
@@ -642,6 +678,7 @@ int main(void)
         WITH_SERVER(a_clock_that_is_off_is_put_right_once),
         WITH_SERVER(a_role_needs_a_region),
         WITH_SERVER(a_code_needs_a_terminal),
+        cmocka_unit_test(a_code_is_asked_for_on_the_terminal),
         WITH_SERVER(a_web_identity_token_is_read_each_time),
         WITH_SERVER(githubs_token),
         WITH_SERVER(a_cached_token),
