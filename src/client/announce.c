@@ -119,7 +119,8 @@ static void write_ready(struct writer *out, const struct announce_facts *facts)
     json_key(&json, "forwards");
     json_begin_array(&json);
     for (size_t i = 0; i < facts->count; i++)
-        write_forward(&json, &facts->forwards[i]);
+        if (facts->forwards[i].kind != LOCAL_FORWARD_STDIO)
+            write_forward(&json, &facts->forwards[i]);
     json_end_array(&json);
     json_end_object(&json);
     writer_char(out, '\n');
