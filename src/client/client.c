@@ -1,7 +1,6 @@
 #include "client/client.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -9,6 +8,7 @@
 #include "base/env.h"
 #include "base/json.h"
 #include "base/time.h"
+#include "base/utf8.h"
 #include "client/announce.h"
 #include "client/background.h"
 #include "client/environment.h"
@@ -85,7 +85,7 @@ static void say_progress(const char *text)
     struct client *c = client;
     if (strcmp(text, c->told) == 0 && now_of(c) - c->told_ms < LEAST_UPDATE_MS)
         return;
-    snprintf(c->told, sizeof c->told, "%s", text);
+    utf8_copy_cut(str_from(text), c->told, sizeof c->told);
     c->told_ms = now_of(c);
     say("progress", "waiting: %s", text);
 }
