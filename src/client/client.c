@@ -184,13 +184,23 @@ static void session_opened(struct client_sessions *set, uint32_t session)
     wake();
 }
 
+/* All sessions that carry this forward: those that are over are replaced. */
+static void need_sessions(struct client *c, size_t forward)
+{
+    uint32_t first = client_sessions_of(&c->sessions, forward);
+    uint32_t count = c->sessions.mode == CLIENT_MODE_UNKNOWN ? 1 : c->config->sessions;
+    for (uint32_t i = 0; i < count; i++)
+        forward_need(&c->engine, first + i, now_of(c));
+}
+
 static void session_over(struct client_sessions *set, uint32_t session, bool final, const char *why)
 {
     struct client *c = client;
-    (void) set;
     say("session", "session ended: %s", why);
     forward_session_over(&c->engine, session, final, str_from(why), now_of(c));
     client_ports_want(&c->ports); /* who came after its end, and before this */
+    if (set->mode == CLIENT_MODE_SHARED && set->connections > 0)
+        need_sessions(c, 0); /* the connections go on, over fewer sessions */
     wake();
 }
 
@@ -230,8 +240,10 @@ static bool connect_port(struct client_ports *ports, size_t forward, int fd)
 {
     (void) ports;
     bool taken = client_sessions_connect(&client->sessions, forward, fd);
-    if (taken)
+    if (taken) {
+        need_sessions(client, forward);
         wake();
+    }
     return taken;
 }
 
@@ -245,7 +257,7 @@ static void connection_waits(struct client_ports *ports, size_t forward)
 {
     struct client *c = client;
     (void) ports;
-    forward_need(&c->engine, client_sessions_of(&c->sessions, forward), now_of(c));
+    need_sessions(c, forward);
     wake();
 }
 
@@ -308,7 +320,8 @@ static void perform(struct client *c, const struct forward_action *action)
         child_signal(&c->command, action->number);
         break;
     case FORWARD_REFUSE_WAITING:
-        say("error", "connections are refused: %s", action->text);
+        if (client_ports_is_waiting(&c->ports))
+            say("error", "connections are refused: %s", action->text);
         client_ports_refuse(&c->ports, action->text);
         break;
     case FORWARD_EXIT:

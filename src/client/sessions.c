@@ -29,8 +29,11 @@ struct client_tunnel {
     struct session_tunnel base;
     struct client_sessions *set;
     uint32_t lead;    /* the session that began it */
+    size_t forward;   /* whose target its document names: that stream needs no destination of its own */
     bool is_breaking; /* a connection that the far end broke is being reset */
     struct client_stream streams[STREAMS_MAX];
+    /* What its agent calls it. Each session's agent offers a name; the first one's holds. */
+    char secret[HANDSHAKE_SECRET_SIZE];
     char destination[DIAL_POLICY_HOST_SIZE + sizeof "[]:65535"];
 };
 
@@ -40,6 +43,7 @@ struct client_session {
     struct session base;
     struct client_sessions *set;
     uint32_t index;
+    size_t forward; /* whose target its document names */
     enum session_state state;
     bool is_ending;     /* by the owner's wish */
     bool not_connected; /* StartSession: no agent answers for the target */
@@ -95,14 +99,19 @@ uint32_t client_sessions_wanted(const struct client_sessions *set)
     return 1;
 }
 
-/* The first session's handshake says what the others are to be. */
-static void choose_mode(struct client_sessions *set, const struct lane *lane)
+/* The first session's handshake says what the others are to be; so does that of one which replaces them all,
+ * for the task that comes next may have another agent. */
+static void choose_mode(struct client_sessions *set, const struct session *session)
 {
+    const struct lane *lane = &session->lane;
+    bool is_alone = session->tunnel->tunnel.lane_count == 1;
+    for (uint32_t i = 0; i < FORWARD_SESSIONS_MAX; i++)
+        is_alone = is_alone && (set->tunnels[i] == NULL || &set->tunnels[i]->base == session->tunnel);
     bool one_target = set->forward_count == 1;
     bool shares = lane_has_pieces(lane) && (lane_has_destinations(lane) || one_target);
     set->agent_is_ours = lane_peer_is_ours(lane);
     utf8_copy_cut(str_from(lane_peer_version(lane)), set->agent, sizeof set->agent);
-    if (set->mode == CLIENT_MODE_UNKNOWN)
+    if (is_alone)
         set->mode = shares ? CLIENT_MODE_SHARED : CLIENT_MODE_SEPARATE;
 }
 
@@ -123,7 +132,8 @@ static struct client_tunnel *find_tunnel(struct client_sessions *set, size_t for
         if (t == NULL || !tunnel_is_open(&t->base.tunnel) ||
             tunnel_open_streams(&t->base.tunnel) >= CLIENT_STREAMS_MAX)
             continue;
-        if (set->mode != CLIENT_MODE_SHARED && forward_of(set, t->lead) != forward)
+        /* Where streams can't name their target, they all go to the document's. */
+        if (t->forward != forward && !(set->mode == CLIENT_MODE_SHARED && t->base.tunnel.has_destinations))
             continue;
         if (best == NULL || tunnel_open_streams(&t->base.tunnel) < tunnel_open_streams(&best->base.tunnel))
             best = t;
@@ -578,7 +588,10 @@ static void session_ready(struct session *base)
                                 "its user"));
         return;
     }
-    choose_mode(s->set, &base->lane);
+    struct client_tunnel *t = tunnel_of(base->tunnel);
+    if (t->secret[0] == '\0')
+        str_copy(str_from(lane_secret(&base->lane)), t->secret, sizeof t->secret);
+    choose_mode(s->set, base);
     memcpy(s->set->banner, base->lane.banner, sizeof s->set->banner);
     s->set->opened(s->set, s->index);
 }
@@ -604,7 +617,7 @@ static void tunnel_event(struct session_tunnel *tunnel, const struct tunnel_step
     } else if (step->type == TUNNEL_STEP_DESTINATION && stream->use == STREAM_ASKING) {
         write_target(&text, stream->socks->request.host, stream->socks->request.port);
         result->text = writer_view(&text);
-    } else if (step->type == TUNNEL_STEP_DESTINATION && stream->forward != 0) {
+    } else if (step->type == TUNNEL_STEP_DESTINATION && stream->forward != t->forward) {
         const struct local_forward *f = &t->set->forwards[stream->forward];
         write_target(&text, f->host, f->host_port);
         result->text = writer_view(&text);
@@ -616,6 +629,7 @@ static void tunnel_ended(struct session_tunnel *tunnel)
     struct client_tunnel *t = tunnel_of(tunnel);
     t->set->tunnels[t->lead] = NULL;
     session_tunnel_release(tunnel);
+    bytes_wipe(t->secret, sizeof t->secret);
     free(t);
 }
 
@@ -626,7 +640,8 @@ static const struct session_ops session_ops = {.endpoints = &endpoint_ops,
                                                .event = tunnel_event,
                                                .ended = tunnel_ended};
 
-static struct client_tunnel *make_tunnel(struct client_sessions *set, uint32_t lead, struct error *err)
+static struct client_tunnel *make_tunnel(struct client_sessions *set, const struct client_session *s,
+                                         struct error *err)
 {
     struct client_tunnel *t = calloc(1, sizeof *t);
     struct tunnel_config config = {.role = LANE_CLIENT};
@@ -635,7 +650,8 @@ static struct client_tunnel *make_tunnel(struct client_sessions *set, uint32_t l
         return NULL;
     }
     t->set = set;
-    t->lead = lead;
+    t->lead = s->index;
+    t->forward = s->forward;
     if (session_tunnel_init(&t->base, &session_ops, set->client->network, &set->pool, &config, err) < 0) {
         free(t);
         return NULL;
@@ -647,7 +663,7 @@ static struct client_tunnel *make_tunnel(struct client_sessions *set, uint32_t l
     t->base.endpoints.closed = endpoint_closed;
     t->base.endpoints.context = t;
     tcp_endpoints_init(&t->base.endpoints);
-    set->tunnels[lead] = t;
+    set->tunnels[s->index] = t;
     return t;
 }
 
@@ -657,7 +673,7 @@ static int make_start(struct aws_call *call, struct api_request *request, const 
                       struct error *err)
 {
     struct client_session *s = LOOP_OWNER(call, struct client_session, call);
-    const struct local_forward *f = &s->set->forwards[forward_of(s->set, s->index)];
+    const struct local_forward *f = &s->set->forwards[s->forward];
     bool is_socks = f->kind == LOCAL_FORWARD_SOCKS;
     const char *document = s->set->config->document_name;
     char port_memory[8];
@@ -695,17 +711,17 @@ static enum api_class read_start(struct aws_call *call, const struct api_answer 
 static const struct aws_operation start_operation = {
     .api = SSM_START_SESSION_CALL, .is_signed = true, .make = make_start, .classify = read_start};
 
-/* The tunnel that this session is to be a lane of; null: a new one. */
-static struct client_tunnel *tunnel_to_join(struct client_sessions *set)
+/* The tunnel that a session with this document is to be a lane of; null: a new one. */
+static struct client_tunnel *tunnel_to_join(struct client_sessions *set, size_t forward)
 {
-    struct client_tunnel *t = set->mode == CLIENT_MODE_SHARED ? find_tunnel(set, 0) : NULL;
-    return t != NULL && t->base.tunnel.lane_count < TUNNEL_LANES_MAX ? t : NULL;
+    struct client_tunnel *t = set->mode == CLIENT_MODE_SHARED ? find_tunnel(set, forward) : NULL;
+    return t != NULL && t->forward == forward && t->base.tunnel.lane_count < TUNNEL_LANES_MAX ? t : NULL;
 }
 
 static int open_lane(struct client_session *s, struct error *err)
 {
     struct client_sessions *set = s->set;
-    struct client_tunnel *t = tunnel_to_join(set);
+    struct client_tunnel *t = tunnel_to_join(set, s->forward);
     struct lane_config lane = {.role = LANE_CLIENT,
                                .keep_alive_ms = set->config->keep_alive_ms,
                                .extension = {.is_ours = true, .lanes = true, .destinations = true},
@@ -713,10 +729,9 @@ static int open_lane(struct client_session *s, struct error *err)
                                            .burst_messages = set->config->burst_messages,
                                            .ping_interval_ms = CONTROL_CHANNEL_PING_MS}};
     if (t != NULL)
-        str_copy(str_from(lane_secret(t->base.tunnel.lanes[0])), lane.extension.secret,
-                 sizeof lane.extension.secret);
+        memcpy(lane.extension.secret, t->secret, sizeof lane.extension.secret);
     else
-        t = make_tunnel(set, s->index, err);
+        t = make_tunnel(set, s, err);
     if (t == NULL)
         return ERROR_SYSTEM;
     int result = session_init(&s->base, &t->base, &lane, err);
@@ -768,6 +783,7 @@ void client_sessions_start(struct client_sessions *set, uint32_t session, const 
     }
     s->set = set;
     s->index = session;
+    s->forward = forward_of(set, session);
     set->sessions[session] = s;
     utf8_copy_cut(str_from(target), s->target, sizeof s->target);
     s->call.client = set->client;

@@ -164,7 +164,15 @@ static void settle(struct forward *f)
         finish(f);
 }
 
-/* A session can't be had now, or ever: whoever waits is told. */
+static bool any_open(const struct forward *f)
+{
+    for (uint32_t i = 0; i < FORWARD_SESSIONS_MAX; i++)
+        if (f->sessions[i].state == FORWARD_SESSION_OPEN)
+            return true;
+    return false;
+}
+
+/* A session can't be had now, or ever: whoever waits is told. Others may go on. */
 static void give_up_repair(struct forward *f)
 {
     for (uint32_t i = 0; i < FORWARD_SESSIONS_MAX; i++)
@@ -172,7 +180,7 @@ static void give_up_repair(struct forward *f)
             f->sessions[i].state = FORWARD_SESSION_NONE;
     f->until_ms = INT64_MAX;
     f->failures = 0;
-    if (f->options.has_command)
+    if (f->options.has_command || any_open(f))
         request(f, FORWARD_REFUSE_WAITING);
     else
         fail_late(f, "no new session", f->options.reconnect_for_ms);
@@ -181,7 +189,7 @@ static void give_up_repair(struct forward *f)
 /* A call was refused: it would be again. */
 static void refused(struct forward *f, struct str why)
 {
-    if (f->state == FORWARD_PREPARING || !f->options.has_command) {
+    if (f->state == FORWARD_PREPARING || (!f->options.has_command && !any_open(f))) {
         fail(f, why);
         return;
     }
@@ -232,7 +240,6 @@ static void task_reported(struct forward *f, enum forward_result result, struct 
     f->task_known = !was_start && result == FORWARD_DONE;
     if (f->task_known) {
         f->service_started = false;
-        f->failures = 0;
         return;
     }
     if (result == FORWARD_DONE) { /* the service was started: a task will come */
@@ -316,7 +323,7 @@ void forward_session_opened(struct forward *f, uint32_t session, int64_t now_ms)
     if (f->sessions[session].state != FORWARD_SESSION_OPENING)
         return;
     f->sessions[session].state = FORWARD_SESSION_OPEN;
-    f->failures = 0;
+    f->sessions[session].opened_ms = f->now_ms;
     if (f->check_until_ms == INT64_MIN)
         f->check_at_ms = f->now_ms;
 }
@@ -328,6 +335,8 @@ void forward_session_over(struct forward *f, uint32_t session, bool final, struc
     if (s->state < FORWARD_SESSION_OPENING)
         return;
     bool was_ending = s->state == FORWARD_SESSION_ENDING;
+    if (s->state == FORWARD_SESSION_OPEN && f->now_ms - s->opened_ms >= FORWARD_GOOD_MS)
+        f->failures = 0;
     if (!was_ending)
         *s = (struct forward_session){.state = FORWARD_SESSION_NONE};
     f->task_known = false; /* perhaps it went with its task */

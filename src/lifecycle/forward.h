@@ -46,6 +46,7 @@ enum {
     FORWARD_POLL_MS = 1000,         /* a task that is starting is looked at so often: ECS takes 20 to 60 s */
     FORWARD_BACKOFF_MIN_MS = 250,   /* first pause, doubled for each further failure in a row ... */
     FORWARD_BACKOFF_MAX_MS = 8000,  /* ... up to this; each shortened at random by up to a half */
+    FORWARD_GOOD_MS = 10 * 1000,    /* a session that was open for so long was of use: no failure */
     FORWARD_SHORT_SESSIONS_MAX = 3, /* sessions that end before READY; then it is not by chance */
     FORWARD_END_MS = 5000,          /* the flag, its way, and TerminateSession */
     FORWARD_KILL_MS = 10 * 1000,    /* SIGTERM to SIGKILL for the command when the maximum time is over */
@@ -114,7 +115,7 @@ enum forward_session_state {
 struct forward_session {
     enum forward_session_state state;
     uint32_t ticket;
-    bool end_given;
+    int64_t opened_ms;
 };
 
 struct forward {

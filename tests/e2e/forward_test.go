@@ -595,3 +595,31 @@ func TestForwardUploadToAWSAgent(t *testing.T) {
 	f.inTime(10*time.Second, "the server's first word", func() error { return await(c) })
 	f.inTime(2*time.Minute, "200 MB up", func() error { return ask(c, 200_000_000, 1000, 0x100) })
 }
+
+// One of several sessions ends while a connection is open: it goes on over the others, and the session is replaced.
+func TestForwardReplacesOneOfSeveral(t *testing.T) {
+	s := newSite(t, nil)
+	f := s.startForward("--service", "gate", "--sessions", "3", "-L", s.remote.to("0")).becomes()
+	alive := func() (n int) {
+		for _, session := range s.Gateway.Sessions("") {
+			if !session.Ended() {
+				n++
+			}
+		}
+		return n
+	}
+	s.eventually("three sessions", 5*time.Second, func() bool { return alive() == 3 })
+	c := f.dial(0)
+	f.inTime(5*time.Second, "the server's first word", func() error { return await(c) })
+	for i := range 3 {
+		done := make(chan error, 1)
+		go func() { done <- ask(c, 1_000_000, 3_000_000, 0x100) }()
+		time.Sleep(10 * time.Millisecond)
+		s.Gateway.Sessions("")[i].Terminate()
+		f.inTime(30*time.Second, "a conversation", func() error { return <-done })
+		s.eventually("three sessions again", 10*time.Second, func() bool { return alive() == 3 && len(s.Gateway.Sessions("")) == 4+i })
+	}
+	s.must(f.cmd.Process.Signal(syscall.SIGINT))
+	f.ends(5*time.Second, 0)
+	s.wantNoSession()
+}
