@@ -20,6 +20,7 @@ import (
 
 // The clients of a database find the first forward in the environment, as themselves and in a GitHub job's next steps.
 func TestForwardEnvironment(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	to := s.remote.to("0")
 	file := s.TempDir() + "/github-env"
@@ -65,6 +66,7 @@ func TestForwardEnvironment(t *testing.T) {
 
 // PostgreSQL's own client, told by nothing but --env, checks the server's certificate against its real name; or uses a Unix socket.
 func TestForwardVerifiesTheRealName(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	server := s.postgres()
 	psql, err := postgrestest.Tool("psql")
@@ -103,6 +105,7 @@ func (s *site) notifications(name string) (next func() string) {
 
 // Everybody who waits is told: a descriptor, systemd, files; and the files are gone at the end.
 func TestForwardTellsWhoWaits(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	dir := s.TempDir()
 	for _, name := range []string{dir + "/notify", fmt.Sprintf("@fumidai-test-%d", os.Getpid())} {
@@ -241,6 +244,7 @@ func TestForwardBackgroundInterrupted(t *testing.T) {
 
 // Who wants no check is ready without an answer, and knows it when connecting.
 func TestForwardWithoutACheck(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "--no-check", "-L", endpoint{s.remote.host, "1"}.to("0")).becomes()
 	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", f.ready.Forwards[0].Port))
@@ -283,6 +287,7 @@ func TestForwardHealth(t *testing.T) {
 
 // It ends with the process that it was to run for.
 func TestForwardWhile(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	other := exec.Command("sleep", "1000")
 	s.must(other.Start())

@@ -54,6 +54,7 @@ func (s *site) serveHTTP(body string) endpoint {
 
 // curl through the proxy, in each of its languages.
 func TestForwardSocks(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	at := s.serveHTTP("from the VPC\n")
 	s.VPC.DNS.Set("app.internal", netip.MustParseAddr(at.host))
@@ -89,6 +90,7 @@ func TestForwardSocks(t *testing.T) {
 
 // Beside a forward with a target of its own, whether that is the task itself or another host.
 func TestForwardSocksBesideOthers(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	other := s.serve(func(c net.Conn) { _, _ = c.Write([]byte("the other one\n")) })
 	for _, first := range []endpoint{s.remote, {"localhost", s.local.port}} {
@@ -115,6 +117,7 @@ func TestForwardSocksBesideOthers(t *testing.T) {
 
 // What can't be had is said in the client's own language, at once.
 func TestForwardSocksRefusals(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "-D", "0").becomes()
 	for _, c := range []struct{ target, socks, http string }{
@@ -156,6 +159,7 @@ func (f *forward) socksWorks(with endpoint) {
 
 // An agent that takes no targets of its clients: the sentence, and no second session.
 func TestForwardSocksNeedsFumidai(t *testing.T) {
+	t.Parallel()
 	s := referenceSite(t, "", stream.Config{})
 	says := []string{"-D needs fumidai at the other end, and a document that leaves the host to its user"}
 	s.fails(1, says, "--service", "gate", "-D", "0")
@@ -168,6 +172,7 @@ func TestForwardSocksNeedsFumidai(t *testing.T) {
 
 // Clients that speak nonsense, byte by byte, without waiting, or not at all.
 func TestForwardSocksClients(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "-D", "0").becomes()
 	port := []byte{0x15, 0x3f} // 5439
@@ -228,6 +233,7 @@ func TestForwardSocksClients(t *testing.T) {
 
 // More connections at once than may ask at once.
 func TestForwardSocksMany(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "-D", "0", "--max-messages-per-second", "0").becomes()
 	var all sync.WaitGroup
@@ -259,6 +265,7 @@ func TestForwardSocksMany(t *testing.T) {
 
 // A session that is over while the port is quiet, at the moment of the next connection, and while somebody waits for an answer.
 func TestForwardSocksReplaces(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "-D", "0").becomes()
 	f.socksWorks(s.remote)

@@ -181,6 +181,7 @@ func (e endpoint) to(local string) string { return local + ":" + net.JoinHostPor
 
 // One forward, our agent, until it is interrupted.
 func TestForwardUntilInterrupted(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "-L", s.remote.to("0")).becomes()
 	if f.ready.Task != s.task.ID() || f.ready.PID != f.cmd.Process.Pid {
@@ -196,6 +197,7 @@ func TestForwardUntilInterrupted(t *testing.T) {
 
 // A command's exit status is ours, and it is told the ports.
 func TestForwardCommand(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	cmd := s.forwardCommand("--service", "gate", "-L", s.remote.to("0"), "--", "sh", "-c",
 		`printf '%s %s\n' "$FUMIDAI_PORT_`+s.remote.port+`" "$FUMIDAI_ADDR_`+s.remote.port+`"; exit 7`)
@@ -212,6 +214,7 @@ func TestForwardCommand(t *testing.T) {
 
 // The story: a service at 0, one command, nothing left.
 func TestForwardStartsTheService(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	s.scale(0)
 	s.stopped(s.task, 20*time.Second)
@@ -227,6 +230,7 @@ func TestForwardStartsTheService(t *testing.T) {
 
 // Without a command nobody starts what is at 0 by accident, and a service that never gets a task says why.
 func TestForwardWithoutATask(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	s.scale(0)
 	s.stopped(s.task, 20*time.Second)
@@ -258,6 +262,7 @@ func (s *site) scale(n int32) {
 
 // A taken port, a target that does not answer, one that may not be dialled: the reason, and no command.
 func TestForwardFailures(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
@@ -278,6 +283,7 @@ func TestForwardFailures(t *testing.T) {
 
 // A warehouse that resumes while it is waited for.
 func TestForwardWaitsForTheTarget(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	l, err := s.VPC.NS().Listen("tcp", net.JoinHostPort(s.remote.host, "0"))
 	s.must(err)
@@ -303,6 +309,7 @@ func TestForwardWaitsForTheTarget(t *testing.T) {
 
 // Several forwards and several sessions: one tunnel, each connection to its own target.
 func TestForwardSeveral(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	other := s.serve(func(c net.Conn) { _, _ = c.Write([]byte("the other one\n")) })
 	socket := s.TempDir() + "/.s.PGSQL.5432"
@@ -333,6 +340,7 @@ func TestForwardSeveral(t *testing.T) {
 
 // Hourly Byes, cut connections: local connections do not notice.
 func TestForwardConnectionsSurvive(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "-L", s.remote.to("0")).becomes()
 	c := f.dial(0)
@@ -356,6 +364,7 @@ func TestForwardConnectionsSurvive(t *testing.T) {
 
 // A session that the service has ended is replaced for the next connection; a task that is gone is replaced by the next.
 func TestForwardReplaces(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "-L", s.remote.to("0")).becomes()
 	f.asks(0, 1000, 1000)
@@ -373,6 +382,7 @@ func TestForwardReplaces(t *testing.T) {
 
 // Killed: the port is free at once, the command dies.
 func TestForwardKilled(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	cmd := s.forwardCommand("--service", "gate", "-L", s.remote.to("0"), "--", "sh", "-c", "echo $$; exec sleep 1000")
 	out, err := cmd.StdoutPipe()
@@ -388,6 +398,7 @@ func TestForwardKilled(t *testing.T) {
 
 // The command gets the signals, and the session ends with it.
 func TestForwardSignals(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	for _, number := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		cmd := s.forwardCommand("--service", "gate", "-L", s.remote.to("0"), "--", "sh", "-c",
@@ -422,6 +433,7 @@ func referenceSite(t *testing.T, version string, stream stream.Config) *site {
 
 // AWS's agent at the other end: a session for each forward, and connections spread over several.
 func TestForwardToAWSAgent(t *testing.T) {
+	t.Parallel()
 	s := referenceSite(t, "", stream.Config{})
 	other := s.serve(func(c net.Conn) { _, _ = c.Write([]byte("the other one\n")) })
 	f := s.startForward("--service", "gate", "--sessions", "2", "-L", s.remote.to("0"), "-L", other.to("0")).becomes()
@@ -442,6 +454,7 @@ func TestForwardToAWSAgent(t *testing.T) {
 
 // An agent from before the multiplexer: one connection at a time. It dials again when something is said.
 func TestForwardToAnOldAgent(t *testing.T) {
+	t.Parallel()
 	s := referenceSite(t, "3.0.100.0", stream.Config{})
 	at := s.serve(echoBytes)
 	f := s.startForward("--service", "gate", "-L", at.to("0")).becomes()
@@ -461,6 +474,7 @@ func TestForwardToAnOldAgent(t *testing.T) {
 
 // Standard input and output as one connection, with pipes and with files.
 func TestForwardStdio(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	at := s.serve(func(c net.Conn) {
 		sum := sha256.New()
@@ -502,6 +516,7 @@ func TestForwardStdio(t *testing.T) {
 
 // Calls that fail often, in every way that may pass: it becomes ready all the same, and leaves nothing.
 func TestForwardUnreliableCalls(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	for _, service := range []string{"ecs", "ssm"} {
 		s.Edge.Faults.Add(edge.ServerError(service, "", .2))
@@ -520,18 +535,20 @@ func TestForwardUnreliableCalls(t *testing.T) {
 
 // What is refused is said at once, with the action that is missing.
 func TestForwardDenied(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	s.api.Credentials = s.user("arn:aws:iam::123456789012:user/nobody")
 	began := time.Now()
 	s.fails(125, []string{"AccessDeniedException", "your credentials lack ecs:ListTasks"}, "--service", "gate", "-L", s.remote.to("0"), "--", "true")
 	s.fails(1, []string{"your credentials lack ecs:DescribeTasks"}, "--id", s.task.ID(), "-L", s.remote.to("0"))
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("it took %v", took)
 	}
 }
 
 // The gateway is away for seconds, with everything under way.
 func TestForwardGatewayAway(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "--sessions", "2", "-L", s.remote.to("0")).becomes()
 	s.eventually("two sessions", 5*time.Second, func() bool { return len(s.Gateway.Sessions("")) == 2 })
@@ -548,6 +565,7 @@ func TestForwardGatewayAway(t *testing.T) {
 
 // The relay in the task dies: its sessions are over, the next connection gets a new one.
 func TestForwardRelayDies(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "-L", s.remote.to("0")).becomes()
 	f.asks(0, 1000, 1000)
@@ -589,6 +607,7 @@ func TestForwardManyConnections(t *testing.T) {
 
 // Much more than AWS's agent takes at once, upwards: all of it arrives.
 func TestForwardUploadToAWSAgent(t *testing.T) {
+	t.Parallel()
 	s := referenceSite(t, "", stream.Config{})
 	f := s.startForward("--service", "gate", "--max-messages-per-second", "0", "-L", s.remote.to("0")).becomes()
 	c := f.dial(0)
@@ -598,6 +617,7 @@ func TestForwardUploadToAWSAgent(t *testing.T) {
 
 // One of several sessions ends while a connection is open: it goes on over the others, and the session is replaced.
 func TestForwardReplacesOneOfSeveral(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	f := s.startForward("--service", "gate", "--sessions", "3", "-L", s.remote.to("0")).becomes()
 	alive := func() (n int) {

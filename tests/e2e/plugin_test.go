@@ -84,6 +84,7 @@ func (s *site) countCalls(action string) int {
 
 // What it prints, to the byte; its end by flag, without a call; and the token is nowhere to be read.
 func TestPluginLines(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	d := s.startPlugin(toRemoteHost, s.remote.parameters())
 	for range 2 {
@@ -127,6 +128,7 @@ func TestPluginLines(t *testing.T) {
 
 // Bytes arrive unchanged, whatever the kind of session, and the local port is the one that was asked for.
 func TestPluginSizes(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	for name, d := range map[string]*dialer{
 		"remote":       s.startPlugin(toRemoteHost, s.remote.parameters()),
@@ -178,6 +180,7 @@ func (s *site) runPlugin(o client.Options, env []string, request string) string 
 
 // Hourly Byes and cut connections: local connections do not notice.
 func TestPluginConnectionsSurvive(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	s.Gateway.Set(func(g *gateway.Settings) { g.RefuseUnsigned = true })
 	d := s.startPlugin(toRemoteHost, s.remote.parameters())
@@ -204,6 +207,7 @@ func TestPluginConnectionsSurvive(t *testing.T) {
 
 // Each signal ends the session; so does the service, which says why.
 func TestPluginEnds(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	for _, number := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
 		d := s.startPlugin(toRemoteHost, s.remote.parameters())
@@ -230,6 +234,7 @@ func TestPluginEnds(t *testing.T) {
 
 // Ended before the session is open: by the API, since there is nobody to send the flag to.
 func TestPluginEndsEarly(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
@@ -250,6 +255,7 @@ func TestPluginEndsEarly(t *testing.T) {
 
 // A target that refuses: the reason is our agent's.
 func TestPluginTargetRefuses(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	d := s.startPlugin(toRemoteHost, endpoint{s.remote.host, "1"}.parameters())
 	if c, err := d.plugin.Dial(); err == nil { // the answer may be that quick
@@ -264,6 +270,7 @@ func TestPluginTargetRefuses(t *testing.T) {
 
 // Standard input and output are the connection, as ssh uses them.
 func TestPluginStdio(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	at := s.serve(func(c net.Conn) {
 		_, _ = io.WriteString(c, marker)
@@ -328,6 +335,7 @@ func TestPluginStdio(t *testing.T) {
 
 // AWS's agent at the other end, and older ones of it: one connection at a time, and one that does not know the flag.
 func TestPluginToAWSAgents(t *testing.T) {
+	t.Parallel()
 	for version, terminations := range map[string]int{"": 0, "3.0.100.0": 0, "2.3.700.0": 1} {
 		t.Run("version "+version, func(t *testing.T) {
 			s := referenceSite(t, version, stream.Config{})
@@ -354,6 +362,7 @@ func TestPluginToAWSAgents(t *testing.T) {
 
 // Shells are AWS's plugin's, if it is there; nothing is opened before that is known.
 func TestPluginShells(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	answer := `{"SessionId":"me-0a","StreamUrl":"wss://127.0.0.1:1/v1/data-channel/me-0a?role=publish_subscribe","TokenValue":"secret"}`
 	request := `{"Target":"i-0a","DocumentName":"SSM-SessionManagerRunShell"}`
@@ -394,6 +403,7 @@ func TestPluginShells(t *testing.T) {
 
 // Whose keys: the profile in argv; none at all is no reason not to try; and it can be told not to sign.
 func TestPluginCredentials(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	c := s.api.Credentials
 	file := t.TempDir() + "/credentials"
@@ -434,6 +444,7 @@ func TestPluginCredentials(t *testing.T) {
 
 // The AWS CLI and ecsta run on it as on AWS's.
 func TestPluginUnderTheCLI(t *testing.T) {
+	t.Parallel()
 	tools.Path(t, "aws")
 	s := newSite(t, nil)
 	p, err := plugintest.Start(s.Context(), plugintest.Options{Path: ourPlugin(t), Env: s.toolEnv(), CLI: []string{"ssm", "start-session", "--target", s.target,
@@ -447,6 +458,7 @@ func TestPluginUnderTheCLI(t *testing.T) {
 }
 
 func TestPluginUnderEcsta(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"0.4.1", "0.8.2"} {
 		t.Run(version, func(t *testing.T) {
 			s := newSite(t, map[string]string{"FUMIDAI_STOP_TIMEOUT": "7s"})
