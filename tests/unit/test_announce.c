@@ -119,7 +119,7 @@ static void run(char *notify, int notify_fd)
 static void everybody_is_told_by_a_path(void **state)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
-    char notify[120];
+    char notify[160];
     (void) state;
     snprintf(name.sun_path, sizeof name.sun_path, "%s/notify", directory);
     snprintf(notify, sizeof notify, "NOTIFY_SOCKET=%s", name.sun_path);
@@ -132,7 +132,7 @@ static void everybody_is_told_by_a_path(void **state)
 static void everybody_is_told_by_an_abstract_name(void **state)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
-    char notify[120];
+    char notify[160];
     (void) state;
     int len = snprintf(name.sun_path, sizeof name.sun_path, "@announce-%d", getpid());
     snprintf(notify, sizeof notify, "NOTIFY_SOCKET=%s", name.sun_path);
