@@ -35,7 +35,7 @@ static int write_page(char page[PAGE_SIZE], const struct settings *settings)
     struct writer out = writer_of(page, PAGE_SIZE);
     int count = 0;
     for (size_t i = 0; (row = settings_row_at(settings->command, i, &part)) != NULL; i++) {
-        if (row->variable == NULL)
+        if (row->variable == NULL || row->kind == SETTINGS_LIST) /* a flag takes one item of a list */
             continue;
         writer_format(&out, "--%s=", row->flag);
         settings_write_value(&out, settings, i);
@@ -94,8 +94,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (settings.word_count >= argc || settings.words[settings.word_count] != NULL)
         abort();
-    if (command != COMMAND_HEALTH && (values.task.max_sessions < 1 || values.task.idle_timeout_ms < 0 ||
-                                      values.task.metrics_check_interval_ms < 1))
+    bool is_task = command == COMMAND_TASK || command == COMMAND_SETTINGS;
+    if (is_task && (values.task.max_sessions < 1 || values.task.idle_timeout_ms < 0 ||
+                    values.task.metrics_check_interval_ms < 1))
+        abort();
+    if (command == COMMAND_FORWARD && (values.forward.sessions < 1 || values.forward.stdio == NULL))
         abort();
     check_again(&settings);
     return 0;
