@@ -35,3 +35,12 @@ void prng_fill(struct prng *g, void *out, size_t len)
         len -= n;
     }
 }
+
+uint64_t prng_jitter(uint64_t *state, uint64_t bound)
+{
+    *state += 0x9E3779B97F4A7C15U;
+    uint64_t z = *state;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
+    return (z ^ (z >> 31)) % bound;
+}

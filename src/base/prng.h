@@ -20,4 +20,8 @@ struct prng {
 void prng_init(struct prng *g, const uint8_t seed[PRNG_SEED_SIZE]);
 void prng_fill(struct prng *g, void *out, size_t len);
 
+/* A number below `bound`, for jitter (splitmix64). Anybody can guess it. `state` may begin with any number.
+ */
+uint64_t prng_jitter(uint64_t *state, uint64_t bound);
+
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/num.h"
+#include "base/prng.h"
 #include "base/time.h"
 #include "base/utf8.h"
 
@@ -27,16 +28,6 @@ static uint32_t new_ticket(struct forward *f)
     return f->last_ticket;
 }
 
-/* splitmix64, for jitter. */
-static uint64_t random_below(struct forward *f, uint64_t bound)
-{
-    f->random += 0x9E3779B97F4A7C15U;
-    uint64_t z = f->random;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
-    return (z ^ (z >> 31)) % bound;
-}
-
 /* The end of the next pause. */
 static int64_t after_failure(struct forward *f)
 {
@@ -44,7 +35,7 @@ static int64_t after_failure(struct forward *f)
     for (uint32_t i = 0; i < f->failures && pause_ms < FORWARD_BACKOFF_MAX_MS; i++)
         pause_ms *= 2;
     f->failures += f->failures < UINT32_MAX;
-    return num_add_ms(f->now_ms, pause_ms - (int64_t) random_below(f, (uint64_t) pause_ms / 2));
+    return num_add_ms(f->now_ms, pause_ms - (int64_t) prng_jitter(&f->random, (uint64_t) pause_ms / 2));
 }
 
 static void set_reason(struct forward *f, struct str why)

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/num.h"
+#include "base/prng.h"
 #include "base/time.h"
 
 /* A tick that comes later than this after its deadline did not find a busy caller but one that was stopped.
@@ -30,16 +31,6 @@ static uint32_t new_ticket(struct terminator *t)
 {
     t->last_ticket = t->last_ticket == UINT32_MAX ? 1 : t->last_ticket + 1;
     return t->last_ticket;
-}
-
-/* splitmix64: jitter needs to differ from task to task, nothing more. */
-static uint64_t random_below(struct terminator *t, uint64_t bound)
-{
-    t->random += 0x9E3779B97F4A7C15U;
-    uint64_t z = t->random;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
-    return (z ^ (z >> 31)) % bound;
 }
 
 /* ---- use ----------------------------------------------------------------------------------------------- */
@@ -259,7 +250,7 @@ static void pause_before_retry(struct terminator *t)
     for (uint32_t i = 1; i < t->failures && pause_ms < TERMINATOR_BACKOFF_MAX_MS; i++)
         pause_ms *= 2;
     pause_ms = num_min_i64(pause_ms, TERMINATOR_BACKOFF_MAX_MS);
-    pause_for(t, pause_ms - (int64_t) random_below(t, (uint64_t) pause_ms / 2));
+    pause_for(t, pause_ms - (int64_t) prng_jitter(&t->random, (uint64_t) pause_ms / 2));
 }
 
 /* Back to what was before the shutdown, with admission open. */
@@ -514,7 +505,7 @@ static void attempt_is_crowded(struct terminator *t)
     }
     t->stepped_aside = true;
     if (is_still_unused(t))
-        pause_for(t, (int64_t) random_below(t, TERMINATOR_ASIDE_MS));
+        pause_for(t, (int64_t) prng_jitter(&t->random, TERMINATOR_ASIDE_MS));
 }
 
 static void report_after_leaving(struct terminator *t, enum terminator_step_result result)

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/prng.h"
 #include "host/clock.h"
 #include "host/random.h"
 
@@ -39,11 +40,25 @@ static void adding_to_a_time_does_not_overflow(void **state)
     assert_true(clock_unix_ms() > 1700000000000); /* November 2023 */
 }
 
+static void jitter_stays_below_its_bound_and_differs(void **state)
+{
+    uint64_t a = 1, b = 2;
+    unsigned same = 0;
+    (void) state;
+    for (int i = 0; i < 1000; i++) {
+        uint64_t first = prng_jitter(&a, 100), second = prng_jitter(&b, 100);
+        assert_true(first < 100 && second < 100);
+        same += first == second;
+    }
+    assert_true(same < 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_do_not_repeat_across_refills),
         cmocka_unit_test(adding_to_a_time_does_not_overflow),
+        cmocka_unit_test(jitter_stays_below_its_bound_and_differs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
