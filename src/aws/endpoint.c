@@ -200,6 +200,15 @@ static int find_configured(struct endpoint *endpoint, bool *is_set, const char *
     return result;
 }
 
+bool endpoint_is_configured(enum endpoint_service service, char *const *env)
+{
+    const char *const variables[] = {SERVICES[service].url_variable, "AWS_ENDPOINT_URL", NULL};
+    const char *variable;
+    bool ignore;
+    return env_get_bool(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", &ignore, NULL) == 0 && !ignore &&
+           env_get_first(env, variables, &variable).len > 0;
+}
+
 static int find(struct endpoint *endpoint, enum endpoint_service service, struct str region, bool ipv6_only,
                 char *const *env, struct error *err)
 {

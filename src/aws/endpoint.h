@@ -86,6 +86,9 @@ int endpoint_for_service_by_ipv6(struct endpoint *endpoint, enum endpoint_servic
 int endpoint_from_own_variable(struct endpoint *endpoint, bool *is_set, enum endpoint_service service,
                                char *const *env, struct error *err);
 
+/* Whether the user has named an endpoint for this service, by its own variable or AWS_ENDPOINT_URL. */
+bool endpoint_is_configured(enum endpoint_service service, char *const *env);
+
 /* Whether the host is one of AWS's own for this service and region: <service>.<region>.<suffix>, its FIPS and
  * dual-stack forms, and those of VPC endpoints (vpce-....<service>.<region>.vpce.<suffix>). A suffix alone
  * says nothing: customers' machines and buckets have names under amazonaws.com, too. */

@@ -437,9 +437,23 @@ static void reads_the_environment_it_is_given(void **state)
     assert_false(flag);
 }
 
+static void who_has_named_an_endpoint(void **state)
+{
+    char *const none[] = {"AWS_REGION=x", "AWS_ENDPOINT_URL_ECS=https://x", NULL};
+    char *const own[] = {"AWS_ENDPOINT_URL_SSM=https://x", NULL};
+    char *const general[] = {"AWS_ENDPOINT_URL=https://x", NULL};
+    char *const ignored[] = {"AWS_ENDPOINT_URL=https://x", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true", NULL};
+    (void) state;
+    assert_false(endpoint_is_configured(ENDPOINT_SSM, none));
+    assert_true(endpoint_is_configured(ENDPOINT_SSM, own));
+    assert_true(endpoint_is_configured(ENDPOINT_SSM, general));
+    assert_false(endpoint_is_configured(ENDPOINT_SSM, ignored));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_has_named_an_endpoint),
         cmocka_unit_test(the_sign_in_service_has_names_of_its_own),
         cmocka_unit_test(names_hosts_as_the_sdks_do),
         cmocka_unit_test(without_ipv4_the_name_is_the_dual_stack_one),
