@@ -279,16 +279,11 @@ func (s *site) cpu() (total time.Duration) {
 // memory is their proportional set size in bytes.
 func (s *site) memory() (total int64, err error) {
 	for _, pid := range s.processes() {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		pss, err := resident(pid)
 		if err != nil {
 			return 0, fmt.Errorf("%w: memory can be read as root only", err)
 		}
-		for _, line := range strings.Split(string(text), "\n") {
-			if f := strings.Fields(line); len(f) > 1 && f[0] == "Pss:" {
-				kilobytes, _ := strconv.ParseInt(f[1], 10, 64)
-				total += kilobytes << 10
-			}
-		}
+		total += pss
 	}
 	return total, nil
 }
