@@ -13,6 +13,7 @@
 #include "base/format.h"
 #include "channel/control_channel.h"
 #include "client/ports.h"
+#include "client/terminate.h"
 #include "host/clock.h"
 #include "host/console.h"
 #include "host/files.h"
@@ -28,7 +29,7 @@
     "under "                                                                                                 \
     "the name " REAL_NAME
 
-enum { TEXT_SIZE = 1024, BODY_SIZE = 512 /* {"SessionId":"..."} */ };
+enum { TEXT_SIZE = 1024 };
 
 struct plugin {
     const struct plugin_settings *config;
@@ -57,8 +58,7 @@ struct plugin {
     bool answered[STREAMS_MAX]; /* by the target */
 
     char why[TEXT_SIZE]; /* to be said at the end; empty: nothing went wrong */
-    struct aws_call terminate;
-    char body[BODY_SIZE];
+    struct client_terminate terminate;
     struct loop_timer last_bytes;
 };
 
@@ -121,32 +121,9 @@ static void finish(struct plugin *p)
         loop_timer_set(&p->loop, &p->last_bytes, clock_after_ms(now_of(p), PLUGIN_LAST_BYTES_MS));
 }
 
-static int make_terminate(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
-                          struct error *err)
+static void terminated(struct client_terminate *terminate)
 {
-    struct plugin *p = LOOP_OWNER(call, struct plugin, terminate);
-    struct writer body = writer_of(p->body, sizeof p->body);
-    ssm_write_session(&body, str_from(p->args.session.id));
-    return api_request_json(request, endpoint, SSM_TARGET_TERMINATE_SESSION, writer_view(&body), err);
-}
-
-static enum api_class read_terminate(struct aws_call *call, const struct api_answer *answer,
-                                     struct api_failure *failure, struct error *err)
-{
-    (void) call;
-    return ssm_read_terminate_session(answer, failure, err);
-}
-
-static const struct aws_operation terminate_operation = {
-    .api = SSM_TERMINATE_SESSION_CALL, .is_signed = true, .make = make_terminate, .classify = read_terminate};
-
-static void terminated(struct aws_call *call)
-{
-    struct plugin *p = LOOP_OWNER(call, struct plugin, terminate);
-    if (call->class != API_OK)
-        log_event(LOG_WARN, "can't terminate the session; the service ends it when it is idle",
-                  LOG_TEXT("session", p->args.session.id), LOG_ERR(&call->err));
-    finish(p);
+    finish(LOOP_OWNER(terminate, struct plugin, terminate));
 }
 
 static void close_ports(struct plugin *p)
@@ -173,11 +150,8 @@ static void session_over(struct session *session, struct session_tunnel *tunnel,
         finish(p);
         return;
     }
-    p->terminate = (struct aws_call){.client = &p->aws,
-                                     .operation = &terminate_operation,
-                                     .fixed_endpoint = p->gateway.ssm,
-                                     .done = terminated};
-    aws_call_start(&p->terminate, clock_after_ms(now_of(p), PLUGIN_TERMINATE_MS));
+    p->terminate.done = terminated;
+    client_terminate_start(&p->terminate, &p->aws, p->gateway.ssm, p->args.session.id, PLUGIN_TERMINATE_MS);
 }
 
 static void end_session(struct plugin *p, bool failed, const char *why)
@@ -486,8 +460,7 @@ static int open_all(struct plugin *p, struct error *err)
     p->gateway.ssm = p->args.has_endpoint ? &p->args.endpoint : NULL;
     p->gateway.reconnect_ms = p->config->reconnect_for_ms;
     /* Who has an SSM endpoint of their own is given StreamUrls of their own, too. */
-    p->gateway.any_host = p->args.any_host || env_get(p->aws.env, "AWS_ENDPOINT_URL_SSM").len > 0 ||
-                          env_get(p->aws.env, "AWS_ENDPOINT_URL").len > 0;
+    p->gateway.any_host = p->args.any_host || endpoint_is_configured(ENDPOINT_SSM, p->aws.env);
     return open_session(p, err);
 }
 
@@ -495,7 +468,7 @@ static void close_all(struct plugin *p)
 {
     close_ports(p);
     stdio_pump_close(&p->stdio);
-    aws_call_cancel(&p->terminate);
+    client_terminate_cancel(&p->terminate);
     bytes_wipe(p->gateway.started.token, sizeof p->gateway.started.token);
     linger_close(&p->linger);
 }

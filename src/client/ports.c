@@ -70,7 +70,7 @@ static void connected_second(struct listener *listener, int fd)
     connected(LOOP_OWNER(listener, struct client_port, listeners[1]), fd);
 }
 
-/* Both loopback addresses, the second only where there is one. `port` is not 0. */
+/* Both loopback addresses, the second only where there is one. Of port 0 the second may fail: try again. */
 static int open_loopback(struct client_port *p, struct loop *loop, uint16_t port, struct error *err)
 {
     static const uint8_t v4[4] = {127, 0, 0, 1};

@@ -4,10 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/env.h"
 #include "base/utf8.h"
 #include "channel/control_channel.h"
 #include "client/task.h"
+#include "client/terminate.h"
 #include "host/clock.h"
 #include "host/memory.h"
 
@@ -49,7 +49,8 @@ struct client_session {
     bool not_connected; /* StartSession: no agent answers for the target */
     bool final;
     struct gateway_session gateway;
-    struct aws_call call; /* StartSession, then TerminateSession */
+    struct aws_call call; /* StartSession */
+    struct client_terminate terminate;
     char target[METADATA_TARGET_SIZE];
     char body[SSM_BODY_SIZE];
 };
@@ -502,6 +503,7 @@ static void forget(struct client_session *s)
 {
     struct client_sessions *set = s->set;
     aws_call_cancel(&s->call);
+    client_terminate_cancel(&s->terminate);
     set->sessions[s->index] = NULL;
     bytes_wipe(s->gateway.started.token, sizeof s->gateway.started.token);
     free(s);
@@ -524,35 +526,12 @@ static void tell_end(struct client_session *s)
         set->over(set, index, final, why[0] != '\0' ? why : "the session ended");
 }
 
-static int make_terminate(struct aws_call *call, struct api_request *request, const struct endpoint *endpoint,
-                          struct error *err)
+static void terminated(struct client_terminate *terminate)
 {
-    struct client_session *s = LOOP_OWNER(call, struct client_session, call);
-    struct writer body = writer_of(s->body, sizeof s->body);
-    ssm_write_session(&body, str_from(s->gateway.started.id));
-    return api_request_json(request, endpoint, SSM_TARGET_TERMINATE_SESSION, writer_view(&body), err);
+    tell_end(LOOP_OWNER(terminate, struct client_session, terminate));
 }
 
-static enum api_class read_terminate(struct aws_call *call, const struct api_answer *answer,
-                                     struct api_failure *failure, struct error *err)
-{
-    (void) call;
-    return ssm_read_terminate_session(answer, failure, err);
-}
-
-static const struct aws_operation terminate = {
-    .api = SSM_TERMINATE_SESSION_CALL, .is_signed = true, .make = make_terminate, .classify = read_terminate};
-
-static void terminated(struct aws_call *call)
-{
-    struct client_session *s = LOOP_OWNER(call, struct client_session, call);
-    if (call->class != API_OK)
-        log_event(LOG_WARN, "can't terminate the session; the service ends it when it is idle",
-                  LOG_TEXT("session", s->gateway.started.id), LOG_ERR(&call->err));
-    tell_end(s);
-}
-
-/* The lane is over. What the service did not end itself is ended there, too. */
+/* The lane is over. TerminateSession follows in any case: the service may not have heard of it. */
 static void session_over(struct session *base, struct session_tunnel *tunnel, bool is_last)
 {
     struct client_session *s = session_of(base);
@@ -566,9 +545,8 @@ static void session_over(struct session *base, struct session_tunnel *tunnel, bo
     }
     gateway_close(&base->link);
     s->state = SESSION_CLOSING;
-    s->call.operation = &terminate;
-    s->call.done = terminated;
-    aws_call_start(&s->call, clock_after_ms(now_of(s->set), CLIENT_TERMINATE_MS));
+    s->terminate.done = terminated;
+    client_terminate_start(&s->terminate, s->set->client, NULL, s->gateway.started.id, CLIENT_TERMINATE_MS);
 }
 
 static void link_lost(struct session *base, const struct gateway_down *down)
@@ -742,8 +720,7 @@ static int open_lane(struct client_session *s, struct error *err)
     }
     s->gateway.reconnect_ms = set->config->reconnect_for_ms;
     /* Who has an SSM endpoint of their own is given StreamUrls of their own, too. */
-    s->gateway.any_host = env_get(set->client->env, "AWS_ENDPOINT_URL_SSM").len > 0 ||
-                          env_get(set->client->env, "AWS_ENDPOINT_URL").len > 0;
+    s->gateway.any_host = endpoint_is_configured(ENDPOINT_SSM, set->client->env);
     result = gateway_init_client(&s->base.link, set->client, &s->gateway, err);
     session_link(&s->base);
     if (result == 0) {
